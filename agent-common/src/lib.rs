@@ -1,0 +1,2 @@
+//! The contract between the kernel half and the daemon.
+#![no_std]

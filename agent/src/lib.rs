@@ -1,0 +1,10 @@
+//! Weir: attributes, prices and governs the LLM calls of every process on a host.
+//!
+//! Modules stand in the order in which a call meets them.
+
+pub mod capture;
+pub mod subject;
+pub mod llm;
+pub mod record;
+pub mod clock;
+pub mod drain;
