@@ -20,6 +20,13 @@ impl Drain {
         Self::default()
     }
 
+    /// A drain whose signal can be given earlier than this one's; it follows this one's too, and
+    /// its tasks count here.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self { signal: self.signal.child_token(), tasks: self.tasks.clone() }
+    }
+
     /// Spawns a task that [`Drain::finish`] waits for.
     pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
     where

@@ -292,7 +292,7 @@ pub enum Durability {
 }
 
 /// Whoever takes records. Implementations never block the caller.
-pub trait Sink: Send + Sync {
+pub trait Sink: Send + Sync + std::fmt::Debug {
     /// A call began.
     fn open(&self, opened: Opened);
     /// A call is over; the receiver resolves once the record survives the death of the process.
@@ -300,4 +300,7 @@ pub trait Sink: Send + Sync {
     fn settle(&self, record: Arc<Record>) -> oneshot::Receiver<Durability>;
     /// A connection to an LLM host is over.
     fn connection(&self, connection: Connection);
+    /// A client showed that it does not accept our certificates, by this signal (a fixed word).
+    /// For takers that count; others have nothing to do.
+    fn distrusted(&self, _signal: &'static str) {}
 }

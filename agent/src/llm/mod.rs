@@ -1,5 +1,16 @@
 //! What goes over the wire to a provider, understood: formats, usage and price. Pure: values in,
 //! values out; no clock, no I/O.
 
+pub mod providers;
 pub mod call;
+pub mod meter;
+mod decode;
+mod stream;
+mod sse;
+mod dialect;
+mod openai;
+mod anthropic;
+mod json;
+pub mod reading;
 pub mod usage;
+pub mod price;

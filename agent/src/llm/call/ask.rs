@@ -1,0 +1,257 @@
+//! What the body of a request says, as far as it matters for metering and limits.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use memchr::memmem;
+use serde::de::MapAccess;
+
+use super::{Operation, Route};
+use crate::llm::json::{self, Shape, Value};
+
+/// Names longer than this are kept nowhere.
+const MAX_NAME: usize = 256;
+/// Bytes of text per token, low enough that the estimate is rarely below the truth (English has
+/// about four, code about three; digits and other scripts are what pulls it down).
+const BYTES_PER_TOKEN: u64 = 3;
+/// What an image costs at most, whatever its size: providers scale images down.
+const TOKENS_PER_IMAGE: u64 = 5_000;
+/// Base64 shorter than this is not worth looking at.
+const MIN_BASE64: usize = 4_096;
+
+/// What a request asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ask {
+    /// The model, as the client wrote it.
+    pub model: Option<Arc<str>>,
+    /// Whether the answer is to be a stream.
+    pub stream: bool,
+    /// The most output tokens the client allows, over all choices it asks for; none for an
+    /// embedding.
+    pub max_output: Option<u64>,
+    /// Whether the client itself asked for the usage of a stream.
+    pub usage_wanted: bool,
+    /// The service tier asked for.
+    pub service_tier: Option<Arc<str>>,
+    /// Whether the answer is computed later and fetched by id: its usage is not in this response.
+    pub background: bool,
+    /// Input tokens, guessed high from the size of the body; images count as images.
+    pub input_estimate: u64,
+}
+
+/// A body that can't be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unparsed {
+    /// Not JSON: compressed, form data, or broken.
+    #[error("the request body is not JSON")]
+    NotJson,
+    /// JSON, but no object.
+    #[error("the request body is not a JSON object")]
+    NotAnObject,
+}
+
+impl Ask {
+    /// Reads a request's body. Fields of unexpected types count as absent: what the provider
+    /// makes of them is its own business.
+    pub fn parse(route: Route, body: &[u8]) -> Result<Self, Unparsed> {
+        if !body.trim_ascii_start().starts_with(b"{") {
+            let json = serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
+            return Err(if json { Unparsed::NotAnObject } else { Unparsed::NotJson });
+        }
+        let fields: Fields<'_> = json::read(body).map_err(|_| Unparsed::NotJson)?;
+        let none = (route.operation == Operation::Embeddings).then_some(0);
+        let limit = none
+            .or(fields.max_completion_tokens)
+            .or(fields.max_output_tokens)
+            .or(fields.max_tokens);
+        let choices = fields.n.into_iter().chain(fields.best_of).max().unwrap_or(1).max(1);
+        Ok(Self {
+            model: name(fields.model),
+            stream: fields.stream == Some(true),
+            max_output: limit.map(|limit| limit.saturating_mul(choices)),
+            usage_wanted: fields.stream_options.include_usage == Some(true),
+            service_tier: name(fields.service_tier),
+            background: fields.background == Some(true),
+            input_estimate: input_estimate(body),
+        })
+    }
+}
+
+fn name(text: Option<Cow<'_, str>>) -> Option<Arc<str>> {
+    text.filter(|text| !text.is_empty() && text.len() <= MAX_NAME).map(Arc::from)
+}
+
+#[derive(Default)]
+struct Fields<'de> {
+    model: Option<Cow<'de, str>>,
+    stream: Option<bool>,
+    stream_options: StreamOptions,
+    max_tokens: Option<u64>,
+    max_completion_tokens: Option<u64>,
+    max_output_tokens: Option<u64>,
+    n: Option<u64>,
+    best_of: Option<u64>,
+    service_tier: Option<Cow<'de, str>>,
+    background: Option<bool>,
+}
+
+impl<'de> Shape<'de> for Fields<'de> {
+    fn member<A: MapAccess<'de>>(
+        &mut self,
+        key: &str,
+        value: Value<'_, A>,
+    ) -> Result<(), A::Error> {
+        match key {
+            "model" => value.into(&mut self.model),
+            "stream" => value.into(&mut self.stream),
+            "stream_options" => value.into(&mut self.stream_options),
+            "max_tokens" => value.into(&mut self.max_tokens),
+            "max_completion_tokens" => value.into(&mut self.max_completion_tokens),
+            "max_output_tokens" => value.into(&mut self.max_output_tokens),
+            "n" => value.into(&mut self.n),
+            "best_of" => value.into(&mut self.best_of),
+            "service_tier" => value.into(&mut self.service_tier),
+            "background" => value.into(&mut self.background),
+            _ => value.skip(),
+        }
+    }
+}
+
+#[derive(Default)]
+struct StreamOptions {
+    include_usage: Option<bool>,
+}
+
+impl<'de> Shape<'de> for StreamOptions {
+    fn member<A: MapAccess<'de>>(
+        &mut self,
+        key: &str,
+        value: Value<'_, A>,
+    ) -> Result<(), A::Error> {
+        match key {
+            "include_usage" => value.into(&mut self.include_usage),
+            _ => value.skip(),
+        }
+    }
+}
+
+/// Tokens in a body: its bytes, with long base64 of images counted as images.
+fn input_estimate(body: &[u8]) -> u64 {
+    let (mut text, mut images) = (body.len(), 0);
+    let mut rest = body;
+    // An image's type stands before its data in both formats, in a data URL or beside it.
+    while let Some(at) = memmem::find(rest, b"image/") {
+        rest = &rest[at..];
+        // Only the next string that long can be the image: `image/png;base64,…`, or
+        // `"media_type": "image/png", "data": "…"`.
+        let Some(start) = rest.iter().take(64).position(|byte| *byte == b',').map(|at| at + 1)
+        else {
+            rest = &rest[6..];
+            continue;
+        };
+        let start = start + data_start(&rest[start..]);
+        let length = rest[start..].iter().take_while(|byte| is_base64(**byte)).count();
+        if length >= MIN_BASE64 {
+            text -= length;
+            images += 1;
+        }
+        rest = &rest[(start + length).max(6)..];
+    }
+    (text as u64).div_ceil(BYTES_PER_TOKEN) + images * TOKENS_PER_IMAGE
+}
+
+/// Where the value of `"data": "…"` begins, if that is what stands here.
+fn data_start(text: &[u8]) -> usize {
+    let trimmed = text.trim_ascii_start();
+    let value = trimmed.strip_prefix(b"\"data\"").map(<[u8]>::trim_ascii_start);
+    let value = value.and_then(|after| after.strip_prefix(b":")).map(<[u8]>::trim_ascii_start);
+    let value = value.and_then(|after| after.strip_prefix(b"\""));
+    value.map_or(0, |value| text.len() - value.len())
+}
+
+fn is_base64(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'-' | b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::llm::call::Kind;
+
+    const CHAT: Route = Route { operation: Operation::Chat, kind: Kind::Call };
+
+    fn ask(body: &str) -> Ask {
+        Ask::parse(CHAT, body.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn what_matters_is_read() {
+        let body = r#"{"model": "gpt-5", "messages": [{"role": "user", "content": "hi"}],
+            "stream": true, "stream_options": {"include_usage": true}, "n": 3, "x": null,
+            "max_completion_tokens": 100, "max_tokens": 7, "service_tier": "flex"}"#;
+        let expected = Ask {
+            model: Some("gpt-5".into()),
+            stream: true,
+            max_output: Some(300),
+            usage_wanted: true,
+            service_tier: Some("flex".into()),
+            background: false,
+            input_estimate: (body.len() as u64).div_ceil(3),
+        };
+        assert_eq!(ask(body), expected);
+    }
+
+    #[test]
+    fn each_api_names_its_limit_and_background() {
+        assert_eq!(ask(r#"{"max_tokens": 5}"#).max_output, Some(5));
+        assert_eq!(ask(r#"{"max_output_tokens": 6, "background": true}"#).max_output, Some(6));
+        assert!(ask(r#"{"background": true}"#).background);
+        assert_eq!(ask(r#"{"max_tokens": -5, "n": 0}"#).max_output, None);
+        assert_eq!(ask(r#"{"max_tokens": 1, "n": 2, "best_of": 4}"#).max_output, Some(4));
+        let embedding = Route { operation: Operation::Embeddings, kind: Kind::Call };
+        assert_eq!(Ask::parse(embedding, br#"{"input": "x"}"#).unwrap().max_output, Some(0));
+    }
+
+    #[test]
+    fn unexpected_types_count_as_absent_and_the_last_key_counts() {
+        let odd = ask(r#"{"model": 3, "stream": "true", "stream_options": [], "model": "b"}"#);
+        assert_eq!((odd.model.as_deref(), odd.stream), (Some("b"), false));
+        assert!(!odd.usage_wanted);
+        let twice = ask(r#"{"stream_options": {"include_usage": true}, "stream_options": {}}"#);
+        assert!(!twice.usage_wanted);
+        assert_eq!(ask(&format!(r#"{{"model": "{}"}}"#, "x".repeat(300))).model, None);
+    }
+
+    #[test]
+    fn other_bodies_are_refused() {
+        let parse = |body: &[u8]| Ask::parse(CHAT, body).unwrap_err();
+        for body in [&b""[..], b"{", b"--boundary", b"\x1f\x8b\x08", b"{\"a\": 1} x"] {
+            assert_eq!(parse(body), Unparsed::NotJson);
+        }
+        assert_eq!(parse(b"[1]"), Unparsed::NotAnObject);
+        assert_eq!(parse(b"null"), Unparsed::NotAnObject);
+    }
+
+    #[test]
+    fn deep_nesting_is_read() {
+        let body =
+            format!(r#"{{"messages": {}{}, "model": "m"}}"#, "[".repeat(5000), "]".repeat(5000));
+        assert_eq!(ask(&body).model.as_deref(), Some("m"));
+    }
+
+    #[test]
+    fn images_count_as_images() {
+        let data = "iVBORw0KGgo+/".repeat(20_000);
+        let openai = format!(r#"{{"url": "data:image/png;base64,{data}"}}"#);
+        let anthropic = format!(
+            r#"{{"source": {{"type": "base64", "media_type": "image/png", "data": "{data}"}}}}"#
+        );
+        for body in [openai, anthropic] {
+            let expected = ((body.len() - data.len()) as u64).div_ceil(3) + TOKENS_PER_IMAGE;
+            assert_eq!(input_estimate(body.as_bytes()), expected, "{}", &body[..60]);
+        }
+        let small = r#"{"url": "data:image/png;base64,AAAA", "type": "image/"}"#;
+        assert_eq!(input_estimate(small.as_bytes()), (small.len() as u64).div_ceil(3));
+        assert_eq!(input_estimate(b"image/image/,image/"), 7);
+    }
+}
