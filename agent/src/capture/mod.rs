@@ -1,3 +1,182 @@
 //! The kernel's side of things: which connections are redirected, and who opened them.
+//!
+//! ```text
+//! attach ─► listen · load · link ─► self-test ─► heartbeat, events      Targets::keep ─► targets
+//!                                                                          ▲
+//! connect(2) ─► [agent-ebpf] ─► listener ─► accept ─► origins().take()  resolve
+//! ```
+//! Whatever fails on the way, a connection goes where it was going: the programs redirect only to
+//! a listener of ours that is alive, and they leave with this process, however it ends.
 
 pub mod origin;
+pub mod events;
+pub mod targets;
+pub mod resolve;
+pub mod owner;
+pub mod identity;
+mod attach;
+mod cgroup;
+mod capability;
+mod diag;
+mod flows;
+mod heartbeat;
+mod helper;
+mod listen;
+mod query;
+mod selftest;
+mod stats;
+mod table;
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+pub use attach::AttachError;
+pub use capability::{Capabilities, Capability};
+pub use events::{Closed, Event, Opened, Verdict};
+pub use listen::ListenError;
+pub use stats::{Measuring, ProgramStats};
+
+use crate::drain::Drain;
+use flows::Flows;
+use helper::Helper;
+use origin::Origins;
+
+/// Mark (`SO_MARK`) of every socket of the agent: the programs know our listeners by it and leave
+/// our own connections alone. None of its bits is among those that Kubernetes (0x4000, 0x8000),
+/// Cilium (0x0f00), Calico (0xffff0000) and Tailscale (0xff0000) give a meaning.
+pub const MARK: u32 = 0x2057;
+
+/// What to capture.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The cgroup (v2) whose processes are captured; `None` for the root, that is everybody.
+    pub cgroup: Option<PathBuf>,
+    /// Ports captured; at most [`agent_common::MAX_PORTS`] count.
+    pub ports: Vec<u16>,
+    /// Whether the programs log what they decide.
+    pub log: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { cgroup: None, ports: vec![443], log: false }
+    }
+}
+
+/// The programs, attached, and all that goes with them. Dropping it detaches.
+pub struct Capture {
+    helper: Mutex<Helper>,
+    listeners: Vec<TcpListener>,
+    flows: Arc<Flows>,
+    events: Mutex<Option<mpsc::Receiver<Event>>>,
+    capabilities: Capabilities,
+    counters: stats::Counters,
+    /// Ends the heartbeat and the reading of events.
+    over: CancellationToken,
+}
+
+impl Capture {
+    /// Opens the listeners, loads and attaches the programs, and tries each of them out.
+    ///
+    /// Afterwards nothing is redirected yet: there are no targets, and [`Capture::redirect`] is off.
+    /// Needs `CAP_BPF`, `CAP_NET_ADMIN` and, on kernels before 6.12, `CAP_PERFMON`; must be called
+    /// within a tokio runtime, in the network namespace to be captured.
+    pub fn attach(settings: &Settings, drain: &Drain) -> Result<Self, AttachError> {
+        let mut helper = Helper::in_process();
+        let listening = helper.listen()?;
+        let attached = helper.attach(settings, &listening)?;
+        let flows = Flows::new(attached.flows, attached.records, &listening);
+        let mut heart = heartbeat::Heart::new(attached.heartbeat);
+        let mut ring = events::Ring::new(attached.events);
+        let mut capabilities = attached.capabilities;
+        selftest::Probe { settings, listening: &listening, flows: &flows, ring: &mut ring }.run(
+            &mut helper,
+            &mut heart,
+            &mut capabilities,
+        )?;
+
+        let over = CancellationToken::new();
+        heart.run(drain, over.clone());
+        let events = ring.run(drain, over.clone())?;
+        if let Some(narration) = attached.narration {
+            events::narrate(narration, drain, over.clone())?;
+        }
+        Ok(Self {
+            helper: Mutex::new(helper),
+            listeners: listening.into_sockets(),
+            flows: Arc::new(flows),
+            events: Mutex::new(Some(events)),
+            capabilities,
+            counters: stats::Counters::new(attached.stats),
+            over,
+        })
+    }
+
+    /// The sockets that redirected connections arrive at, one for each IP version the network
+    /// namespace has. Non-blocking. While any copy of them is open, and nobody accepts, redirected
+    /// connections hang: accept from them before [`Capture::redirect`].
+    pub fn listeners(&self) -> std::io::Result<Vec<TcpListener>> {
+        self.listeners.iter().map(TcpListener::try_clone).collect()
+    }
+
+    /// Tells where accepted connections were going.
+    pub fn origins(&self) -> Arc<dyn Origins> {
+        Arc::clone(&self.flows) as Arc<dyn Origins>
+    }
+
+    /// Whether connections to targets are redirected (true) or only watched (false).
+    pub fn redirect(&self, on: bool) -> Result<(), AttachError> {
+        self.helper.lock().redirect(on)
+    }
+
+    /// Replaces the targets. Returns how many did not fit into the kernel's tables: connections to
+    /// those go direct, unseen.
+    pub fn targets(&self, networks: &[IpNet]) -> Result<usize, AttachError> {
+        self.helper.lock().targets(networks)
+    }
+
+    /// What happens to connections to targets. There is one stream of events: whoever asks second
+    /// gets a receiver that is closed.
+    pub fn events(&self) -> mpsc::Receiver<Event> {
+        self.events.lock().take().unwrap_or_else(|| mpsc::channel(1).1)
+    }
+
+    /// What works here, and what does not and why.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// What the programs counted since they were attached, summed over CPUs, by metric name.
+    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+        self.counters.read()
+    }
+
+    /// Run time and number of runs of each program, counted while a [`Measuring`] is alive.
+    pub fn program_stats(&self) -> Result<Vec<ProgramStats>, AttachError> {
+        self.helper.lock().statistics()
+    }
+
+    /// Detaches the programs: from here on connections go direct. Idempotent.
+    pub fn detach(&self) {
+        self.helper.lock().detach();
+        self.over.cancel();
+    }
+}
+
+impl std::fmt::Debug for Capture {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Capture").field("capabilities", &self.capabilities).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        self.detach();
+    }
+}

@@ -1,0 +1,305 @@
+//! From a pid to the workload: who opened a connection, on the kernel's word.
+//!
+//! A caller waits for our answer while it is examined, so it is normally alive. It is read through
+//! a handle that stays with one process instance, its start must not lie after the connect, and a
+//! pidfd must still call it alive at the end: then the pid cannot have changed hands. Otherwise
+//! what the kernel saved (uid, cgroup, thread name) has to do, and the subject says so. The uid is
+//! always the one at connect time. The environment of a process is never read.
+//!
+//! Limits: a connection belongs to whoever called connect(2), also when it is handed on; pids are
+//! those of the initial pid namespace, in which the agent must run.
+
+mod proc;
+mod cgroup;
+mod hierarchy;
+mod containers;
+mod grammar;
+mod script;
+mod lineage;
+mod apps;
+mod users;
+mod redact;
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use moka::sync::Cache;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::OwnedFd;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use self::apps::Apps;
+use self::cgroup::{Container, Placement};
+use self::containers::Containers;
+use self::hierarchy::Hierarchy;
+use self::lineage::ancestors;
+use self::proc::{Handle, Stat};
+use self::script::Program;
+use self::users::Users;
+use super::origin::Caller;
+use super::owner::Owner;
+use crate::subject::{Parts, Process, Subject, Workload, printable};
+
+/// Processes remembered.
+const REMEMBERED: u64 = 8192;
+
+/// How long a process is remembered without calling.
+const IDLE: Duration = Duration::from_mins(30);
+
+/// Longest path of an executable kept, in characters.
+const EXE: usize = 256;
+
+/// Finds out who callers are, and remembers it as long as they stay the same.
+///
+/// Resolving reads a few small files and may ask the user database: tens of microseconds for a
+/// known process, about a hundred for a new one.
+#[derive(Debug)]
+pub struct Identities {
+    apps: Apps,
+    users: Users,
+    hierarchy: Hierarchy,
+    containers: Containers,
+    known: Cache<u32, Arc<Known>>,
+}
+
+/// A process examined before.
+#[derive(Debug)]
+struct Known {
+    instance: Instance,
+    stat: Stat,
+    subject: Arc<Subject>,
+}
+
+/// What must not change for a process to be the same caller: one that turns into another program,
+/// user or cgroup is examined again.
+#[derive(Debug, PartialEq, Eq)]
+struct Instance {
+    start_ticks: u64,
+    image: [u64; 4],
+    exe: Option<String>,
+    uid: u32,
+    /// Where known: only the kernel half tells.
+    cgroup: Option<u64>,
+}
+
+impl Identities {
+    /// Starts with the known coding agents and `apps`, further names of programs or scripts that
+    /// count as application groups.
+    pub fn new(apps: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self {
+            apps: Apps::known_and(apps),
+            users: Users::new(),
+            hierarchy: Hierarchy::mounted(),
+            containers: Containers::below(Path::new("/")),
+            known: Cache::builder().max_capacity(REMEMBERED).time_to_idle(IDLE).build(),
+        }
+    }
+
+    /// Who made this connect: always an answer, unverified where the process is gone.
+    pub fn resolve(&self, caller: &Caller) -> Arc<Subject> {
+        self.examine(caller.tgid, Some(caller)).unwrap_or_else(|| Arc::new(self.attribute(caller)))
+    }
+
+    /// The process that has this pid now; `None` where there is none.
+    pub fn of_pid(&self, pid: u32) -> Option<Arc<Subject>> {
+        self.examine(pid, None)
+    }
+
+    /// Whoever holds the client's end of a connection made to an explicit port.
+    pub fn of_owner(&self, owner: &Owner) -> Arc<Subject> {
+        owner.pid.and_then(|pid| self.of_pid(pid)).unwrap_or_else(|| {
+            let parts = Parts::default();
+            Arc::new(self.subject(&Seen { uid: owner.uid, ..Seen::default() }, &parts))
+        })
+    }
+
+    fn examine(&self, pid: u32, caller: Option<&Caller>) -> Option<Arc<Subject>> {
+        let process = Handle::open(pid).ok()?;
+        let stat = process.stat().ok()?;
+        // The start is rounded down to a tick of 10 ms, so a process that did connect never looks
+        // too young. One that took over the pid within the same tick would pass; that takes
+        // privilege or a run through all pids in between.
+        if caller.is_some_and(|caller| stat.started() > caller.at) {
+            return None;
+        }
+        let exe = match process.exe() {
+            Ok(path) => Some(path),
+            // Without memory there is no executable: kernel threads never have any, all others
+            // are on their way out.
+            Err(error) if error.kind() == ErrorKind::NotFound && !stat.kernel => return None,
+            Err(_) => None,
+        };
+        let instance = Instance {
+            start_ticks: stat.start_ticks,
+            image: stat.image,
+            exe,
+            uid: caller.map_or_else(|| process.uid().ok(), |caller| Some(caller.uid))?,
+            cgroup: caller.map(|caller| caller.cgroup),
+        };
+        if let Some(known) = self.known.get(&pid)
+            && known.instance.is_still(&instance)
+        {
+            return Some(Arc::clone(&known.subject));
+        }
+        let pidfd = pidfd_open(Pid::from_raw(pid.try_into().ok()?)?, PidfdFlags::empty()).ok()?;
+        let subject = Arc::new(self.describe(pid, &process, &stat, &instance)?);
+        if has_exited(&pidfd) {
+            return None;
+        }
+        self.known.insert(pid, Arc::new(Known { instance, stat, subject: Arc::clone(&subject) }));
+        Some(subject)
+    }
+
+    fn describe(
+        &self,
+        pid: u32,
+        process: &Handle,
+        stat: &Stat,
+        instance: &Instance,
+    ) -> Option<Subject> {
+        let arguments = process.arguments().ok()?;
+        let placement = self.placement(&process.cgroups().ok()?, instance.cgroup);
+        // Without privilege the executables of others are not to be seen.
+        let mut program = match &instance.exe {
+            Some(path) => script::program(path, &arguments),
+            None if stat.kernel => Program { exe: "kernel".into(), ..Program::default() },
+            None => Program { exe: stat.comm.clone(), ..Program::default() },
+        };
+        if program.is_worker
+            && let Some(boss) = ancestors(stat).find(|ancestor| !ancestor.program.is_worker)
+            && boss.program.exe == program.exe
+        {
+            program = boss.program;
+        }
+        let app = self.apps.group(&program, stat, &placement);
+        let names = self.names(&placement);
+        let parts = Parts {
+            app: app.as_deref(),
+            exe: &program.exe,
+            script: program.script.as_deref(),
+            ..names.parts(&placement)
+        };
+        let seen = Seen {
+            pid,
+            start_ticks: stat.start_ticks,
+            exe: instance.exe.as_deref().unwrap_or_default(),
+            command: &redact::command(&arguments),
+            uid: instance.uid,
+            verified: instance.exe.is_some() || stat.kernel,
+        };
+        Some(self.subject(&seen, &parts))
+    }
+
+    /// Where the process stood when it connected. It may have been moved since; then the cgroup
+    /// the kernel saved counts, unless that is the root, as it is for all on hosts that use the
+    /// first version.
+    fn placement(&self, lines: &str, saved: Option<u64>) -> Placement {
+        let unified = lines.lines().find_map(|line| line.strip_prefix("0::"));
+        if let (Some(id), Some(path)) = (saved, unified)
+            && path != "/"
+            && !self.hierarchy.confirm(id, path)
+            && let Some(path) = self.hierarchy.path(id)
+        {
+            return Placement::of_path(&path);
+        }
+        Placement::of_lines(lines)
+    }
+
+    /// Makes do with what the kernel saved of a process that is gone.
+    fn attribute(&self, caller: &Caller) -> Subject {
+        // The last process known under this pid may well have been the caller: it is if the kernel
+        // saw the same user, cgroup and thread name. Still nobody can vouch for it.
+        let known = self.known.get(&caller.tgid).filter(|known| {
+            known.stat.started() <= caller.at
+                && known.stat.comm == caller.comm
+                && known.instance.uid == caller.uid
+                && known.instance.cgroup == Some(caller.cgroup)
+        });
+        if let Some(known) = known {
+            let mut subject = Subject::clone(&known.subject);
+            subject.process.verified = false;
+            return subject;
+        }
+        let path = self.hierarchy.path(caller.cgroup);
+        let placement = path.map(|path| Placement::of_path(&path)).unwrap_or_default();
+        let names = self.names(&placement);
+        let parts = Parts { exe: &caller.comm, ..names.parts(&placement) };
+        self.subject(&Seen { pid: caller.tgid, uid: caller.uid, ..Seen::default() }, &parts)
+    }
+
+    fn names(&self, placement: &Placement) -> Names {
+        Names {
+            pod: placement.pod.as_deref().map(|uid| self.containers.pod(uid)),
+            container: placement.container.as_ref().map(|container| match container {
+                // Runtimes of users keep their files in home directories, which are not trusted.
+                Container::Id(id) if placement.manager.is_some() => id[..12].into(),
+                Container::Id(id) => self.containers.container(id),
+                Container::Name(name) => name.as_str().into(),
+            }),
+        }
+    }
+
+    fn subject(&self, seen: &Seen<'_>, parts: &Parts<'_>) -> Subject {
+        let process = Process {
+            pid: seen.pid,
+            start_ticks: seen.start_ticks,
+            exe: printable(seen.exe, EXE).into(),
+            command: seen.command.into(),
+            uid: seen.uid,
+            user: self.users.name(seen.uid),
+            verified: seen.verified,
+        };
+        Subject { process, workload: Workload::derive(parts) }
+    }
+}
+
+/// Names looked up for a placement.
+struct Names {
+    pod: Option<Arc<str>>,
+    container: Option<Arc<str>>,
+}
+
+impl Names {
+    fn parts<'a>(&'a self, placement: &'a Placement) -> Parts<'a> {
+        Parts {
+            pod: self.pod.as_deref(),
+            container: self.container.as_deref(),
+            unit: placement.unit.as_deref(),
+            manager: placement.manager,
+            ..Parts::default()
+        }
+    }
+}
+
+/// What was seen of a process.
+#[derive(Default)]
+struct Seen<'a> {
+    pid: u32,
+    start_ticks: u64,
+    exe: &'a str,
+    command: &'a str,
+    uid: u32,
+    verified: bool,
+}
+
+impl Instance {
+    /// Whether `now` is the same; a cgroup that is not known now does not count.
+    fn is_still(&self, now: &Self) -> bool {
+        self.start_ticks == now.start_ticks
+            && self.image == now.image
+            && self.exe == now.exe
+            && self.uid == now.uid
+            && (now.cgroup.is_none() || self.cgroup == now.cgroup)
+    }
+}
+
+/// Whether the process has ended, be it not yet reaped: a pidfd becomes readable then.
+fn has_exited(pidfd: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
+    !matches!(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(0))
+}
+
+#[cfg(test)]
+mod tests;
