@@ -6,5 +6,7 @@ pub mod capture;
 pub mod subject;
 pub mod llm;
 pub mod record;
+pub mod ledger;
+pub mod metrics;
 pub mod clock;
 pub mod drain;

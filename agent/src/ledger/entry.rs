@@ -1,0 +1,245 @@
+//! What the journal holds and the database takes: records in compact form, with the text most
+//! calls share replaced by references.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::llm::usage::Usage;
+use crate::record::{Attempt, CallId, Connection, Decision, Opened, Outcome, Record, Treatment};
+
+use super::shape::{Interner, Known, KnownSubject, Shape};
+
+/// One thing to keep.
+#[derive(Debug)]
+pub(super) enum Entry {
+    /// A call began.
+    Open(Call),
+    /// A call is over.
+    Settle(Call),
+    /// A connection is over.
+    Connection(Link),
+}
+
+/// A call. Times are microseconds, since 1970 UTC where they are points in time.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) id: CallId,
+    pub(super) at: i64,
+    pub(super) subject: Arc<KnownSubject>,
+    pub(super) shape: Arc<Known<Shape>>,
+    pub(super) figures: Figures,
+    /// What went wrong.
+    pub(super) error: Option<Box<str>>,
+    /// Every try, unless [`Figures::only`] says it all.
+    pub(super) tries: Vec<Try>,
+    /// Decisions as a JSON array of `[at_us, rule, action, detail]`.
+    pub(super) steps: Option<Box<RawValue>>,
+}
+
+/// The numbers of a call.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Figures {
+    /// `None` while the call is open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) latency: Option<i64>,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) upstream: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ttft: Option<i64>,
+    /// Nano-dollars.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cost: Option<i64>,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) bytes_in: i64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) bytes_out: i64,
+    /// Input and output tokens, and the rarer kinds in the order of [`Usage`].
+    pub(super) tokens: (i64, i64),
+    #[serde(skip_serializing_if = "is_default")]
+    pub(super) rarer: [i64; 6],
+    /// The only try, where it agrees with the call: start after the call's, and duration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) only: Option<(i64, i64)>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) retry_of: Option<CallId>,
+}
+
+/// One try of a call that took several, or whose try ended otherwise than the call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Try {
+    pub(super) at: i64,
+    pub(super) provider: Arc<str>,
+    pub(super) model: Option<Arc<str>>,
+    pub(super) status: Option<u16>,
+    pub(super) outcome: Outcome,
+    pub(super) upstream: i64,
+    pub(super) cost: Option<i64>,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) subject: Arc<KnownSubject>,
+    pub(super) facts: LinkFacts,
+}
+
+/// What is known of a connection besides whose it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct LinkFacts {
+    pub(super) opened_at: i64,
+    pub(super) closed_at: i64,
+    pub(super) provider: Arc<str>,
+    pub(super) host: Arc<str>,
+    pub(super) treatment: Treatment,
+    pub(super) reason: Arc<str>,
+    pub(super) bytes_up: i64,
+    pub(super) bytes_down: i64,
+    pub(super) failed: bool,
+}
+
+impl Call {
+    pub(super) fn opening(opened: &Opened, interner: &mut Interner) -> Self {
+        Self {
+            id: opened.call_id,
+            at: micros(opened.started_at),
+            subject: interner.subject(&opened.subject),
+            shape: interner.opening(opened),
+            figures: Figures::default(),
+            error: None,
+            tries: Vec::new(),
+            steps: None,
+        }
+    }
+
+    pub(super) fn settled(record: &Record, interner: &mut Interner) -> Self {
+        let at = micros(record.started_at);
+        let only = only_try(record);
+        let tries = match only {
+            Some(_) => Vec::new(),
+            None => record.attempts.iter().map(Try::of).collect(),
+        };
+        let usage = &record.usage;
+        Self {
+            id: record.call_id,
+            at,
+            subject: interner.subject(&record.subject),
+            shape: interner.settled(record),
+            figures: Figures {
+                latency: Some(span(record.latency)),
+                upstream: span(record.upstream),
+                ttft: record.ttft.map(span),
+                cost: record.cost.map(|cost| cost.0),
+                bytes_in: whole(record.bytes_in),
+                bytes_out: whole(record.bytes_out),
+                tokens: (whole(usage.input), whole(usage.output)),
+                rarer: rarer(usage),
+                only: only.map(|it| (micros(it.started_at) - at, span(it.upstream))),
+                retry_of: record.retry_of,
+            },
+            error: record.error.as_deref().map(Into::into),
+            tries,
+            steps: steps(&record.decisions),
+        }
+    }
+}
+
+impl Link {
+    pub(super) fn of(connection: &Connection, interner: &mut Interner) -> Self {
+        let opened_at = micros(connection.opened_at);
+        Self {
+            subject: interner.subject(&connection.subject),
+            facts: LinkFacts {
+                opened_at,
+                closed_at: opened_at.saturating_add(span(connection.duration)),
+                provider: Arc::clone(&connection.provider),
+                host: Arc::clone(&connection.host),
+                treatment: connection.treatment,
+                reason: Arc::clone(&connection.reason),
+                bytes_up: whole(connection.bytes_up),
+                bytes_down: whole(connection.bytes_down),
+                failed: connection.failed,
+            },
+        }
+    }
+}
+
+impl Try {
+    fn of(attempt: &Attempt) -> Self {
+        Self {
+            at: micros(attempt.started_at),
+            provider: Arc::clone(&attempt.provider),
+            model: attempt.model.clone(),
+            status: attempt.status,
+            outcome: attempt.outcome,
+            upstream: span(attempt.upstream),
+            cost: attempt.cost.map(|cost| cost.0),
+        }
+    }
+}
+
+/// The only attempt, where it says nothing the call does not say.
+fn only_try(record: &Record) -> Option<&Attempt> {
+    let [only] = record.attempts.as_slice() else { return None };
+    let agrees = only.outcome == record.outcome
+        && only.status == record.status
+        && only.cost == record.cost
+        && only.provider == record.provider
+        && only.model == record.model;
+    agrees.then_some(only)
+}
+
+fn rarer(usage: &Usage) -> [i64; 6] {
+    [
+        usage.cache_read,
+        usage.cache_write_5m,
+        usage.cache_write_1h,
+        usage.reasoning,
+        usage.audio_input,
+        usage.audio_output,
+    ]
+    .map(whole)
+}
+
+fn steps(decisions: &[Decision]) -> Option<Box<RawValue>> {
+    struct Steps<'a>(&'a [Decision]);
+    impl Serialize for Steps<'_> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_seq(
+                self.0.iter().map(|it| (span(it.at), &*it.rule, &*it.action, &*it.detail)),
+            )
+        }
+    }
+    if decisions.is_empty() {
+        return None;
+    }
+    // Strings and numbers always have a JSON form.
+    to_raw_value(&Steps(decisions)).ok()
+}
+
+/// Microseconds since 1970; 0 for anything earlier.
+pub(super) fn micros(at: SystemTime) -> i64 {
+    at.duration_since(UNIX_EPOCH).map_or(0, span)
+}
+
+/// Whole microseconds, up to the largest the database holds.
+pub(super) fn span(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// `SQLite` has no unsigned integers.
+fn whole(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
+fn is_zero(n: &i64) -> bool {
+    *n == 0
+}
+
+fn is_default(rarer: &[i64; 6]) -> bool {
+    rarer.iter().all(|n| *n == 0)
+}

@@ -1,0 +1,130 @@
+//! Questions to the ledger. All block; none holds up the writer.
+
+mod query;
+mod rows;
+mod form;
+mod range;
+mod coverage;
+mod spend;
+mod calls;
+mod processes;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
+use rusqlite::Connection;
+
+use crate::record::CallId;
+
+pub use query::{Bucket, CallQuery, Dimension, SpendQuery};
+pub use rows::{
+    AttemptRow, CallDetail, CallRow, Coverage, CoverageReason, DecisionRow, ProcessConnections,
+    ProcessRow, SpendRow, Unpriced,
+};
+
+use super::Shared;
+use super::error::LedgerError;
+use super::store;
+use range::Range;
+
+/// Connections kept open between questions.
+const IDLE: usize = 2;
+
+/// Reads a ledger. Every question sees all that was recorded before it was asked, unless the
+/// database cannot be written at the moment.
+#[derive(Clone)]
+pub struct Reader {
+    shared: Arc<Shared>,
+    database: PathBuf,
+    idle: Arc<Mutex<Vec<Connection>>>,
+}
+
+impl Reader {
+    pub(super) fn new(shared: Arc<Shared>, database: PathBuf) -> Self {
+        Self { shared, database, idle: Arc::default() }
+    }
+
+    /// Spend in groups, most expensive first within each bucket of time.
+    pub fn spend(&self, query: &SpendQuery) -> Result<Vec<SpendRow>, LedgerError> {
+        self.ask(|connection| spend::spend(connection, query))
+    }
+
+    /// Calls in the order in which they started; with `after`, in the order in which they ended.
+    pub fn calls(&self, query: &CallQuery) -> Result<Vec<CallRow>, LedgerError> {
+        self.ask(|connection| {
+            let ended = query.after.map(|last| self.shared.recent.after(last));
+            calls::calls(connection, query, ended.flatten())
+        })
+    }
+
+    /// The call that ended last in this run of the agent: where following begins.
+    pub fn latest(&self) -> Option<CallId> {
+        self.shared.flush();
+        self.shared.recent.latest()
+    }
+
+    /// Everything kept about one call.
+    pub fn call(&self, id: CallId) -> Result<Option<CallDetail>, LedgerError> {
+        self.ask(|connection| calls::detail(connection, id))
+    }
+
+    /// The latest calls of a process, in the order in which they started.
+    pub fn by_pid(&self, pid: u32, last: usize) -> Result<Vec<CallRow>, LedgerError> {
+        self.ask(|connection| calls::by_pid(connection, pid, last))
+    }
+
+    /// Processes with calls or connections since a time, the latest first.
+    pub fn processes(
+        &self,
+        since: Option<SystemTime>,
+        uid: Option<u32>,
+    ) -> Result<Vec<ProcessRow>, LedgerError> {
+        self.ask(|connection| processes::processes(connection, Range::new(since, None), uid))
+    }
+
+    /// The metered share of LLM connections since a time.
+    pub fn coverage(
+        &self,
+        since: Option<SystemTime>,
+        uid: Option<u32>,
+    ) -> Result<Coverage, LedgerError> {
+        self.ask(|connection| coverage::coverage(connection, Range::new(since, None), uid))
+    }
+
+    /// Models whose calls since a time have no known cost.
+    pub fn unpriced(
+        &self,
+        since: Option<SystemTime>,
+        uid: Option<u32>,
+    ) -> Result<Vec<Unpriced>, LedgerError> {
+        self.ask(|connection| spend::unpriced(connection, Range::new(since, None), uid))
+    }
+
+    fn ask<T>(
+        &self,
+        question: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, LedgerError> {
+        // Where this fails, the answer is as old as the last import.
+        self.shared.flush();
+        let idle = self.idle.lock().pop();
+        let failed = |source| LedgerError::Database { path: self.database.clone(), source };
+        let connection = match idle {
+            Some(connection) => connection,
+            None => store::read_only(&self.database).map_err(failed)?,
+        };
+        let answer = question(&connection).map_err(failed)?;
+        let mut idle = self.idle.lock();
+        if idle.len() < IDLE {
+            idle.push(connection);
+        }
+        Ok(answer)
+    }
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").field("database", &self.database).finish_non_exhaustive()
+    }
+}

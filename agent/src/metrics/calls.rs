@@ -1,0 +1,210 @@
+//! Metrics of calls. The handles of one kind of call are looked up once and kept together: a
+//! labelled look-up costs several times what counting does.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use prometheus::{
+    Counter, CounterVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts,
+    Registry,
+};
+
+use super::names::Names;
+use crate::llm::usage::Usage;
+use crate::record::{Billing, Kind, Outcome, Record};
+
+#[derive(Debug)]
+pub(super) struct Calls {
+    names: Arc<Names>,
+    total: IntCounterVec,
+    latency: HistogramVec,
+    first_token: HistogramVec,
+    tokens: IntCounterVec,
+    cost: CounterVec,
+    unpriced: IntCounterVec,
+    requests: IntCounterVec,
+    known: RwLock<HashMap<Key, Arc<Handles>>>,
+}
+
+/// What the handles of a call depend on.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    model: Arc<str>,
+    workload: Arc<str>,
+    provider: Arc<str>,
+    operation: Arc<str>,
+    environment: Arc<str>,
+    status: &'static str,
+    billing: Billing,
+}
+
+#[derive(Debug)]
+struct Handles {
+    calls: IntCounter,
+    latency: Histogram,
+    first_token: Histogram,
+    tokens: [IntCounter; 5],
+    cost: Counter,
+}
+
+/// Kinds of token, as `llm_tokens_total` tells them apart: disjoint.
+const TYPES: [&str; 5] = ["input", "cache_read", "cache_write", "output", "reasoning"];
+
+impl Calls {
+    pub(super) fn new(registry: &Registry, names: Arc<Names>) -> prometheus::Result<Self> {
+        let total = IntCounterVec::new(
+            Opts::new("llm_calls_total", "LLM calls."),
+            &["model", "task_type", "workload", "provider", "status", "environment"],
+        )?;
+        let latency = HistogramVec::new(
+            HistogramOpts::new("llm_latency_seconds", "From a call's request to its last byte.")
+                .buckets(vec![0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0]),
+            &["model", "provider"],
+        )?;
+        let first_token = HistogramVec::new(
+            HistogramOpts::new(
+                "llm_time_to_first_token_seconds",
+                "From a streamed call's request to its first content.",
+            )
+            .buckets(vec![0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0]),
+            &["model", "provider"],
+        )?;
+        let tokens = IntCounterVec::new(
+            Opts::new("llm_tokens_total", "Tokens by kind; the kinds are disjoint."),
+            &["workload", "provider", "model", "type"],
+        )?;
+        let cost = CounterVec::new(
+            Opts::new(
+                "llm_cost_usd_total",
+                "Dollars at list prices; those of calls without a known price are missing here.",
+            ),
+            &["workload", "provider", "model", "billing", "environment"],
+        )?;
+        let unpriced = IntCounterVec::new(
+            Opts::new("llm_unpriced_calls_total", "Calls whose cost is unknown."),
+            &["provider", "model"],
+        )?;
+        let requests = IntCounterVec::new(
+            Opts::new(
+                "weir_requests_total",
+                "Requests on LLM hosts that are no calls, and those that were not understood.",
+            ),
+            &["workload", "provider", "kind", "status"],
+        )?;
+        registry.register(Box::new(total.clone()))?;
+        registry.register(Box::new(latency.clone()))?;
+        registry.register(Box::new(first_token.clone()))?;
+        registry.register(Box::new(tokens.clone()))?;
+        registry.register(Box::new(cost.clone()))?;
+        registry.register(Box::new(unpriced.clone()))?;
+        registry.register(Box::new(requests.clone()))?;
+        let known = RwLock::default();
+        Ok(Self { names, total, latency, first_token, tokens, cost, unpriced, requests, known })
+    }
+
+    pub(super) fn count(&self, record: &Record) {
+        let workload = self.names.workload(&record.subject.workload.name);
+        let status = status(record);
+        let kind = match record.kind {
+            Kind::Call => return self.count_call(record, workload, status),
+            Kind::Request => "request",
+            Kind::Opaque => "opaque",
+        };
+        self.requests.with_label_values(&[&*workload, &*record.provider, kind, status]).inc();
+    }
+
+    fn count_call(&self, record: &Record, workload: Arc<str>, status: &'static str) {
+        let model = self.names.model(record.model_served.as_ref().or(record.model.as_ref()));
+        let key = Key {
+            model,
+            workload,
+            provider: Arc::clone(&record.provider),
+            operation: Arc::clone(&record.operation),
+            environment: Arc::clone(&record.environment),
+            status,
+            billing: record.billing,
+        };
+        let handles = self.handles(&key);
+        handles.calls.inc();
+        handles.latency.observe(record.latency.as_secs_f64());
+        if let Some(first) = record.ttft {
+            handles.first_token.observe(first.as_secs_f64());
+        }
+        for (counter, count) in handles.tokens.iter().zip(by_type(&record.usage)) {
+            if count > 0 {
+                counter.inc_by(count);
+            }
+        }
+        match record.cost {
+            #[expect(clippy::cast_precision_loss, reason = "the exact figure is in the ledger")]
+            Some(cost) if cost.0 > 0 => handles.cost.inc_by(cost.0 as f64 / 1e9),
+            Some(_) => {}
+            None => self.unpriced.with_label_values(&[&*key.provider, &*key.model]).inc(),
+        }
+    }
+
+    fn handles(&self, key: &Key) -> Arc<Handles> {
+        if let Some(handles) = self.known.read().get(key) {
+            return Arc::clone(handles);
+        }
+        let Key { model, workload, provider, operation, environment, status, billing } = key;
+        let billing = match billing {
+            Billing::Metered => "metered",
+            Billing::Subscription => "subscription",
+            Billing::Unknown => "unknown",
+        };
+        let tokens =
+            |kind| self.tokens.with_label_values(&[&**workload, &**provider, &**model, kind]);
+        let of_model = [&**model, &**provider];
+        let handles = Arc::new(Handles {
+            calls: self.total.with_label_values(&[
+                &**model,
+                &**operation,
+                &**workload,
+                &**provider,
+                status,
+                &**environment,
+            ]),
+            latency: self.latency.with_label_values(&of_model),
+            first_token: self.first_token.with_label_values(&of_model),
+            tokens: TYPES.map(tokens),
+            cost: self.cost.with_label_values(&[
+                &**workload,
+                &**provider,
+                &**model,
+                billing,
+                &**environment,
+            ]),
+        });
+        self.known.write().insert(key.clone(), Arc::clone(&handles));
+        handles
+    }
+}
+
+/// Audio is input or output like any other here; the ledger tells it apart.
+fn by_type(usage: &Usage) -> [u64; 5] {
+    [
+        usage.input.saturating_add(usage.audio_input),
+        usage.cache_read,
+        usage.cache_write_5m.saturating_add(usage.cache_write_1h),
+        usage.output.saturating_add(usage.audio_output),
+        usage.reasoning,
+    ]
+}
+
+/// How a call ended, in few words.
+fn status(record: &Record) -> &'static str {
+    match (record.outcome, record.status) {
+        (Outcome::Ok, _) => "2xx",
+        (Outcome::RateLimited, _) => "429",
+        (Outcome::UpstreamError, Some(500..)) => "5xx",
+        (Outcome::UpstreamError, _) => "4xx",
+        (Outcome::StreamError, _) => "stream_error",
+        (Outcome::ConnectError, _) => "connect_error",
+        (Outcome::UpstreamCut, _) => "cut",
+        (Outcome::ClientAbort, _) => "aborted",
+        (Outcome::Refused, _) => "blocked",
+        (Outcome::Internal | Outcome::Lost, _) => "internal",
+    }
+}

@@ -1,0 +1,159 @@
+//! What is counted, under which names, and that Prometheus' own linter agrees.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::time::SystemTime;
+
+use super::*;
+use crate::llm::usage::{NanoUsd, Usage};
+use crate::record::{Billing, CallId, Kind, Outcome, Via};
+use crate::subject::{Process, Subject, Workload};
+
+fn subject(name: &str) -> Arc<Subject> {
+    Arc::new(Subject {
+        process: Process {
+            pid: 4242,
+            start_ticks: 1,
+            exe: Arc::from("/usr/bin/python3"),
+            command: Arc::from("python3 agent.py"),
+            uid: 1000,
+            user: None,
+            verified: true,
+        },
+        workload: Workload {
+            name: Arc::from(name),
+            unit: None,
+            container: None,
+            pod: None,
+            app: None,
+        },
+    })
+}
+
+fn record() -> Record {
+    Record {
+        call_id: CallId(ulid::Ulid::nil()),
+        started_at: SystemTime::UNIX_EPOCH,
+        kind: Kind::Call,
+        via: Via::Intercept,
+        subject: subject("exe:python3:agent.py"),
+        environment: Arc::from("test"),
+        agent_name: None,
+        provider: Arc::from("openai"),
+        host: Arc::from("api.openai.com"),
+        operation: Arc::from("chat"),
+        method: Arc::from("POST"),
+        path: Arc::from("/v1/chat/completions"),
+        model: Some(Arc::from("gpt-4o")),
+        model_served: None,
+        stream: true,
+        status: Some(200),
+        outcome: Outcome::Ok,
+        error: None,
+        usage: Usage { input: 100, cache_read: 50, output: 20, reasoning: 7, ..Usage::default() },
+        usage_source: UsageSource::Reported,
+        cost: Some(NanoUsd(1_500_000)),
+        billing: Billing::Metered,
+        price_version: None,
+        attempts: Vec::new(),
+        retry_of: None,
+        ttft: Some(Duration::from_millis(300)),
+        latency: Duration::from_millis(1200),
+        upstream: Duration::from_millis(1199),
+        bytes_in: 1,
+        bytes_out: 1,
+        flags: Vec::new(),
+        decisions: Vec::new(),
+    }
+}
+
+fn connection(treatment: Treatment) -> Connection {
+    Connection {
+        opened_at: SystemTime::UNIX_EPOCH,
+        duration: Duration::from_secs(1),
+        subject: subject("exe:curl"),
+        provider: Arc::from("openai"),
+        host: Arc::from("api.openai.com"),
+        treatment,
+        reason: Arc::from(""),
+        bytes_up: 10,
+        bytes_down: 20,
+        failed: false,
+    }
+}
+
+fn metrics() -> Metrics {
+    Metrics::new(Settings { per_user: true }).expect("every name is registered once")
+}
+
+#[test]
+fn a_call_is_counted_by_workload_model_and_kind_of_token() {
+    let metrics = metrics();
+    metrics.call(&record());
+    metrics.call(&Record { cost: None, outcome: Outcome::RateLimited, ..record() });
+    metrics.call(&Record { kind: Kind::Opaque, ..record() });
+    let text = metrics.render();
+    for line in [
+        r#"llm_calls_total{environment="test",model="gpt-4o",provider="openai",status="2xx",task_type="chat",workload="exe:python3:agent.py"} 1"#,
+        r#"llm_calls_total{environment="test",model="gpt-4o",provider="openai",status="429",task_type="chat",workload="exe:python3:agent.py"} 1"#,
+        r#"llm_tokens_total{model="gpt-4o",provider="openai",type="cache_read",workload="exe:python3:agent.py"} 100"#,
+        r#"llm_tokens_total{model="gpt-4o",provider="openai",type="reasoning",workload="exe:python3:agent.py"} 14"#,
+        r#"llm_cost_usd_total{billing="metered",environment="test",model="gpt-4o",provider="openai",workload="exe:python3:agent.py"} 0.0015"#,
+        r#"llm_unpriced_calls_total{model="gpt-4o",provider="openai"} 1"#,
+        r#"llm_latency_seconds_bucket{model="gpt-4o",provider="openai",le="1"} 0"#,
+        r#"llm_latency_seconds_bucket{model="gpt-4o",provider="openai",le="2"} 2"#,
+        r#"weir_requests_total{kind="opaque",provider="openai",status="2xx",workload="exe:python3:agent.py"} 1"#,
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\nnot in\n{text}");
+    }
+    assert!(!text.contains("4242"), "a pid is never a label");
+    let bound = Some((Duration::from_millis(1), Duration::from_millis(1)));
+    assert_eq!(metrics.overhead_quantiles(), bound);
+}
+
+#[test]
+fn coverage_is_the_metered_share_of_connections() {
+    let metrics = metrics();
+    for treatment in [Treatment::Metered, Treatment::Metered, Treatment::Opaque, Treatment::Direct]
+    {
+        metrics.connection(&connection(treatment));
+    }
+    let text = metrics.render();
+    assert!(text.contains("weir_coverage_ratio 0.5\n"), "{text}");
+    let line =
+        r#"weir_connection_bytes_total{direction="down",provider="openai",workload="exe:curl"} 80"#;
+    assert!(text.contains(line), "{text}");
+}
+
+#[test]
+fn totals_kept_elsewhere_only_ever_grow() {
+    let metrics = metrics();
+    for total in [5, 3, 8] {
+        metrics.capture(&[("hit", total)]);
+    }
+    assert!(metrics.render().contains(r#"weir_capture_events_total{event="hit"} 8"#));
+}
+
+#[test]
+fn promtool_has_nothing_to_say() {
+    let metrics = metrics();
+    metrics.call(&record());
+    metrics.connection(&connection(Treatment::Metered));
+    metrics.distrusted("fin");
+    metrics.capture(&[("hit", 1)]);
+    metrics.ledger(&Health::default());
+    let Ok(mut promtool) = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+    else {
+        eprintln!("SKIPPED: promtool is not installed (Debian package prometheus)");
+        return;
+    };
+    promtool.stdin.take().unwrap().write_all(metrics.render().as_bytes()).unwrap();
+    let said = promtool.wait_with_output().unwrap();
+    let said = [said.stdout, said.stderr].concat();
+    assert_eq!(String::from_utf8_lossy(&said), "");
+}
