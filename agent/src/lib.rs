@@ -8,5 +8,6 @@ pub mod llm;
 pub mod record;
 pub mod ledger;
 pub mod metrics;
+pub mod config;
 pub mod clock;
 pub mod drain;

@@ -1,0 +1,184 @@
+//! The configuration as the agent uses it: values that cannot be wrong.
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::raw::{Format, Level, LogFormat, Mode, OnUntrusted, UnknownPrice};
+use super::value::{Fsync, Toggle};
+use crate::llm::usage::NanoUsd;
+
+/// A whole configuration without faults.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// How much the agent does.
+    pub mode: Mode,
+    /// Name of the environment.
+    pub environment: Arc<str>,
+    /// Where the agent listens.
+    pub listen: Listen,
+    /// The kernel half.
+    pub capture: Capture,
+    /// Whether every client is taken to accept the CA.
+    pub trust_assumed: bool,
+    /// What happens to a client that does not accept the CA.
+    pub on_untrusted: OnUntrusted,
+    /// Bounds and timeouts.
+    pub limits: Limits,
+    /// Providers added or changed, by name.
+    pub providers: Vec<ProviderEntry>,
+    /// Prices that replace the catalogue's, oldest first within a model.
+    pub prices: Vec<PriceOverride>,
+    /// What happens to a call whose model has no known price.
+    pub unknown_price: UnknownPrice,
+    /// The ledger.
+    pub ledger: Ledger,
+    /// What `/metrics` shows.
+    pub metrics: Metrics,
+    /// Application names beside the built-in ones.
+    pub apps: Vec<Arc<str>>,
+    /// The agent's own log.
+    pub log: Log,
+}
+
+/// Listeners; `None` is off. Always loopback addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listen {
+    /// Explicit proxy and gateway.
+    pub proxy: Option<SocketAddr>,
+    /// Metrics, health, API.
+    pub admin: Option<SocketAddr>,
+}
+
+/// The kernel half.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capture {
+    /// Whether to attach.
+    pub enabled: Toggle,
+    /// Cgroup directory to attach to; `None` is the root of the cgroup2 tree.
+    pub cgroup: Option<PathBuf>,
+    /// Destination ports; at least one, none twice.
+    pub ports: Vec<NonZeroU16>,
+    /// Destinations beside the providers' addresses.
+    pub cidrs: Vec<IpNet>,
+}
+
+/// Bounds and timeouts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at a time.
+    pub connections: NonZeroU32,
+    /// Largest request body read, in bytes.
+    pub request_body: NonZeroU64,
+    /// For a client's TLS handshake.
+    pub handshake_timeout: Duration,
+    /// For reaching a provider.
+    pub connect_timeout: Duration,
+    /// How long an unused connection is kept.
+    pub idle_timeout: Duration,
+    /// How long calls may take to end when the agent stops.
+    pub drain_timeout: Duration,
+}
+
+/// A host of a provider.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Host {
+    /// A DNS name in lower case, without a trailing dot.
+    Name(Arc<str>),
+    /// An address: reached by proxy and base URL only.
+    Address(IpAddr),
+}
+
+impl std::fmt::Display for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Address(address) => address.fmt(f),
+        }
+    }
+}
+
+/// A provider added, or a built-in one changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProviderEntry {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its hosts; empty leaves a built-in provider's as they are.
+    pub hosts: Vec<Host>,
+    /// Its wire format.
+    pub format: Format,
+    /// Where the gateway sends its calls: `http` or `https`, with a host, without a query.
+    pub base_url: Option<http::Uri>,
+    /// Roots its certificate is checked against (a file that exists).
+    pub ca_file: Option<PathBuf>,
+    /// Whether usage is asked for in streams; `None` leaves it to the provider table.
+    pub inject_usage: Option<bool>,
+    /// Its tokens cost nothing.
+    pub free: bool,
+}
+
+/// Prices of one model from some day on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PriceOverride {
+    /// Provider's name.
+    pub provider: Arc<str>,
+    /// Model's name.
+    pub model: Arc<str>,
+    /// First day (UTC) on which they hold; `None` is always.
+    pub from: Option<jiff::civil::Date>,
+    /// The prices.
+    pub rates: Rates,
+}
+
+/// Money per million tokens of each kind. What the file leaves out has been filled in: reasoning
+/// as output, every input kind as input, audio output as output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rates {
+    /// Uncached input.
+    pub input: NanoUsd,
+    /// Input read from the provider's cache.
+    pub cache_read: NanoUsd,
+    /// Input written to the provider's cache for 5 minutes.
+    pub cache_write_5m: NanoUsd,
+    /// Input written to the provider's cache for 1 hour.
+    pub cache_write_1h: NanoUsd,
+    /// Output.
+    pub output: NanoUsd,
+    /// Reasoning output.
+    pub reasoning: NanoUsd,
+    /// Audio input.
+    pub audio_input: NanoUsd,
+    /// Audio output.
+    pub audio_output: NanoUsd,
+}
+
+/// The ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ledger {
+    /// How often rows are forced to the disk.
+    pub sync: Fsync,
+    /// How long rows are kept.
+    pub retention: Duration,
+}
+
+/// What `/metrics` shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metrics {
+    /// Workloads of all users are named.
+    pub per_user: bool,
+    /// File with the token that readers must send.
+    pub token_file: Option<PathBuf>,
+}
+
+/// The agent's own log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    /// How much it says.
+    pub level: Level,
+    /// How lines are written.
+    pub format: LogFormat,
+}

@@ -1,0 +1,132 @@
+//! The configuration: one YAML file and its drop-ins, read into values that cannot be wrong.
+//!
+//! Raw types mirror the file, checked types are what the agent uses; in between every problem is
+//! found at once, with its place. A configuration with a problem is never used in part.
+
+mod problem;
+mod tree;
+mod read;
+mod value;
+mod raw;
+mod checked;
+mod check;
+mod show;
+pub mod paths;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use self::checked::{
+    Capture, Config, Host, Ledger, Limits, Listen, Log, Metrics, PriceOverride, ProviderEntry,
+    Rates,
+};
+pub use self::paths::{Overrides, Paths};
+pub use self::problem::{Place, Problem, Problems};
+pub use self::raw::{Format, Level, LogFormat, Mode, OnUntrusted, UnknownPrice};
+pub use self::value::{Fsync, Toggle, WordError};
+
+use self::raw::Raw;
+use self::tree::Node;
+
+/// Reads the main file and the drop-ins beside it. Without any file the defaults hold, unless the
+/// main file was named by the user.
+pub fn load(paths: &Paths) -> Result<Config, Problems> {
+    effective(paths).map(|effective| effective.config)
+}
+
+/// A configuration together with where each of its values was written.
+#[derive(Debug)]
+pub struct Effective {
+    /// The values.
+    pub config: Config,
+    /// The files read, in the order in which they were merged.
+    pub files: Vec<PathBuf>,
+    raw: serde_json::Value,
+    tree: Node,
+}
+
+impl Effective {
+    /// Every key with its value and its origin, as YAML.
+    pub fn yaml(&self) -> String {
+        show::yaml(&self.raw, &|trail| check::origin(&self.tree, trail))
+    }
+
+    /// Every key with its value.
+    pub fn json(&self) -> &serde_json::Value {
+        &self.raw
+    }
+}
+
+/// As [`load`], keeping what `weir config show` needs.
+pub fn effective(paths: &Paths) -> Result<Effective, Problems> {
+    let mut problems = Vec::new();
+    let (tree, files) = merged(paths, &mut problems);
+    let read: Option<(Raw, Node)> = read::read(tree.clone(), &mut problems);
+    let shown = read.as_ref().and_then(|(raw, _)| serde_json::to_value(raw).ok());
+    let checked = read.map(|(raw, kept)| check::check(raw, (&tree, &kept), &mut problems));
+    match (checked, shown) {
+        (Some(config), Some(raw)) if problems.is_empty() => {
+            Ok(Effective { config, files, raw, tree })
+        }
+        _ => {
+            let order = |problem: &Problem| {
+                let place = problem.place.as_ref()?;
+                let file = files.iter().position(|file| **file == *place.file);
+                Some((file, place.line, place.column))
+            };
+            problems.sort_by_key(order);
+            Err(Problems(problems))
+        }
+    }
+}
+
+/// JSON Schema of the configuration file, for editors.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Raw).to_value()
+}
+
+fn merged(paths: &Paths, problems: &mut Vec<Problem>) -> (Node, Vec<PathBuf>) {
+    let main: Arc<Path> = Arc::from(paths.config.as_path());
+    let mut tree = Node::empty(&main);
+    let mut files = Vec::new();
+    if paths.config_named || paths.config.exists() {
+        files.push(paths.config.clone());
+    }
+    files.extend(drop_ins(&paths.conf_d(), problems));
+    for path in &files {
+        match std::fs::read_to_string(path) {
+            Ok(text) => tree.merge(tree::parse(&text, &Arc::from(path.as_path()), problems)),
+            Err(fault) => problems.push(unreadable(path, &fault)),
+        }
+    }
+    (tree, files)
+}
+
+fn drop_ins(dir: &Path, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(fault) if fault.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
+        Err(fault) => {
+            problems.push(unreadable(dir, &fault));
+            return Vec::new();
+        }
+    };
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        // Editors leave hidden files behind.
+        .filter(|path| {
+            path.file_name().is_some_and(|name| !name.as_encoded_bytes().starts_with(b"."))
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+fn unreadable(path: &Path, fault: &std::io::Error) -> Problem {
+    let what = format!("{}: cannot be read: {fault}", path.display());
+    Problem { place: None, path: String::new(), what, hint: None }
+}
+
+#[cfg(test)]
+mod tests;
