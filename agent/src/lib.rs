@@ -4,6 +4,8 @@
 
 pub mod capture;
 pub mod subject;
+pub mod pipeline;
+pub mod upstream;
 pub mod llm;
 pub mod record;
 pub mod ledger;

@@ -1,0 +1,354 @@
+//! One call in progress: what is known of it so far, and its settlement.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hyper::{HeaderMap, Request, header};
+use tokio::sync::oneshot;
+use ulid::Ulid;
+
+use super::{Context, Rules};
+use crate::llm::call::{Ask, Kind, Route, classify};
+use crate::llm::meter::Reading;
+use crate::llm::price::{Priced, Query, Unpriced};
+use crate::llm::usage::{NanoUsd, Usage};
+use crate::record::{
+    Attempt, Billing, CallId, Decision, Durability, Flag, Opened, Outcome, Record, UsageSource,
+};
+
+/// A call from its request's head to its settlement, which happens once.
+///
+/// Dropped without having been settled, it settles itself: as aborted by the client, whose
+/// departure is what drops it, or as our own failure while panicking.
+#[derive(Debug)]
+pub struct Exchange {
+    pub(super) context: Arc<Context>,
+    pub(super) rules: Arc<Rules>,
+    pub(super) route: Route,
+    pub(super) ask: Option<Ask>,
+    opened: Instant,
+    /// Where the current stretch of waiting for somebody else began.
+    waiting_since: Option<Instant>,
+    /// `None` once settled.
+    record: Option<Box<Record>>,
+}
+
+impl Exchange {
+    /// Begins a call.
+    pub fn open<B>(context: Arc<Context>, request: &Request<B>) -> Self {
+        let now = context.clock.now();
+        let rules = context.rules.load_full();
+        let parties = &context.parties;
+        let route = classify(parties.provider.format, request.method(), request.uri().path());
+        let verified = parties.subject.process.verified;
+        let record = Record {
+            call_id: CallId(Ulid::from_datetime(now.wall)),
+            started_at: now.wall,
+            kind: route.kind,
+            via: parties.via,
+            subject: Arc::clone(&parties.subject),
+            environment: Arc::clone(&rules.environment),
+            agent_name: agent_name(request.headers()),
+            provider: Arc::clone(&parties.provider.name),
+            host: Arc::clone(&parties.host),
+            operation: Arc::from(route.operation.as_str()),
+            method: Arc::from(request.method().as_str()),
+            path: Arc::from(request.uri().path()),
+            model: None,
+            model_served: None,
+            stream: false,
+            status: None,
+            outcome: Outcome::Internal,
+            error: None,
+            usage: Usage::default(),
+            usage_source: UsageSource::None,
+            cost: None,
+            billing: billing(request.headers()),
+            price_version: None,
+            attempts: Vec::new(),
+            retry_of: None,
+            ttft: None,
+            latency: Duration::ZERO,
+            upstream: Duration::ZERO,
+            bytes_in: 0,
+            bytes_out: 0,
+            flags: if verified { Vec::new() } else { vec![Flag::Unverified] },
+            decisions: Vec::new(),
+        };
+        let mut exchange = Self {
+            rules,
+            route,
+            ask: None,
+            opened: now.mono,
+            waiting_since: None,
+            record: Some(Box::new(record)),
+            context,
+        };
+        let parties = &exchange.context.parties;
+        let (provider, host) =
+            (parties.provider.name.to_string(), format!("host {}", parties.host));
+        exchange.decide("route", provider, host);
+        exchange
+    }
+
+    /// The call's id.
+    pub fn call_id(&self) -> Option<CallId> {
+        self.record.as_ref().map(|record| record.call_id)
+    }
+
+    /// Tells the ledger that a call has begun, so that a crash cannot make it unknown.
+    pub(super) fn announce(&self) {
+        let Some(record) = &self.record else { return };
+        if record.kind == Kind::Request {
+            return;
+        }
+        self.context.sink.open(Opened {
+            call_id: record.call_id,
+            started_at: record.started_at,
+            via: record.via,
+            subject: Arc::clone(&record.subject),
+            environment: Arc::clone(&record.environment),
+            provider: Arc::clone(&record.provider),
+            host: Arc::clone(&record.host),
+            operation: Arc::clone(&record.operation),
+            method: Arc::clone(&record.method),
+            path: Arc::clone(&record.path),
+            model: record.model.clone(),
+        });
+    }
+
+    /// Changes the record; without effect once settled.
+    pub(super) fn note(&mut self, change: impl FnOnce(&mut Record)) {
+        if let Some(record) = &mut self.record {
+            change(record);
+        }
+    }
+
+    /// Adds a flag, once.
+    pub(super) fn flag(&mut self, flag: Flag) {
+        self.note(|record| {
+            if !record.flags.contains(&flag) {
+                record.flags.push(flag);
+            }
+        });
+    }
+
+    /// Notes the model and what else the body says.
+    pub(super) fn asked(&mut self, ask: Ask) {
+        self.note(|record| {
+            record.model.clone_from(&ask.model);
+            record.stream = ask.stream;
+        });
+        self.ask = Some(ask);
+    }
+
+    /// From here on the call waits for somebody else.
+    pub(super) fn wait_begins(&mut self) {
+        self.waiting_since = Some(self.context.clock.now().mono);
+    }
+
+    /// The wait is over.
+    pub(super) fn wait_ends(&mut self) {
+        let now = self.context.clock.now().mono;
+        if let Some(since) = self.waiting_since.take() {
+            self.note(|record| record.upstream += now.saturating_duration_since(since));
+        }
+    }
+
+    /// The first content reached us now.
+    pub(super) fn content_began(&mut self) {
+        let since = self.since_open();
+        self.note(|record| {
+            record.ttft.get_or_insert(since);
+        });
+    }
+
+    /// Whether the call has been settled.
+    pub(super) fn is_settled(&self) -> bool {
+        self.record.is_none()
+    }
+
+    /// Ends the call. Returns the ledger's answer to wait for; `None` where it was settled before.
+    pub(super) fn settle(
+        &mut self,
+        outcome: Outcome,
+        reading: Option<&Reading>,
+    ) -> Option<oneshot::Receiver<Durability>> {
+        self.wait_ends();
+        let latency = self.since_open();
+        let mut record = self.record.take()?;
+        record.latency = latency;
+        record.outcome = outcome;
+        if let Some(reading) = reading {
+            self.read_usage(&mut record, reading);
+        }
+        self.price(&mut record, reading);
+        if let Some(attempt) = record.attempts.last_mut() {
+            attempt.outcome = record.outcome;
+            attempt.upstream = record.upstream;
+            attempt.cost = record.cost;
+        }
+        Some(self.context.sink.settle(Arc::new(*record)))
+    }
+
+    /// Begins a try at the provider.
+    pub(super) fn attempt(&mut self) {
+        let now = self.context.clock.now();
+        self.note(|record| {
+            record.attempts.push(Attempt {
+                provider: Arc::clone(&record.provider),
+                model: record.model.clone(),
+                started_at: now.wall,
+                status: None,
+                outcome: Outcome::ConnectError,
+                upstream: Duration::ZERO,
+                cost: None,
+            });
+        });
+    }
+
+    fn since_open(&self) -> Duration {
+        self.context.clock.now().mono.saturating_duration_since(self.opened)
+    }
+
+    /// Takes over what the response said of itself.
+    fn read_usage(&self, record: &mut Record, reading: &Reading) {
+        if reading.model.is_some() {
+            record.model_served.clone_from(&reading.model);
+        }
+        if let Some(error) = &reading.error
+            && record.outcome == Outcome::Ok
+        {
+            record.outcome = Outcome::StreamError;
+            record.error = Some(error.message.clone());
+        }
+        if record.kind != Kind::Call {
+            return;
+        }
+        let answered = record.status.is_some_and(|status| (200..300).contains(&status));
+        match reading.usage {
+            Some(usage) => {
+                record.usage = usage;
+                record.usage_source = UsageSource::Reported;
+            }
+            None if answered => {
+                if record.outcome == Outcome::Ok {
+                    record.flags.push(Flag::UsageMissing);
+                }
+                record.usage = reading.estimate;
+                if record.usage.total() == reading.estimate.output {
+                    // The provider has not said what it read.
+                    record.usage.input = self.ask.as_ref().map_or(0, |ask| ask.input_estimate);
+                }
+                record.usage_source = match record.usage.total() {
+                    0 => UsageSource::Unknown,
+                    _ => UsageSource::Estimated,
+                };
+            }
+            // Answered with an error: nothing was generated.
+            None => {}
+        }
+    }
+
+    /// Puts a price on the usage. A call whose price is unknown costs `None`, never zero.
+    fn price(&self, record: &mut Record, reading: Option<&Reading>) {
+        if record.kind != Kind::Call {
+            return;
+        }
+        let (action, detail) = match record.usage_source {
+            UsageSource::None => {
+                // Refused, or answered with an error: providers charge nothing for these.
+                record.cost = Some(NanoUsd::default());
+                return;
+            }
+            UsageSource::Unknown => {
+                ("unknown".to_owned(), "nothing is known of its usage".to_owned())
+            }
+            UsageSource::Reported | UsageSource::Estimated => match self.cost(record, reading) {
+                Ok(priced) => {
+                    record.cost = Some(priced.cost);
+                    let tokens = record.usage.total();
+                    let detail = format!("{tokens} tokens at prices of {}", priced.version);
+                    record.price_version = Some(priced.version);
+                    (format!("${}", priced.cost), detail)
+                }
+                Err(unpriced) => ("unknown".to_owned(), unpriced.to_string()),
+            },
+        };
+        record.decisions.push(Decision {
+            at: record.latency,
+            rule: Arc::from("price"),
+            action: Arc::from(action),
+            detail,
+        });
+    }
+
+    fn cost(&self, record: &Record, reading: Option<&Reading>) -> Result<Priced, Unpriced> {
+        let served = record.model_served.as_deref();
+        let asked = record.model.as_deref().or(served).ok_or(Unpriced::UnknownModel)?;
+        let served_tier = reading.and_then(|reading| reading.service_tier.as_deref());
+        let asked_tier = self.ask.as_ref().and_then(|ask| ask.service_tier.as_deref());
+        let query = Query {
+            provider: &self.context.parties.provider,
+            model: asked,
+            at: record.started_at,
+            tier: served_tier.or(asked_tier),
+            usage: &record.usage,
+        };
+        let prices = &self.rules.prices;
+        let mut answer = prices.cost_served(&query, served)?;
+        let searches = reading.map_or(0, |reading| reading.web_searches);
+        answer.cost = answer.cost.saturating_add(prices.web_search_cost(&query, searches)?);
+        Ok(answer)
+    }
+
+    /// Notes a decision, for `weir explain`.
+    pub(super) fn decide(&mut self, rule: &str, action: String, detail: String) {
+        let at = self.since_open();
+        self.note(|record| {
+            record.decisions.push(Decision {
+                at,
+                rule: Arc::from(rule),
+                action: Arc::from(action),
+                detail,
+            });
+        });
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if self.is_settled() {
+            return;
+        }
+        // A bug of ours must not look like a client that hung up.
+        let outcome =
+            if std::thread::panicking() { Outcome::Internal } else { Outcome::ClientAbort };
+        drop(self.settle(outcome, None));
+    }
+}
+
+/// `X-Agent-Name`: refines within a workload, bounded and printable.
+fn agent_name(headers: &HeaderMap) -> Option<Arc<str>> {
+    let name = headers.get("x-agent-name")?.to_str().ok()?.trim();
+    (!name.is_empty() && name.len() <= 128).then(|| Arc::from(name))
+}
+
+/// How a credential is billed, as far as its form tells: Anthropic's OAuth tokens (`sk-ant-oat`)
+/// belong to a plan, and so do `OpenAI`'s (JSON web tokens); API keys are metered.
+fn billing(headers: &HeaderMap) -> Billing {
+    let bearer = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.strip_prefix("Bearer "));
+    match bearer {
+        Some(token) if token.starts_with("sk-ant-oat") || token.starts_with("eyJ") => {
+            Billing::Subscription
+        }
+        Some(_api_key) => Billing::Metered,
+        None if headers.contains_key("x-api-key") || headers.contains_key("api-key") => {
+            Billing::Metered
+        }
+        None => Billing::Unknown,
+    }
+}

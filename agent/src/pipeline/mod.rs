@@ -1,0 +1,90 @@
+//! One call, from the client's request to the last byte of its response.
+//!
+//! [`handle`] is the whole path, stage after stage: *inspect* (what is asked), *dispatch* (ask the
+//! provider), *relay* (give the answer back, metering it). The [`exchange::Exchange`] walks along
+//! and settles the call exactly once, whatever its end.
+
+pub mod dispatch;
+pub mod exchange;
+pub mod headers;
+pub mod inspect;
+pub mod reject;
+pub mod relay;
+pub mod rules;
+pub mod upgrade;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+
+pub use exchange::Exchange;
+pub use reject::Reject;
+pub use relay::Body;
+pub use rules::Rules;
+
+use crate::clock::Clock;
+use crate::drain::Drain;
+use crate::llm::providers::Provider;
+use crate::record::{Sink, Via};
+use crate::subject::Subject;
+use crate::upstream::{Link, Outgoing};
+
+/// What all calls of one downstream connection to one provider share.
+#[derive(Debug)]
+pub struct Context {
+    /// Who calls whom.
+    pub parties: Parties,
+    /// The way to the provider.
+    pub link: Link,
+    /// What applies to everyone; each call takes one snapshot.
+    pub rules: Arc<ArcSwap<Rules>>,
+    /// Where records go.
+    pub sink: Arc<dyn Sink>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Runs what outlives a request (upgraded connections).
+    pub drain: Drain,
+}
+
+/// The two ends of a connection.
+#[derive(Debug)]
+pub struct Parties {
+    /// Who opened it.
+    pub subject: Arc<Subject>,
+    /// How it reached the agent.
+    pub via: Via,
+    /// Host it was opened to, lower case; requests for another are misdirected.
+    pub host: Arc<str>,
+    /// Provider behind that host.
+    pub provider: Arc<Provider>,
+}
+
+/// Takes a request to its response. Never fails: a refusal is a response too.
+pub async fn handle(context: Arc<Context>, request: Request<Outgoing>) -> Response<Body> {
+    let mut exchange = Exchange::open(context, &request);
+    if upgrade::is_wanted(&request) {
+        return upgrade::handle(exchange, request).await;
+    }
+    match run(&mut exchange, request).await {
+        Ok(response) => relay::stream(exchange, response).await,
+        Err(reject) => relay::refuse(exchange, &reject).await,
+    }
+}
+
+async fn run(
+    exchange: &mut Exchange,
+    mut request: Request<Outgoing>,
+) -> Result<Response<Incoming>, Reject> {
+    // Before anything is read: a request for another host must not be priced as this provider's.
+    inspect::authority(exchange, &request)?;
+    headers::strip_request(&mut request);
+    let request = inspect::read(exchange, request).await?;
+    // The ledger knows of the call before the provider can charge for it.
+    exchange.announce();
+    dispatch::send(exchange, request).await
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,331 @@
+//! Giving the answer back: every chunk as it comes, the last one only when the record is safe.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use hyper::{HeaderMap, Response, StatusCode};
+use tokio::sync::oneshot;
+use tokio::time::Sleep;
+
+use super::{Exchange, Reject, headers};
+use crate::llm::call::Kind;
+use crate::llm::meter::{Encoding, Meter, MeterOptions};
+use crate::record::{Durability, Flag, Outcome};
+use crate::upstream::BoxError;
+
+/// How long a response's end waits for its record to be safe.
+const SETTLE_WAIT: Duration = Duration::from_millis(50);
+
+/// A response body towards the client.
+#[derive(Debug)]
+pub enum Body {
+    /// Made by ourselves.
+    Own(Option<Bytes>),
+    /// Passed on unmetered: a host that is no provider's, through the explicit proxy.
+    Through(Incoming),
+    /// Comes from the provider.
+    Relayed(Box<Relay>),
+}
+
+/// A provider's body on its way through.
+#[derive(Debug)]
+pub struct Relay {
+    exchange: Exchange,
+    inner: Incoming,
+    meter: Option<Meter>,
+    /// A unary body cannot be used before its end: its last chunk waits for the record.
+    unary: bool,
+    /// May go to the client now.
+    ready: Option<Bytes>,
+    /// Goes out once the call is settled and the wait below is over.
+    held: VecDeque<Frame<Bytes>>,
+    settling: Option<Settling>,
+    over: bool,
+}
+
+/// The wait for the ledger, bounded.
+#[derive(Debug)]
+struct Settling {
+    answer: oneshot::Receiver<Durability>,
+    bound: Option<Pin<Box<Sleep>>>,
+}
+
+/// Turns a provider's response into ours.
+pub async fn stream(mut exchange: Exchange, response: Response<Incoming>) -> Response<Body> {
+    let (mut parts, inner) = response.into_parts();
+    let sse = is_event_stream(&parts.headers);
+    let meter = (exchange.route.kind == Kind::Call && !exchange.is_settled()).then(|| {
+        let mut hide_usage = false;
+        exchange.note(|record| {
+            record.stream |= sse;
+            hide_usage = record.flags.contains(&Flag::UsageInjected);
+        });
+        Meter::new(MeterOptions {
+            route: exchange.route,
+            format: exchange.context.parties.provider.format,
+            sse,
+            encoding: encoding(&parts.headers),
+            hide_usage,
+            status: parts.status.as_u16(),
+        })
+    });
+    let call = exchange.call_id();
+    let mut relay = Relay {
+        exchange,
+        inner,
+        meter,
+        unary: !sse,
+        ready: None,
+        held: VecDeque::new(),
+        settling: None,
+        over: false,
+    };
+    if relay.inner.is_end_stream() {
+        // Nothing will be polled: the head is all there is, and it waits like a last byte.
+        relay.conclude(Outcome::Ok);
+        if let Some(mut settling) = relay.settling.take() {
+            std::future::poll_fn(|cx| settling.poll(cx)).await;
+        }
+    }
+    let mut response = Response::from_parts(
+        {
+            // What the body becomes is for our own server to frame.
+            parts.version = hyper::Version::HTTP_11;
+            parts
+        },
+        Body::Relayed(Box::new(relay)),
+    );
+    headers::strip_response(&mut response, call);
+    response
+}
+
+/// Answers instead of the provider.
+pub async fn refuse(mut exchange: Exchange, reject: &Reject) -> Response<Body> {
+    let told = reject.told();
+    exchange.note(|record| {
+        record.status.get_or_insert(told.status.as_u16());
+        record.error = Some(reject.to_string());
+    });
+    let call = exchange.call_id();
+    let body = Bytes::from(reject.body(exchange.context.parties.provider.format));
+    if let Some(answer) = exchange.settle(told.outcome, None) {
+        let mut settling = Settling { answer, bound: None };
+        std::future::poll_fn(|cx| settling.poll(cx)).await;
+    }
+    let mut response = own(told.status, body);
+    headers::strip_response(&mut response, call);
+    response
+}
+
+/// A JSON response of our own.
+pub fn own(status: StatusCode, body: Bytes) -> Response<Body> {
+    let mut response = Response::new(Body::Own(Some(body)));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+impl Relay {
+    /// Takes a chunk from the provider: what may go on goes to `ready`, what must wait to `held`.
+    fn take(&mut self, chunk: Bytes) {
+        self.exchange.note(|record| record.bytes_out += chunk.len() as u64);
+        let (release, hold) = match &mut self.meter {
+            None => (chunk, Bytes::new()),
+            Some(meter) => {
+                let fed = meter.feed(chunk);
+                if fed.content {
+                    self.exchange.content_began();
+                }
+                (fed.release, fed.hold)
+            }
+        };
+        if self.unary && !self.exchange.is_settled() {
+            // Only the end itself tells which chunk was the last: the newest stays behind.
+            self.ready = self.held.pop_front().and_then(|frame| frame.into_data().ok());
+            self.held.push_back(Frame::data(release));
+        } else {
+            self.ready = Some(release).filter(|bytes| !bytes.is_empty());
+        }
+        if !hold.is_empty() {
+            // The stream's own last word: clients stop reading here, whatever follows.
+            self.held.push_back(Frame::data(hold));
+            self.conclude(Outcome::Ok);
+        }
+        if self.inner.is_end_stream() {
+            self.end(Outcome::Ok);
+        }
+    }
+
+    /// The provider's body is over.
+    fn end(&mut self, outcome: Outcome) {
+        self.exchange.wait_ends();
+        let rest = self.meter.as_mut().map(Meter::end).unwrap_or_default();
+        if !rest.is_empty() {
+            self.held.push_back(Frame::data(rest));
+        }
+        self.conclude(outcome);
+        self.over = true;
+    }
+
+    fn conclude(&mut self, outcome: Outcome) {
+        if self.exchange.is_settled() {
+            return;
+        }
+        let reading = self.meter.as_ref().map(Meter::reading);
+        let outcome = by_status(outcome, &mut self.exchange);
+        if let Some(answer) = self.exchange.settle(outcome, reading.as_ref()) {
+            self.settling = Some(Settling { answer, bound: None });
+        }
+    }
+
+    fn poll_relay(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        loop {
+            if let Some(bytes) = self.ready.take() {
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            }
+            if let Some(settling) = &mut self.settling {
+                ready!(settling.poll(cx));
+                self.settling = None;
+            }
+            if self.exchange.is_settled()
+                && let Some(frame) = self.held.pop_front()
+            {
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            if self.over {
+                return Poll::Ready(None);
+            }
+            match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(chunk) => self.take(chunk),
+                    Err(trailers) => {
+                        self.held.push_back(trailers);
+                        self.end(Outcome::Ok);
+                    }
+                },
+                None => self.end(Outcome::Ok),
+                Some(Err(error)) => {
+                    self.held.clear();
+                    self.exchange.note(|record| record.error = Some(error.to_string()));
+                    self.end(Outcome::UpstreamCut);
+                    // The client must see that the answer is not whole.
+                    return Poll::Ready(Some(Err(error.into())));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        // hyper stops polling where the client has left: the exchange settles with what was read.
+        if !self.exchange.is_settled() && !std::thread::panicking() {
+            let reading = self.meter.as_ref().map(Meter::reading);
+            drop(self.exchange.settle(Outcome::ClientAbort, reading.as_ref()));
+        }
+    }
+}
+
+impl Settling {
+    /// Ready when the record is safe, or cannot be made so in time.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Poll::Ready(answer) = Pin::new(&mut self.answer).poll(cx) {
+            if answer != Ok(Durability::Kept) {
+                tracing::debug!("a response goes out before its record is safe");
+            }
+            return Poll::Ready(());
+        }
+        let bound = self.bound.get_or_insert_with(|| Box::pin(tokio::time::sleep(SETTLE_WAIT)));
+        bound.as_mut().poll(cx)
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match &mut *self {
+            Self::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Through(inner) => Pin::new(inner).poll_frame(cx).map_err(Into::into),
+            Self::Relayed(relay) => relay.poll_relay(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(bytes) => bytes.is_none(),
+            Self::Through(inner) => inner.is_end_stream(),
+            Self::Relayed(relay) => {
+                relay.ready.is_none()
+                    && relay.held.is_empty()
+                    && relay.settling.is_none()
+                    && (relay.over || relay.inner.is_end_stream())
+            }
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Self::Through(inner) => inner.size_hint(),
+            Self::Relayed(relay) => relay.size_hint(),
+        }
+    }
+}
+
+impl Relay {
+    fn size_hint(&self) -> SizeHint {
+        let held = self.held.iter().filter_map(Frame::data_ref).map(Bytes::len);
+        let kept = self.ready.iter().map(Bytes::len).chain(held).sum::<usize>();
+        match self.inner.size_hint().exact() {
+            Some(rest) => SizeHint::with_exact(rest + kept as u64),
+            None => SizeHint::new(),
+        }
+    }
+}
+
+/// What a status makes of an answer that arrived whole.
+fn by_status(outcome: Outcome, exchange: &mut Exchange) -> Outcome {
+    if outcome != Outcome::Ok {
+        return outcome;
+    }
+    let mut status = None;
+    exchange.note(|record| status = record.status);
+    match status {
+        Some(429) => Outcome::RateLimited,
+        Some(400..) => Outcome::UpstreamError,
+        _ => Outcome::Ok,
+    }
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|value| {
+        value.trim_start().to_ascii_lowercase().starts_with("text/event-stream")
+    })
+}
+
+fn encoding(headers: &HeaderMap) -> Encoding {
+    let coding = headers.get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok());
+    match coding.map(|coding| coding.trim().to_ascii_lowercase()).as_deref() {
+        None | Some("" | "identity") => Encoding::Identity,
+        Some("gzip" | "x-gzip") => Encoding::Gzip,
+        Some("deflate") => Encoding::Deflate,
+        Some("br") => Encoding::Brotli,
+        Some(_) => Encoding::Other,
+    }
+}

@@ -1,0 +1,19 @@
+//! What applies to every call: one immutable snapshot, replaced whole.
+
+use std::sync::Arc;
+
+use crate::llm::price::Prices;
+use crate::llm::providers::Providers;
+
+/// The part of the configuration that calls read.
+#[derive(Debug)]
+pub struct Rules {
+    /// Tag of this host's records.
+    pub environment: Arc<str>,
+    /// Who the providers are.
+    pub providers: Providers,
+    /// What they charge.
+    pub prices: Prices,
+    /// Largest request body that is read and understood; a larger one is forwarded unread.
+    pub request_body: usize,
+}

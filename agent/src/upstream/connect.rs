@@ -1,0 +1,146 @@
+//! Dialling: one of the three seams tests may replace.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpSocket, TcpStream};
+
+/// A boxed future, as trait objects need it.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A byte stream to a provider.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// A byte stream of any kind.
+pub type Io = Box<dyn Stream>;
+
+/// What the client had set on its own socket, and the upstream socket takes over.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct SocketOptions {
+    /// Index of the interface the socket is bound to (`SO_BINDTODEVICE`).
+    pub device: Option<u32>,
+    /// Firewall mark (`SO_MARK`).
+    pub mark: Option<u32>,
+}
+
+/// Where to connect: a fixed address (the one the client chose), or a name still to be resolved.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Destination {
+    /// The address the client connected to.
+    Address(SocketAddr),
+    /// A host name or IP literal, and a port.
+    Name(Arc<str>, u16),
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Name(host, port) => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
+/// Opens connections to destinations.
+pub trait Connect: Send + Sync + fmt::Debug {
+    /// Opens a byte stream.
+    fn connect<'a>(
+        &'a self,
+        to: &'a Destination,
+        options: SocketOptions,
+    ) -> BoxFuture<'a, io::Result<Io>>;
+}
+
+/// Looks names up; the kernel capture's resolver, whose sockets are not redirected.
+pub trait Resolve: Send + Sync + fmt::Debug {
+    /// All addresses of a host, in the order to be tried.
+    fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<std::net::IpAddr>>>;
+}
+
+/// TCP, dialled by this process.
+#[derive(Debug, Clone)]
+pub struct Tcp {
+    resolve: Arc<dyn Resolve>,
+    /// Mark that keeps our own connections from being redirected; `None` without privilege.
+    mark: Option<u32>,
+    timeout: Duration,
+}
+
+impl Tcp {
+    /// A dialler that resolves through `resolve`, marks its sockets and gives up after `timeout`
+    /// per address.
+    pub fn new(resolve: Arc<dyn Resolve>, mark: Option<u32>, timeout: Duration) -> Self {
+        Self { resolve, mark, timeout }
+    }
+
+    /// The addresses behind a destination, in the order to be tried.
+    pub async fn addresses(&self, of: &Destination) -> io::Result<Vec<SocketAddr>> {
+        let (host, port) = match of {
+            Destination::Address(address) => return Ok(vec![*address]),
+            Destination::Name(host, port) => (host, *port),
+        };
+        let found = match host.trim_matches(['[', ']']).parse() {
+            Ok(ip) => vec![ip],
+            Err(_not_an_address) => self.resolve.resolve(host).await?,
+        };
+        Ok(found.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
+    }
+
+    /// Opens a TCP connection; a name's addresses are tried in order.
+    ///
+    /// The error is the last address's.
+    pub async fn open(&self, to: &Destination, options: SocketOptions) -> io::Result<TcpStream> {
+        let addresses = self.addresses(to).await?;
+        let mut last = io::Error::new(io::ErrorKind::NotFound, format!("no address for {to}"));
+        for address in addresses {
+            match tokio::time::timeout(self.timeout, self.dial(address, options)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => last = error,
+                Err(_elapsed) => {
+                    last = io::Error::new(
+                        io::ErrorKind::TimedOut,
+                        format!("no answer from {address} within {:?}", self.timeout),
+                    );
+                }
+            }
+        }
+        Err(last)
+    }
+
+    async fn dial(&self, to: SocketAddr, options: SocketOptions) -> io::Result<TcpStream> {
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM.nonblocking(), None)?;
+        if let Some(mark) = options.mark.or(self.mark) {
+            socket.set_mark(mark)?;
+        }
+        if let Some(device) = options.device {
+            let index = std::num::NonZeroU32::new(device);
+            match to {
+                SocketAddr::V4(_) => socket.bind_device_by_index_v4(index)?,
+                SocketAddr::V6(_) => socket.bind_device_by_index_v6(index)?,
+            }
+        }
+        socket.set_tcp_nodelay(true)?;
+        TcpSocket::from_std_stream(socket.into()).connect(to).await
+    }
+}
+
+impl Connect for Tcp {
+    fn connect<'a>(
+        &'a self,
+        to: &'a Destination,
+        options: SocketOptions,
+    ) -> BoxFuture<'a, io::Result<Io>> {
+        Box::pin(async move {
+            let stream = self.open(to, options).await?;
+            Ok(Box::new(stream) as Io)
+        })
+    }
+}

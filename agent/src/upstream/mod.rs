@@ -1,0 +1,18 @@
+//! The provider's side: dialling, TLS, and connections kept between calls.
+//!
+//! Every downstream connection has one [`Link`], so that its calls find a live connection without
+//! a shared lock; the [`Pool`] behind it keeps what links leave over.
+
+pub mod body;
+pub mod connect;
+pub mod failure;
+pub mod link;
+pub mod pool;
+pub mod tls;
+
+pub use body::{BoxError, Outgoing};
+pub use connect::{Connect, Destination, Io, SocketOptions};
+pub use failure::Failure;
+pub use link::Link;
+pub use pool::{Pool, Target};
+pub use tls::{Offer, Protocol, Tls};
