@@ -4,6 +4,7 @@
 
 pub mod capture;
 pub mod subject;
+pub mod downstream;
 pub mod pipeline;
 pub mod upstream;
 pub mod llm;

@@ -1,0 +1,86 @@
+//! Taking connections, up to a limit.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use crate::drain::Drain;
+
+/// Told when the limit is reached (`true`) and when there is room again.
+///
+/// An agent that is full must not take connections that it would let wait: the kernel half is
+/// disarmed, and they go where they were going.
+pub trait Pressure: Send + Sync {
+    /// The limit has been reached, or is no longer.
+    fn full(&self, full: bool);
+}
+
+/// How many connections there may be, and who is told when there are so many.
+#[derive(Clone)]
+pub struct Limit {
+    /// One for each connection.
+    pub permits: Arc<Semaphore>,
+    /// Told when they run out.
+    pub pressure: Arc<dyn Pressure>,
+}
+
+/// Accepts until the drain is signalled, and then whatever is in the queue; each connection is a
+/// task that holds one permit.
+pub async fn run<F>(
+    listener: TcpListener,
+    limit: Limit,
+    drain: Drain,
+    serve: impl Fn(TcpStream, SocketAddr) -> F,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let Limit { permits, pressure } = limit;
+    loop {
+        let permit = match Arc::clone(&permits).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_full) => {
+                pressure.full(true);
+                let waited = Arc::clone(&permits).acquire_owned().await;
+                pressure.full(false);
+                match waited {
+                    Ok(permit) => permit,
+                    Err(_closed) => return,
+                }
+            }
+        };
+        // Whoever is in the queue was led here, and must not be turned away: first the queue.
+        let accepted = tokio::select! {
+            biased;
+            accepted = listener.accept() => accepted,
+            () = drain.signalled() => return,
+        };
+        match accepted {
+            Ok((stream, client)) => {
+                let connection = serve(stream, client);
+                drain.spawn(async move {
+                    connection.await;
+                    drop(permit);
+                });
+            }
+            Err(error) => recover(&error).await,
+        }
+    }
+}
+
+/// Most accept errors concern one connection that is already gone (accept(2)); out of file
+/// descriptors or memory, trying again at once would spin.
+async fn recover(error: &io::Error) {
+    let exhausted = matches!(
+        error.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
+    );
+    if exhausted {
+        tracing::warn!(%error, "cannot accept connections; trying again");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

@@ -1,0 +1,110 @@
+//! The client's side: connections come in, are understood as far as they allow, and are either
+//! relayed untouched or terminated and served.
+
+pub mod accept;
+pub mod intercept;
+pub mod explicit;
+pub mod session;
+pub mod hello;
+pub mod treat;
+pub mod trust;
+pub mod tunnel;
+pub mod ca;
+pub mod certs;
+pub mod replay;
+pub mod serve;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use crate::capture::identity::Identities;
+use crate::capture::owner::Owners;
+use crate::clock::Clock;
+use crate::drain::Drain;
+use crate::pipeline::Rules;
+use crate::record::Sink;
+use crate::subject::Subject;
+use crate::upstream::Pool;
+use crate::upstream::connect::Tcp;
+
+/// What every connection needs.
+#[derive(Debug)]
+pub struct Front {
+    /// Names processes.
+    pub identities: Identities,
+    /// Finds the process behind a connection that was not redirected.
+    pub owners: Owners,
+    /// Our side of client TLS.
+    pub client: ClientTls,
+    /// The way to providers and, for tunnels, to any host.
+    pub upstream: Upstream,
+    /// Configuration in force.
+    pub rules: Arc<ArcSwap<Rules>>,
+    /// Where records go.
+    pub sink: Arc<dyn Sink>,
+    /// What the process runs on.
+    pub runtime: Runtime,
+    /// Bounds on a single connection.
+    pub limits: Limits,
+}
+
+/// Certificates for clients, and who accepts them.
+#[derive(Debug)]
+pub struct ClientTls {
+    /// Mints and caches; `None` where there is no authority, so that nothing is terminated.
+    pub leaves: Option<certs::Leaves>,
+    /// Who accepts our authority.
+    pub trust: trust::Trust,
+    /// Whether TLS is terminated at all: the mode is `meter` or `enforce`.
+    pub terminate: AtomicBool,
+    /// Whether clients that do not accept our authority are refused instead of relayed.
+    pub block_untrusted: AtomicBool,
+}
+
+/// The way out.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Connections to providers.
+    pub pool: Arc<Pool>,
+    /// Plain TCP, for tunnels.
+    pub tcp: Tcp,
+    /// What relays them.
+    pub tunnels: tunnel::Tunnels,
+}
+
+/// What the process runs on.
+#[derive(Debug, Clone)]
+pub struct Runtime {
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Runs and ends tasks.
+    pub drain: Drain,
+}
+
+/// Bounds on a single connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// How long a client may take for its side of the TLS handshake.
+    pub handshake: Duration,
+}
+
+impl ClientTls {
+    /// Whether TLS to `host` can be terminated now.
+    pub fn can_terminate(&self, host: &str) -> bool {
+        self.terminate.load(Relaxed)
+            && self.leaves.as_ref().is_some_and(|leaves| leaves.authority().covers(host))
+    }
+
+    /// Whether `subject` accepts our certificates.
+    pub fn verdict(&self, subject: &Subject) -> trust::Verdict {
+        self.trust.verdict(subject, || {
+            self.leaves.as_ref().is_some_and(|leaves| {
+                let root = leaves.authority().root();
+                trust::marker::vouched(subject.process.pid, root.fingerprint())
+            })
+        })
+    }
+}

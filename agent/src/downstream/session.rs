@@ -1,0 +1,272 @@
+//! One connection, redirected or tunnelled to us by `CONNECT`: understood, then relayed or served.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use rustls::HandshakeKind;
+use socket2::SockRef;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
+
+use super::hello::{self, Opening};
+use super::replay::{Passed, Replay};
+use super::treat::{Known, Treat, treat};
+use super::trust::{self, Reached, Signal};
+use super::{Front, serve};
+use crate::clock::Now;
+use crate::llm::providers::Provider;
+use crate::pipeline::{Context, Parties};
+use crate::record::{Connection, Treatment, Via};
+use crate::subject::Subject;
+use crate::upstream::{Destination, Failure, Link, Offer, SocketOptions, Target};
+
+/// How long a client may take to say hello; after that the server is taken to speak first.
+const HELLO_WAIT: Duration = Duration::from_secs(5);
+
+/// A connection that has arrived, and where it was going.
+#[derive(Debug, Clone)]
+pub struct Arrival {
+    /// How it reached the agent.
+    pub via: Via,
+    /// Who opened it.
+    pub subject: Arc<Subject>,
+    /// Where it was going.
+    pub destination: Destination,
+    /// What the client's socket carried.
+    pub options: SocketOptions,
+    /// When it arrived.
+    pub opened: Now,
+}
+
+/// Deals with a connection of which `read` has been read already.
+pub async fn run(front: Arc<Front>, arrival: Arrival, mut stream: TcpStream, read: BytesMut) {
+    // Streams of small events wait for nothing (a missing TCP_NODELAY costs 40 ms stalls).
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "the client is gone already");
+        return;
+    }
+    let mut buffer = read;
+    let deadline = Instant::now() + HELLO_WAIT;
+    let opening = match hello::peek(&mut stream, &mut buffer, hello::LIMIT, deadline).await {
+        Ok(opening) => opening,
+        Err(error) => {
+            tracing::debug!(%error, "the client left before saying anything");
+            return;
+        }
+    };
+    match decide(&front, &arrival, &opening) {
+        Treat::Relay { provider, host, reason } => {
+            let label = Label::of(provider.as_deref(), host, &arrival.destination);
+            relay(&front, &arrival, (stream, buffer), label, reason).await;
+        }
+        Treat::Block { provider, host } => {
+            reset(stream);
+            let label = Label::of(Some(&provider), Some(host), &arrival.destination);
+            let end = End { treatment: Treatment::Blocked, reason: "untrusted", failed: false };
+            finish(&front, &arrival, label, end, (0, 0));
+        }
+        Treat::Terminate { provider, host, offer } => {
+            let meant = Meant { provider, host, offer };
+            terminate(&front, &arrival, (stream, buffer), meant).await;
+        }
+    }
+}
+
+/// Closes a connection with a reset, which is what a client sees of a server that is not there.
+pub fn reset(stream: TcpStream) {
+    if let Err(error) = SockRef::from(&stream).set_linger(Some(Duration::ZERO)) {
+        tracing::debug!(%error, "the client is gone already");
+    }
+    drop(stream);
+}
+
+struct Meant {
+    provider: Arc<Provider>,
+    host: Arc<str>,
+    offer: Offer,
+}
+
+fn decide(front: &Front, arrival: &Arrival, opening: &Opening) -> Treat {
+    let rules = front.rules.load();
+    treat(&Known {
+        opening,
+        providers: &rules.providers,
+        can_terminate: &|host| front.client.can_terminate(host),
+        verdict: front.client.verdict(&arrival.subject),
+        block_untrusted: front.client.block_untrusted.load(Relaxed),
+    })
+}
+
+/// Passes everything on untouched, as if we were not there.
+async fn relay(
+    front: &Front,
+    arrival: &Arrival,
+    (stream, buffer): (TcpStream, BytesMut),
+    label: Label,
+    reason: &'static str,
+) {
+    let upstream = match front.upstream.tcp.open(&arrival.destination, arrival.options).await {
+        Ok(upstream) => upstream,
+        Err(error) => {
+            tracing::debug!(%error, to = %arrival.destination, "cannot relay");
+            reset(stream);
+            let end = End { treatment: Treatment::Opaque, reason, failed: true };
+            finish(front, arrival, label, end, (0, 0));
+            return;
+        }
+    };
+    let stop = front.runtime.drain.signalled();
+    let relayed = front.upstream.tunnels.relay(stream, &buffer, upstream, stop).await;
+    let end = End { treatment: Treatment::Opaque, reason, failed: false };
+    finish(front, arrival, label, end, (relayed.up, relayed.down));
+}
+
+/// Terminates TLS and serves the calls inside.
+async fn terminate(
+    front: &Arc<Front>,
+    arrival: &Arrival,
+    (stream, buffer): (TcpStream, BytesMut),
+    meant: Meant,
+) {
+    let label =
+        Label::of(Some(&meant.provider), Some(Arc::clone(&meant.host)), &arrival.destination);
+    let target = Target {
+        destination: arrival.destination.clone(),
+        host: Arc::clone(&meant.host),
+        tls: true,
+        offer: meant.offer,
+        options: arrival.options,
+    };
+    // The provider first: once our hello is out, an unreachable provider would look like broken
+    // TLS. Now it looks like what it is.
+    let pool = Arc::clone(&front.upstream.pool);
+    let (link, protocol) = match Link::open(pool, target).await {
+        Ok(open) => open,
+        Err(failure) => {
+            tracing::debug!(%failure, "the provider cannot be reached");
+            reset(stream);
+            let failed = matches!(failure, Failure::Connect { .. });
+            let reason = if failed { "connect" } else { "upstream_tls" };
+            let end = End { treatment: Treatment::Metered, reason, failed: true };
+            finish(front, arrival, label, end, (0, 0));
+            return;
+        }
+    };
+    let alpn = match meant.offer {
+        Offer::Nothing => Vec::new(),
+        _ => vec![protocol.alpn().to_vec()],
+    };
+    let now = front.runtime.clock.now().wall;
+    let config =
+        front.client.leaves.as_ref().map(|leaves| leaves.config_for(&meant.host, &alpn, now));
+    let config = match config {
+        Some(Ok(config)) => config,
+        Some(Err(error)) => {
+            tracing::warn!(%error, host = %meant.host, "cannot make a certificate; relaying");
+            return relay(front, arrival, (stream, buffer), label, "no_certificate").await;
+        }
+        None => return relay(front, arrival, (stream, buffer), label, "observe").await,
+    };
+    let stream = Replay::new(stream, buffer.freeze());
+    let passed = stream.passed();
+    let handshake = TlsAcceptor::from(config).accept(stream);
+    let tls = match tokio::time::timeout(front.limits.handshake, handshake).await {
+        Ok(Ok(tls)) => tls,
+        Ok(Err(error)) => return rejected(front, arrival, label, &passed, &error),
+        Err(_elapsed) => {
+            let error = io::Error::from(io::ErrorKind::TimedOut);
+            return rejected(front, arrival, label, &passed, &error);
+        }
+    };
+    let context = Arc::new(Context {
+        parties: Parties {
+            subject: Arc::clone(&arrival.subject),
+            via: arrival.via,
+            host: meant.host,
+            provider: meant.provider,
+        },
+        link,
+        rules: Arc::clone(&front.rules),
+        sink: Arc::clone(&front.sink),
+        clock: Arc::clone(&front.runtime.clock),
+        drain: front.runtime.drain.clone(),
+    });
+    let resumed = tls.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
+    let served = serve::connection(tls, protocol, context).await;
+    if served > 0 || resumed {
+        front.client.trust.accepted(&arrival.subject);
+    } else if !front.runtime.drain.is_signalled() {
+        // Some clients verify after the handshake and then just hang up.
+        distrust(front, arrival, Signal::Unused);
+    }
+    let end = End { treatment: Treatment::Metered, reason: "", failed: false };
+    finish(front, arrival, label, end, (passed.read(), passed.written()));
+}
+
+/// A client that would not have our certificate: next time it is relayed.
+fn rejected(front: &Front, arrival: &Arrival, label: Label, passed: &Passed, error: &io::Error) {
+    let reached = if passed.written() > 0 { Reached::Certificate } else { Reached::Hello };
+    if let Some(signal) = trust::classify(error, reached) {
+        distrust(front, arrival, signal);
+    }
+    let end = End { treatment: Treatment::Opaque, reason: "rejected", failed: true };
+    finish(front, arrival, label, end, (passed.read(), passed.written()));
+}
+
+fn distrust(front: &Front, arrival: &Arrival, signal: Signal) {
+    front.sink.distrusted(signal.as_str());
+    if front.client.trust.rejected(&arrival.subject, signal, front.runtime.clock.now()) {
+        tracing::info!(
+            workload = %arrival.subject.workload.name,
+            pid = arrival.subject.process.pid,
+            %signal,
+            "does not accept our certificate; relayed untouched from now on"
+        );
+    }
+}
+
+/// Names for the connection's record.
+struct Label {
+    provider: Arc<str>,
+    host: Arc<str>,
+}
+
+impl Label {
+    fn of(provider: Option<&Provider>, host: Option<Arc<str>>, to: &Destination) -> Self {
+        Self {
+            provider: provider
+                .map_or_else(|| Arc::from("unknown"), |provider| Arc::clone(&provider.name)),
+            host: host.unwrap_or_else(|| match to {
+                Destination::Address(address) => Arc::from(address.to_string()),
+                Destination::Name(host, _port) => Arc::clone(host),
+            }),
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct End {
+    treatment: Treatment,
+    reason: &'static str,
+    failed: bool,
+}
+
+fn finish(front: &Front, arrival: &Arrival, label: Label, end: End, (up, down): (u64, u64)) {
+    let now = front.runtime.clock.now();
+    front.sink.connection(Connection {
+        opened_at: arrival.opened.wall,
+        duration: now.mono.saturating_duration_since(arrival.opened.mono),
+        subject: Arc::clone(&arrival.subject),
+        provider: label.provider,
+        host: label.host,
+        treatment: end.treatment,
+        reason: Arc::from(end.reason),
+        bytes_up: up,
+        bytes_down: down,
+        failed: end.failed,
+    });
+}
