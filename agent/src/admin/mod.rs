@@ -1,0 +1,176 @@
+//! The admin server: the same routes on a unix socket, where the kernel says who asks, and on
+//! loopback HTTP, where nobody is known.
+//!
+//! Everything it says comes from the running agent through [`Agent`]; the types of the API live
+//! here, and the CLI reads the same ones.
+
+mod agent;
+mod peer;
+mod access;
+mod serve;
+mod routes;
+pub mod status;
+pub mod spend;
+pub mod calls;
+pub mod processes;
+pub mod prices;
+pub mod money;
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::net::{TcpListener, UnixListener};
+
+pub use self::agent::{Agent, Failure};
+pub use self::routes::{ErrorBody, ErrorText, SetCapture, SetMode};
+
+use crate::drain::Drain;
+
+/// Version of all JSON shapes; grows only when a key changes its meaning or goes away.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Members of this group administer the agent.
+const GROUP: &str = "weir";
+
+/// Where to listen.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Path of the unix socket; its directory is made where it is missing.
+    pub socket: PathBuf,
+    /// Address for HTTP, if any; loopback.
+    pub http: Option<SocketAddr>,
+    /// File with the token that readers of metrics must send.
+    pub token_file: Option<PathBuf>,
+}
+
+/// Why the admin server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Another agent answers on the socket.
+    #[error("another weir daemon is running ({0} answers)")]
+    Running(PathBuf),
+    /// The socket cannot be made.
+    #[error("{path}: {fault}")]
+    Socket {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        fault: io::Error,
+    },
+    /// The HTTP address cannot be listened on.
+    #[error("{addr}: {fault} (listen.admin)")]
+    Http {
+        /// The address.
+        addr: SocketAddr,
+        /// Why.
+        fault: io::Error,
+    },
+    /// The token cannot be read.
+    #[error("{path}: {fault} (metrics.token_file)")]
+    Token {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        fault: io::Error,
+    },
+}
+
+/// A bound admin server.
+#[derive(Debug)]
+pub struct Admin {
+    socket: SocketFile,
+    unix: UnixListener,
+    tcp: Option<TcpListener>,
+    token: Option<Arc<str>>,
+    group: Option<u32>,
+}
+
+impl Admin {
+    /// Binds the socket and the HTTP address. Must run inside the runtime.
+    pub fn bind(settings: &Settings) -> Result<Self, BindError> {
+        let token = settings.token_file.as_deref().map(read_token).transpose()?;
+        let (socket, unix) = bind_socket(&settings.socket)?;
+        let tcp = settings.http.map(bind_http).transpose()?;
+        let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
+        Ok(Self { socket, unix, tcp, token, group: access::group_id(&groups, GROUP) })
+    }
+
+    /// The HTTP address, with the port that was found where 0 was asked for.
+    pub fn addr(&self) -> Option<SocketAddr> {
+        self.tcp.as_ref().and_then(|tcp| tcp.local_addr().ok())
+    }
+
+    /// Path of the unix socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket.0
+    }
+
+    /// Serves until drained; the socket's file is gone afterwards.
+    pub async fn run(self, agent: Arc<dyn Agent>, drain: Drain) {
+        let shared = routes::Shared { agent, drain: drain.clone(), guarded: self.token.is_some() };
+        let router = routes::router(shared);
+        let who = (self.group, rustix::process::geteuid().as_raw());
+        let unix = serve::unix(self.unix, router.clone(), who, drain.clone());
+        match self.tcp {
+            Some(tcp) => {
+                let http = serve::tcp(tcp, router, self.token, drain);
+                tokio::join!(unix, http);
+            }
+            None => unix.await,
+        }
+    }
+}
+
+/// The socket's file: removed when the server goes.
+#[derive(Debug)]
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Already gone is as good as removed; nobody is left to be told otherwise.
+        drop(std::fs::remove_file(&self.0));
+    }
+}
+
+fn bind_socket(path: &Path) -> Result<(SocketFile, UnixListener), BindError> {
+    let socket_error = |fault| BindError::Socket { path: path.to_owned(), fault };
+    if let Some(dir) = path.parent() {
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o755).create(dir).map_err(socket_error)?;
+    }
+    // A socket nobody answers on was left behind by an agent that was killed.
+    match std::os::unix::net::UnixStream::connect(path) {
+        Ok(_) => return Err(BindError::Running(path.to_owned())),
+        Err(fault) if fault.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).map_err(socket_error)?;
+        }
+        Err(_) => {}
+    }
+    let listener = UnixListener::bind(path).map_err(socket_error)?;
+    let file = SocketFile(path.to_owned());
+    // Anyone may connect: what they may see and do is decided by their credentials.
+    let anyone = std::fs::Permissions::from_mode(0o666);
+    std::fs::set_permissions(path, anyone).map_err(socket_error)?;
+    Ok((file, listener))
+}
+
+fn bind_http(addr: SocketAddr) -> Result<TcpListener, BindError> {
+    let bind = || {
+        let listener = std::net::TcpListener::bind(addr)?;
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener)
+    };
+    bind().map_err(|fault| BindError::Http { addr, fault })
+}
+
+fn read_token(path: &Path) -> Result<Arc<str>, BindError> {
+    let token_error = |fault| BindError::Token { path: path.to_owned(), fault };
+    let text = std::fs::read_to_string(path).map_err(token_error)?;
+    match text.trim() {
+        "" => Err(token_error(io::Error::new(io::ErrorKind::InvalidData, "the file is empty"))),
+        token => Ok(Arc::from(token)),
+    }
+}

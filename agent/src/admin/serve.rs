@@ -1,0 +1,162 @@
+//! Accepting connections and telling the routes who is at the other end.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::response::IntoResponse;
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::access::{self, Caller};
+use super::peer::Peer;
+use super::routes::Refusal;
+use crate::drain::Drain;
+
+/// Connections over TCP at a time: more wait for their turn.
+const TCP_CONNECTIONS: usize = 64;
+/// Connections of one user at a time: more are closed, so that no user keeps others out.
+const USER_CONNECTIONS: usize = 16;
+/// For a request's head, also on a connection kept open.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Wait after a failed accept: out of file descriptors, it would fail again at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves the unix socket until drained; the kernel says who asks.
+pub(super) async fn unix(
+    listener: UnixListener,
+    router: Router,
+    (group, own): (Option<u32>, u32),
+    drain: Drain,
+) {
+    let mut users = Users::default();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = drain.signalled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let peer = accepted.and_then(|(stream, _)| Ok((Peer::of(&stream)?, stream)));
+        let Ok((peer, stream)) = peer else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let caller = Caller::of(&peer, group, own);
+        let place = match caller {
+            Caller::User(uid) => match users.place(uid) {
+                Some(place) => Some(place),
+                None => continue,
+            },
+            Caller::Administrator | Caller::Http { .. } => None,
+        };
+        let connection = serve(stream, router.clone(), move |_| Ok(caller), drain.clone());
+        drop(drain.spawn(async move {
+            connection.await;
+            drop(place);
+        }));
+    }
+}
+
+/// The connections of each user that is not an administrator.
+#[derive(Debug, Default)]
+struct Users(HashMap<u32, Arc<Semaphore>>);
+
+impl Users {
+    fn place(&mut self, uid: u32) -> Option<OwnedSemaphorePermit> {
+        // Bounded by the users that are connected.
+        self.0.retain(|_, room| room.available_permits() < USER_CONNECTIONS);
+        let room = self.0.entry(uid).or_insert_with(|| Arc::new(Semaphore::new(USER_CONNECTIONS)));
+        Arc::clone(room).try_acquire_owned().ok()
+    }
+}
+
+/// Serves the TCP listener until drained.
+pub(super) async fn tcp(
+    listener: TcpListener,
+    router: Router,
+    token: Option<Arc<str>>,
+    drain: Drain,
+) {
+    let room = Arc::new(Semaphore::new(TCP_CONNECTIONS));
+    loop {
+        let next = async {
+            let place = Arc::clone(&room).acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let (place, accepted) = tokio::select! {
+            biased;
+            () = drain.signalled() => return,
+            next = next => next,
+        };
+        let Ok((stream, _)) = accepted else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let token = token.clone();
+        let who = move |request: &hyper::Request<Incoming>| {
+            access::over_http(request.headers(), token.as_deref()).map_err(Refusal::Denied)
+        };
+        let connection = serve(stream, router.clone(), who, drain.clone());
+        drop(drain.spawn(async move {
+            connection.await;
+            drop(place);
+        }));
+    }
+}
+
+async fn serve<S, W>(stream: S, router: Router, who: W, drain: Drain)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    W: Fn(&hyper::Request<Incoming>) -> Result<Caller, Refusal>,
+{
+    let answers = TowerToHyperService::new(router);
+    let service = service_fn(|mut request: hyper::Request<Incoming>| {
+        let answer = who(&request).map(|caller| {
+            request.extensions_mut().insert(caller);
+            answers.call(request)
+        });
+        async {
+            match answer {
+                Ok(answer) => answer.await,
+                Err(refusal) => Ok(refusal.into_response()),
+            }
+        }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = drain.signalled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(fault) = ended {
+        tracing::debug!(%fault, "admin connection");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_cannot_keep_others_out() {
+        let mut users = Users::default();
+        let held: Vec<_> = (0..USER_CONNECTIONS).map(|_| users.place(7).unwrap()).collect();
+        assert!(users.place(7).is_none());
+        assert!(users.place(8).is_some());
+        drop(held);
+        assert!(users.place(7).is_some());
+        assert_eq!(users.0.len(), 1, "who is gone is forgotten");
+    }
+}

@@ -1,0 +1,141 @@
+//! `/api/status`: whether the agent does what it was asked to, and why not.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::money::Coverage;
+use super::spend::SpendRow;
+use crate::config::Mode;
+
+/// Everything at a glance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of this shape.
+    pub schema_version: u32,
+    /// Version of the agent.
+    pub version: String,
+    /// Process id of the daemon.
+    pub pid: u32,
+    /// When it started.
+    pub since: Timestamp,
+    /// Whether all is well; see [`State::of`].
+    pub state: State,
+    /// What it does.
+    pub mode: ModeState,
+    /// Whether it intercepts.
+    pub capture: CaptureState,
+    /// Share of today's connections to LLM hosts that were metered.
+    pub coverage: Coverage,
+    /// Calls, tokens and dollars since local midnight.
+    pub today: SpendRow,
+    /// Today's most expensive workloads.
+    pub top: Vec<SpendRow>,
+    /// What the kernel half can do here.
+    pub capabilities: Vec<Capability>,
+    /// Addresses listened on.
+    pub listeners: Vec<Listener>,
+    /// Whether clients accept the CA.
+    pub trust: TrustState,
+    /// What someone should look at.
+    pub warnings: Vec<Warning>,
+    /// Time added to calls, where any were measured.
+    pub overhead: Option<Overhead>,
+    /// Version of the price catalogue.
+    pub price_version: Option<String>,
+}
+
+/// Whether all is well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It does what it was asked to.
+    Healthy,
+    /// It does less; warnings say why.
+    Degraded,
+}
+
+impl State {
+    /// Degraded where the mode is not the one asked for, or a warning says so.
+    pub fn of(mode: &ModeState, warnings: &[Warning]) -> Self {
+        if mode.wanted != mode.effective || warnings.iter().any(|warning| warning.degrades) {
+            Self::Degraded
+        } else {
+            Self::Healthy
+        }
+    }
+}
+
+/// The mode asked for and the one in effect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModeState {
+    /// Asked for by the configuration or by `weir mode`.
+    pub wanted: Mode,
+    /// In effect.
+    pub effective: Mode,
+    /// Why they differ, or what overrides the file.
+    pub reason: Option<String>,
+}
+
+/// Whether connections are intercepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaptureState {
+    /// False after `weir down`, and where the kernel half is not attached.
+    pub on: bool,
+    /// Why not.
+    pub reason: Option<String>,
+}
+
+/// One hook of the kernel half.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capability {
+    /// Its name (`connect4`).
+    pub hook: String,
+    /// Whether it works.
+    pub ok: bool,
+    /// The kernel feature or capability that is missing.
+    pub missing: Option<String>,
+    /// What does not work without it.
+    pub consequence: Option<String>,
+}
+
+/// An address listened on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    /// What it is for: `intercept`, `proxy`, `admin`, `socket`.
+    pub name: String,
+    /// Address, or path of a socket.
+    pub address: String,
+}
+
+/// Whether clients accept the agent's CA.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrustState {
+    /// The public root certificate.
+    pub root: Option<PathBuf>,
+    /// Whether it is installed, or taken to be (`trust.assume`).
+    pub installed: bool,
+    /// In a few words: `system store`, `assumed`, `not installed`.
+    pub detail: String,
+}
+
+/// Something to look at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Warning {
+    /// What is the matter.
+    pub what: String,
+    /// What to do about it: a command where there is one.
+    pub fix: Option<String>,
+    /// Whether the agent does less than asked because of it.
+    pub degrades: bool,
+}
+
+/// Time added to calls: all of it less what the provider took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overhead {
+    /// Median, in microseconds.
+    pub p50_us: u64,
+    /// 99th percentile, in microseconds.
+    pub p99_us: u64,
+}

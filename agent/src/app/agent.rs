@@ -1,0 +1,343 @@
+//! What the admin server asks of the running agent.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use jiff::{Timestamp, Zoned};
+use tokio::sync::broadcast;
+
+use super::kernel::Kernel;
+use super::modes::Modes;
+use super::rows;
+use super::takers::Takers;
+use crate::admin::calls::{CallDetail, CallQuery, CallRow};
+use crate::admin::prices::{PriceQuery, PriceRow, Prices, UnknownPriceRow};
+use crate::admin::processes::{ProcessQuery, ProcessRow};
+use crate::admin::spend::{Dimension, Spend, SpendQuery, SpendRow};
+use crate::admin::status::{
+    Capability, CaptureState, Listener, ModeState, Overhead, State, Status, TrustState, Warning,
+};
+use crate::admin::{self, Failure, SCHEMA_VERSION};
+use crate::config::Mode;
+use crate::downstream::Front;
+use crate::ledger::{self, Ledger};
+use crate::llm::price::{Card, Rate};
+use crate::llm::providers::Provider;
+use crate::metrics::Metrics;
+use crate::record::CallId;
+
+/// Workloads named in the status.
+const TOP: usize = 5;
+
+/// The running agent's parts, as far as somebody may ask about them.
+pub(super) struct Running {
+    pub(super) since: SystemTime,
+    pub(super) front: Arc<Front>,
+    pub(super) kernel: Option<Arc<Kernel>>,
+    /// Why there is no kernel half, where there is none.
+    pub(super) no_kernel: Option<String>,
+    pub(super) modes: Modes,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) takers: Arc<Takers>,
+    pub(super) listeners: Vec<(&'static str, SocketAddr)>,
+    pub(super) socket: PathBuf,
+    pub(super) root: PathBuf,
+}
+
+impl Running {
+    fn now(&self) -> Timestamp {
+        Timestamp::try_from(self.front.runtime.clock.now().wall).unwrap_or_default()
+    }
+
+    /// The last local midnight.
+    fn midnight(&self) -> Timestamp {
+        let now: Zoned = self.now().to_zoned(jiff::tz::TimeZone::system());
+        now.start_of_day().map_or_else(|_| self.now(), |midnight| midnight.timestamp())
+    }
+
+    fn capture_state(&self) -> CaptureState {
+        match &self.kernel {
+            None => CaptureState { on: false, reason: self.no_kernel.clone() },
+            Some(kernel) if kernel.is_up() => CaptureState { on: true, reason: None },
+            Some(_) => CaptureState { on: false, reason: Some("weir down".to_owned()) },
+        }
+    }
+
+    fn trust_state(&self) -> TrustState {
+        let trust = &self.front.client.trust;
+        let installed = trust.is_expected();
+        let detail = match (installed, trust.is_assumed()) {
+            (_, true) => "assumed",
+            (true, false) => "system store",
+            (false, false) => "not installed",
+        };
+        let root = self.root.exists().then(|| self.root.clone());
+        TrustState { root, installed, detail: detail.to_owned() }
+    }
+
+    fn warnings(&self, uid: Option<u32>) -> Vec<Warning> {
+        let mut warnings = Vec::new();
+        let mut warn = |what: String, fix: Option<&str>, degrades| {
+            warnings.push(Warning { what, fix: fix.map(str::to_owned), degrades });
+        };
+        let effective = self.modes.effective();
+        if let Some(reason) = effective.reason {
+            warn(
+                format!("runs as {}: {reason}", effective.mode.word()),
+                Some("weir trust install"),
+                true,
+            );
+        }
+        if let Some(why) = &self.no_kernel {
+            let fix = "run as root, or use weir run and the base URLs";
+            warn(format!("no connection is captured: {why}"), Some(fix), false);
+        }
+        if let Some(kernel) = &self.kernel {
+            if !kernel.is_up() {
+                warn("interception is off".to_owned(), Some("weir up"), true);
+            }
+            for row in kernel.capabilities().rows.iter().filter(|row| !row.ok) {
+                let what = format!("{}: {}; {}", row.hook, row.missing, row.consequence);
+                warn(what, Some("weir doctor"), true);
+            }
+        }
+        let providers = &self.front.rules.load().providers;
+        if let Some(leaves) = &self.front.client.leaves {
+            let uncovered: Vec<_> =
+                providers.hosts().filter(|host| !leaves.authority().covers(host)).collect();
+            if !uncovered.is_empty() {
+                let names = uncovered.iter().map(|host| &***host).collect::<Vec<_>>().join(", ");
+                let what = format!("outside the CA's name constraints, so only observed: {names}");
+                warn(what, None, false);
+            }
+        }
+        for distrust in self.front.client.trust.snapshot() {
+            if uid.is_none_or(|uid| uid == distrust.uid) {
+                let what = format!(
+                    "{} (pid {}) does not accept the CA ({}): relayed unmetered",
+                    distrust.workload, distrust.pid, distrust.signal
+                );
+                warn(what, Some("weir doctor"), false);
+            }
+        }
+        let health = self.ledger.health();
+        if health.dropped > 0 {
+            let what = format!("{} records could not be kept", health.dropped);
+            warn(what, Some("make room on the disk of the state directory"), true);
+        }
+        warnings
+    }
+}
+
+fn unavailable(error: &ledger::LedgerError) -> Failure {
+    Failure::Unavailable(error.to_string())
+}
+
+impl admin::Agent for Running {
+    fn status(&self, uid: Option<u32>) -> Result<Status, Failure> {
+        let since = Some(self.midnight());
+        let today = SpendQuery { since, uid, ..SpendQuery::default() };
+        let spend = self.spend(&today)?;
+        let by = vec![Dimension::Workload];
+        let mut top = self.spend(&SpendQuery { by, ..today })?.rows;
+        top.truncate(TOP);
+        let capabilities = self.kernel.as_ref().map(|kernel| kernel.capabilities());
+        let capabilities = capabilities.unwrap_or_default().rows.into_iter();
+        let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let intercept = self.kernel.as_ref().map(|kernel| kernel.listeners()).unwrap_or_default();
+        let listeners = intercept.into_iter().map(|address| ("intercept", address.to_string()));
+        let others = self.listeners.iter().map(|(name, address)| (*name, address.to_string()));
+        let socket = [("socket", self.socket.display().to_string())];
+        let mode = self.mode();
+        let warnings = self.warnings(uid);
+        Ok(Status {
+            schema_version: SCHEMA_VERSION,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            since: Timestamp::try_from(self.since).unwrap_or_default(),
+            state: State::of(&mode, &warnings),
+            mode,
+            capture: self.capture_state(),
+            coverage: spend.coverage,
+            today: spend.total,
+            top,
+            capabilities: capabilities
+                .map(|row| Capability {
+                    hook: row.hook.to_owned(),
+                    ok: row.ok,
+                    missing: some(&row.missing),
+                    consequence: some(row.consequence),
+                })
+                .collect(),
+            listeners: listeners
+                .chain(others)
+                .chain(socket)
+                .map(|(name, address)| Listener { name: name.to_owned(), address })
+                .collect(),
+            trust: self.trust_state(),
+            warnings,
+            overhead: self.metrics.overhead_quantiles().map(|(p50, p99)| Overhead {
+                p50_us: u64::try_from(p50.as_micros()).unwrap_or(u64::MAX),
+                p99_us: u64::try_from(p99.as_micros()).unwrap_or(u64::MAX),
+            }),
+            price_version: Some(self.front.rules.load().prices.dated().to_owned()),
+        })
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        if self.front.runtime.drain.is_signalled() { Err("stopping".to_owned()) } else { Ok(()) }
+    }
+
+    fn metrics(&self) -> String {
+        self.metrics.ledger(&self.ledger.health());
+        if let Some(kernel) = &self.kernel {
+            self.metrics.capture(&kernel.counters());
+        }
+        self.metrics.render()
+    }
+
+    fn spend(&self, query: &SpendQuery) -> Result<Spend, Failure> {
+        let reader = self.ledger.reader();
+        let asked = rows::spend_query(query);
+        let found = reader.spend(&asked).map_err(|error| unavailable(&error))?;
+        let total = ledger::SpendQuery { by: Vec::new(), bucket: None, ..asked };
+        let total = reader.spend(&total).map_err(|error| unavailable(&error))?;
+        let coverage = reader
+            .coverage(query.since.map(SystemTime::from), query.uid)
+            .map_err(|error| unavailable(&error))?;
+        let total = total.into_iter().next().map(|row| rows::spend(row, query));
+        Ok(Spend {
+            schema_version: SCHEMA_VERSION,
+            since: query.since,
+            until: query.until,
+            rows: found.into_iter().map(|row| rows::spend(row, query)).collect(),
+            total: total.unwrap_or_else(SpendRow::default),
+            coverage: rows::coverage(&coverage),
+        })
+    }
+
+    fn calls(&self, query: &CallQuery) -> Result<Vec<CallRow>, Failure> {
+        let found = self.ledger.reader().calls(&rows::call_query(query));
+        let found = found.map_err(|error| unavailable(&error))?.into_iter();
+        let mut rows: Vec<_> = found.map(rows::call).filter(|row| query.matches(row)).collect();
+        if let Some(last) = query.last {
+            rows.drain(..rows.len().saturating_sub(last as usize));
+        }
+        Ok(rows)
+    }
+
+    fn call(&self, id: CallId) -> Result<Option<CallDetail>, Failure> {
+        let found = self.ledger.reader().call(id).map_err(|error| unavailable(&error))?;
+        Ok(found.map(rows::detail))
+    }
+
+    fn subscribe(&self) -> broadcast::Receiver<Arc<CallRow>> {
+        self.takers.follow()
+    }
+
+    fn processes(&self, query: &ProcessQuery) -> Result<Vec<ProcessRow>, Failure> {
+        let since = query.since.map(SystemTime::from);
+        let found = self.ledger.reader().processes(since, query.uid);
+        let found = found.map_err(|error| unavailable(&error))?.into_iter().map(rows::process);
+        Ok(found.filter(|row| query.pid.is_none_or(|pid| pid == row.pid)).collect())
+    }
+
+    fn prices(&self, query: &PriceQuery) -> Result<Prices, Failure> {
+        let rules = self.front.rules.load();
+        let now = self.front.runtime.clock.now().wall;
+        let provider = query.provider.as_deref();
+        let mut rows = Vec::new();
+        for listed in rules.prices.models() {
+            let named = rules.providers.iter().find(|known| is(known, listed.provider));
+            let name = named.map_or(listed.provider, |known| &*known.name);
+            if provider.is_some_and(|wanted| wanted != name && wanted != listed.provider) {
+                continue;
+            }
+            if query
+                .model
+                .as_deref()
+                .is_some_and(|wanted| !wanted.eq_ignore_ascii_case(listed.model))
+            {
+                continue;
+            }
+            if let Some(rates) = rules.prices.rates(listed.provider, listed.model, now) {
+                rows.push(price(name, &rates.model, &rates.version, &rates.base));
+            }
+        }
+        if let (true, Some(model)) = (rows.is_empty(), &query.model) {
+            // A dated name or an alias is in no list, and has a price all the same.
+            for known in rules.providers.iter() {
+                let id = known.prices.as_deref().unwrap_or(&known.name);
+                if provider.is_some_and(|wanted| wanted != &*known.name && wanted != id) {
+                    continue;
+                }
+                if let Some(rates) = rules.prices.rates(id, model, now) {
+                    rows.push(price(&known.name, &rates.model, &rates.version, &rates.base));
+                }
+            }
+        }
+        let version = Some(rules.prices.dated().to_owned());
+        Ok(Prices { schema_version: SCHEMA_VERSION, version, rows })
+    }
+
+    fn unknown_prices(&self, uid: Option<u32>) -> Result<Vec<UnknownPriceRow>, Failure> {
+        let found = self.ledger.reader().unpriced(None, uid);
+        let found = found.map_err(|error| unavailable(&error))?;
+        Ok(found.into_iter().map(rows::unpriced).collect())
+    }
+
+    fn mode(&self) -> ModeState {
+        let effective = self.modes.effective();
+        let overridden = self.modes.overrides_file().then(|| "set by weir mode".to_owned());
+        ModeState {
+            wanted: self.modes.wanted(),
+            effective: effective.mode,
+            reason: effective.reason.or(overridden),
+        }
+    }
+
+    fn set_mode(&self, mode: Mode) -> Result<ModeState, Failure> {
+        let set = self.modes.set(mode);
+        set.map_err(|error| Failure::Unavailable(format!("the mode cannot be kept: {error}")))?;
+        Ok(self.mode())
+    }
+
+    fn set_capture(&self, on: bool) -> Result<CaptureState, Failure> {
+        let Some(kernel) = &self.kernel else {
+            let what = self.no_kernel.clone().unwrap_or_else(|| "nothing to switch".to_owned());
+            return Err(Failure::Refused { what, fix: Some("run the daemon as root".to_owned()) });
+        };
+        if on {
+            kernel.up().map_err(|error| Failure::Unavailable(error.to_string()))?;
+        } else {
+            kernel.down();
+        }
+        Ok(self.capture_state())
+    }
+}
+
+fn is(provider: &Provider, id: &str) -> bool {
+    provider.prices.as_deref() == Some(id) || *provider.name == *id
+}
+
+fn price(provider: &str, model: &str, version: &str, card: &Card) -> PriceRow {
+    let usd = |rate: Option<Rate>| rate.and_then(|rate| rate.to_string().parse().ok());
+    PriceRow {
+        provider: provider.to_owned(),
+        model: model.to_owned(),
+        source: version.to_owned(),
+        from: None,
+        input_usd: usd(card.input),
+        cache_read_usd: usd(card.cache_read),
+        cache_write_5m_usd: usd(card.cache_write_5m),
+        cache_write_1h_usd: usd(card.cache_write_1h),
+        output_usd: usd(card.output),
+        reasoning_usd: usd(card.reasoning),
+        audio_input_usd: usd(card.audio_input),
+        audio_output_usd: usd(card.audio_output),
+        note: None,
+    }
+}

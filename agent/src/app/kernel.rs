@@ -1,0 +1,260 @@
+//! The kernel half's life: attached and detached while the agent runs, its targets kept, what it
+//! reports taken down.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::capture::resolve::Resolver;
+use crate::capture::targets::{Targets, Wanted};
+use crate::capture::{
+    AttachError, Capabilities, Capture, Closed, Event, Opened, Settings, Verdict,
+};
+use crate::downstream::accept::{self, Limit, Pressure};
+use crate::downstream::{Front, intercept};
+use crate::drain::Drain;
+use crate::record::{Connection, Treatment};
+use crate::subject::Subject;
+
+/// The kernel half and everything that hangs on it.
+pub(super) struct Kernel {
+    settings: Settings,
+    front: Arc<Front>,
+    limit: Mutex<Option<Limit>>,
+    targets: Targets,
+    all: Mutex<Arc<Wanted>>,
+    wanted: watch::Sender<Arc<Wanted>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    capture: Option<(Arc<Capture>, Drain)>,
+    /// As last resolved; given to the programs again when they are attached anew.
+    networks: Vec<IpNet>,
+    redirect: bool,
+    full: bool,
+    capabilities: Capabilities,
+}
+
+/// Direct connections whose process has been looked at and that have not ended yet. The kernel
+/// reports each end; the bound is for reports that got lost.
+const DIRECT: usize = 8192;
+
+impl Kernel {
+    /// Nothing attached yet.
+    pub(super) fn new(settings: Settings, front: Arc<Front>, resolver: Resolver) -> Arc<Self> {
+        Arc::new(Self {
+            settings,
+            targets: Targets::new(resolver, Arc::clone(&front.runtime.clock)),
+            front,
+            limit: Mutex::new(None),
+            all: Mutex::default(),
+            wanted: watch::Sender::new(Arc::default()),
+            state: Mutex::default(),
+        })
+    }
+
+    /// The bound on connections, known once there is somebody to tell when it is reached.
+    pub(super) fn bound(&self, limit: Limit) {
+        *self.limit.lock() = Some(limit);
+    }
+
+    /// Keeps the targets up to date until the agent stops. Call it once what is wanted is known.
+    pub(super) fn keep_targets(self: &Arc<Self>) {
+        let (this, wanted) = (Arc::clone(self), self.wanted.subscribe());
+        let drain = self.front.runtime.drain.clone();
+        self.front.runtime.drain.spawn(async move {
+            let apply = |networks: &[IpNet]| this.retarget(networks);
+            this.targets.keep(wanted, apply, drain).await;
+        });
+    }
+
+    /// What there is to capture, once [`Kernel::watch`] says so.
+    pub(super) fn want(&self, hosts: BTreeSet<Arc<str>>, networks: BTreeSet<IpNet>) {
+        *self.all.lock() = Arc::new(Wanted { hosts, networks });
+    }
+
+    /// Whether anything is captured or watched at all: not in mode `off`.
+    pub(super) fn watch(&self, on: bool) {
+        let wanted = if on { Arc::clone(&self.all.lock()) } else { Arc::default() };
+        self.wanted.send_replace(wanted);
+    }
+
+    /// Resolves when every wanted host has been asked for once.
+    pub(super) async fn settled(&self) {
+        self.targets.settled().await;
+    }
+
+    /// Attaches the programs and accepts what they lead here. Idempotent.
+    pub(super) fn up(self: &Arc<Self>) -> Result<(), AttachError> {
+        let mut state = self.state.lock();
+        if state.capture.is_some() {
+            return Ok(());
+        }
+        let drain = self.front.runtime.drain.child();
+        let capture = Arc::new(Capture::attach(&self.settings, &drain)?);
+        for listener in capture.listeners().map_err(AttachError::from)? {
+            let listener = TcpListener::from_std(listener).map_err(AttachError::from)?;
+            self.accept(listener, &capture, &drain);
+        }
+        let (kernel, events) = (Arc::clone(self), capture.events());
+        drain.spawn(async move { kernel.take_events(events).await });
+        state.capabilities = capture.capabilities().clone();
+        if !state.networks.is_empty() {
+            capture.targets(&state.networks)?;
+        }
+        capture.redirect(state.redirect && !state.full)?;
+        state.capture = Some((capture, drain));
+        Ok(())
+    }
+
+    /// Detaches: from here on connections go direct, and those already led here are served.
+    pub(super) fn down(&self) {
+        let Some((capture, drain)) = self.state.lock().capture.take() else { return };
+        // First the programs, then the listeners: nobody is led to a closed door.
+        capture.detach();
+        drain.signal();
+    }
+
+    /// Whether the programs are attached.
+    pub(super) fn is_up(&self) -> bool {
+        self.state.lock().capture.is_some()
+    }
+
+    /// Whether connections are led here, or only watched.
+    pub(super) fn redirect(&self, on: bool) {
+        let mut state = self.state.lock();
+        state.redirect = on;
+        state.apply();
+    }
+
+    /// What works here.
+    pub(super) fn capabilities(&self) -> Capabilities {
+        self.state.lock().capabilities.clone()
+    }
+
+    /// What the programs counted, by metric name.
+    pub(super) fn counters(&self) -> Vec<(&'static str, u64)> {
+        let state = self.state.lock();
+        state.capture.as_ref().map(|(capture, _)| capture.counters()).unwrap_or_default()
+    }
+
+    /// Addresses of the listeners that redirected connections arrive at.
+    pub(super) fn listeners(&self) -> Vec<std::net::SocketAddr> {
+        let state = self.state.lock();
+        let listeners = state.capture.as_ref().and_then(|(capture, _)| capture.listeners().ok());
+        let listeners = listeners.unwrap_or_default();
+        listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    }
+
+    fn retarget(&self, networks: &[IpNet]) {
+        let mut state = self.state.lock();
+        networks.clone_into(&mut state.networks);
+        let Some((capture, _)) = &state.capture else { return };
+        match capture.targets(networks) {
+            Ok(0) => {}
+            Ok(left_out) => {
+                tracing::warn!(left_out, "more LLM addresses than the kernel's tables hold");
+            }
+            Err(error) => tracing::error!(%error, "the kernel's targets could not be set"),
+        }
+    }
+
+    fn accept(self: &Arc<Self>, listener: TcpListener, capture: &Capture, drain: &Drain) {
+        let Some(limit) = self.limit.lock().clone() else { return };
+        let (front, origins) = (Arc::clone(&self.front), capture.origins());
+        let serve = move |stream, client| {
+            intercept::serve(Arc::clone(&front), Arc::clone(&origins), stream, client)
+        };
+        drain.spawn(accept::run(listener, limit, drain.clone(), serve));
+    }
+
+    /// Takes down the connections that went direct. Their process is looked at when they open:
+    /// nothing keeps it alive until they end.
+    async fn take_events(&self, mut events: tokio::sync::mpsc::Receiver<Event>) {
+        let mut open: HashMap<u64, Arc<Subject>> = HashMap::new();
+        while let Some(event) = events.recv().await {
+            match event {
+                Event::Opened(Opened { origin, .. }) => {
+                    if open.len() >= DIRECT {
+                        open.clear();
+                    }
+                    let subject = self.front.identities.resolve(&origin.caller);
+                    open.insert(origin.cookie, subject);
+                }
+                Event::Closed(closed) if !closed.redirected => {
+                    let subject = open.remove(&closed.origin.cookie);
+                    let subject = subject
+                        .unwrap_or_else(|| self.front.identities.resolve(&closed.origin.caller));
+                    self.front.sink.connection(self.direct(&closed, subject));
+                }
+                // Counted by whoever served it.
+                Event::Closed(_) => {}
+            }
+        }
+    }
+
+    fn direct(&self, closed: &Closed, subject: Arc<Subject>) -> Connection {
+        let address = closed.origin.destination;
+        let host = self.targets.host(address.ip());
+        let rules = self.front.rules.load();
+        let provider = host.as_ref().and_then(|host| rules.providers.by_host(host));
+        Connection {
+            opened_at: self
+                .front
+                .runtime
+                .clock
+                .now()
+                .wall
+                .checked_sub(closed.duration)
+                .unwrap_or(std::time::SystemTime::UNIX_EPOCH),
+            duration: closed.duration,
+            subject,
+            provider: provider
+                .map_or_else(|| Arc::from("unknown"), |provider| Arc::clone(&provider.name)),
+            host: host.unwrap_or_else(|| Arc::from(address.ip().to_string())),
+            treatment: Treatment::Direct,
+            reason: Arc::from(reason(closed.verdict)),
+            bytes_up: closed.tx,
+            bytes_down: closed.rx,
+            failed: closed.failed,
+        }
+    }
+}
+
+impl State {
+    fn apply(&self) {
+        if let Some((capture, _)) = &self.capture
+            && let Err(error) = capture.redirect(self.redirect && !self.full)
+        {
+            tracing::error!(%error, "the redirection could not be switched");
+        }
+    }
+}
+
+impl Pressure for Kernel {
+    fn full(&self, full: bool) {
+        if full {
+            tracing::warn!("the connection limit is reached: new connections go direct");
+        }
+        let mut state = self.state.lock();
+        state.full = full;
+        state.apply();
+    }
+}
+
+fn reason(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Redirected => "redirected",
+        Verdict::Observed => "observe",
+        Verdict::NoListener => "no_listener",
+        Verdict::Stale => "stale",
+        Verdict::Device => "device",
+        Verdict::Unsaved => "unsaved",
+    }
+}

@@ -1,0 +1,318 @@
+//! The composition root: everything is made here, started in the order in which it is safe to, and
+//! stopped in the opposite one.
+
+mod agent;
+mod kernel;
+mod log;
+mod modes;
+mod rows;
+mod rules;
+mod takers;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
+
+use self::agent::Running;
+use self::kernel::Kernel;
+use self::modes::Modes;
+use self::takers::Takers;
+
+pub use self::rules::providers;
+
+use crate::admin::{self, Admin};
+use crate::capture::identity::Identities;
+use crate::capture::owner::Owners;
+use crate::capture::resolve::Resolver;
+use crate::capture::{self};
+use crate::cli::Exit;
+use crate::cli::daemon::Flags;
+use crate::clock::{Clock, System, since_boot};
+use crate::config::{Config, Fsync, OnUntrusted, Paths, Toggle};
+use crate::downstream::accept::{self, Limit, Pressure};
+use crate::downstream::ca::Authority;
+use crate::downstream::certs::Leaves;
+use crate::downstream::trust::{self, Trust, installed};
+use crate::downstream::tunnel::Tunnels;
+use crate::downstream::{ClientTls, Front, Limits, Runtime, Upstream, explicit};
+use crate::drain::Drain;
+use crate::ledger::{self, Ledger};
+use crate::metrics::{self, Metrics};
+use crate::record::Sink;
+use crate::upstream::Pool;
+use crate::upstream::connect::{BoxFuture, Resolve, Tcp};
+
+/// How often idle upstream connections are looked through.
+const SWEEP: Duration = Duration::from_secs(5);
+/// How long start-up waits for the first addresses of the providers; they are kept being asked for.
+const FIRST_NAMES: Duration = Duration::from_secs(3);
+/// Pipes that tunnels may hold; beyond it they copy.
+const PIPES: usize = 1024;
+
+/// `weir daemon`: runs the agent in the foreground until it is told to stop.
+pub fn main(config: Config, paths: Paths, flags: Flags) -> anyhow::Result<Exit> {
+    log::start(config.log);
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("another cryptography provider was installed before ours"))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(run(config, paths, flags))?;
+    Ok(Exit::Ok)
+}
+
+async fn run(config: Config, paths: Paths, flags: Flags) -> anyhow::Result<()> {
+    let started = start(&config, &paths, flags).await?;
+    for (name, address) in &started.running.listeners {
+        tracing::info!(%address, "listening: {name}");
+    }
+    let mode = started.running.modes.effective();
+    tracing::info!(mode = mode.mode.word(), reason = mode.reason, "ready");
+    until_told_to_stop().await?;
+    stop(started, config.limits.drain_timeout).await;
+    Ok(())
+}
+
+/// The agent while it runs.
+struct Started {
+    running: Arc<Running>,
+    ledger: Arc<Ledger>,
+    drain: Drain,
+}
+
+async fn start(config: &Config, paths: &Paths, flags: Flags) -> anyhow::Result<Started> {
+    let clock: Arc<dyn Clock> = Arc::new(System);
+    let since = clock.now().wall;
+    let drain = Drain::new();
+    std::fs::create_dir_all(&paths.state)
+        .with_context(|| format!("state directory {}", paths.state.display()))?;
+
+    // Takers first: whatever happens from here on can be recorded.
+    let settings = ledger::Settings {
+        sync: match config.ledger.sync {
+            Fsync::Every(_) => ledger::Fsync::EverySecond,
+            Fsync::Always => ledger::Fsync::Always,
+        },
+        retention: config.ledger.retention,
+    };
+    let ledger = Arc::new(Ledger::open(&paths.state, settings, Arc::clone(&clock))?);
+    let metrics = Arc::new(Metrics::new(metrics::Settings { per_user: config.metrics.per_user })?);
+    let takers = Arc::new(Takers::new(Arc::clone(&ledger), Arc::clone(&metrics)));
+
+    let runtime = Runtime { clock, drain: drain.clone() };
+    let resolver = Resolver::new();
+    let front = Arc::new(front(config, paths, &resolver, &runtime, &takers)?);
+
+    // Every listener that others connect to by themselves, before the kernel leads anyone here.
+    let admin = Admin::bind(&admin::Settings {
+        socket: paths.socket(),
+        http: config.listen.admin,
+        token_file: config.metrics.token_file.clone(),
+    })?;
+    let explicit = bind_explicit(config).await?;
+
+    let (kernel, no_kernel) = attach(config, flags, &front, &resolver)?;
+    let modes = Modes::new(config.mode, &paths.state, Arc::clone(&front), kernel.clone());
+
+    let mut listeners = Vec::new();
+    listeners.extend(admin.addr().map(|address| ("admin", address)));
+    for listener in &explicit {
+        listeners.push(("proxy", listener.local_addr()?));
+    }
+    let own: Arc<[SocketAddr]> = listeners
+        .iter()
+        .map(|(_, address)| *address)
+        .chain(kernel.iter().flat_map(|kernel| kernel.listeners()))
+        .collect();
+    for listener in explicit {
+        let limit = Limit { permits: permits(config), pressure: Arc::new(NoPressure) };
+        let (front, own) = (Arc::clone(&front), Arc::clone(&own));
+        let serve = move |stream, client| {
+            explicit::serve(Arc::clone(&front), Arc::clone(&own), stream, client)
+        };
+        drain.spawn(accept::run(listener, limit, drain.clone(), serve));
+    }
+    drain.spawn(sweep(Arc::clone(&front.upstream.pool), drain.clone()));
+
+    // Last: from here on connections are led to us.
+    modes.apply();
+    if let Some(kernel) = &kernel {
+        kernel.keep_targets();
+        let settled = tokio::time::timeout(FIRST_NAMES, kernel.settled()).await;
+        if settled.is_err() {
+            tracing::warn!("some providers' names do not resolve yet; they are asked for again");
+        }
+    }
+    let running = Arc::new(Running {
+        since,
+        front,
+        kernel,
+        no_kernel,
+        modes,
+        ledger: Arc::clone(&ledger),
+        metrics,
+        takers,
+        listeners,
+        socket: paths.socket(),
+        root: paths.root_certificate(),
+    });
+    drain.spawn(admin.run(Arc::clone(&running) as Arc<dyn admin::Agent>, drain.clone()));
+    Ok(Started { running, ledger, drain })
+}
+
+fn front(
+    config: &Config,
+    paths: &Paths,
+    resolver: &Resolver,
+    runtime: &Runtime,
+    takers: &Arc<Takers>,
+) -> anyhow::Result<Front> {
+    let now = runtime.clock.now();
+    let rules = rules::rules(config);
+    let hosts: Vec<_> = rules.providers.hosts().cloned().collect();
+    let authority = Arc::new(Authority::open_or_create(&paths.state, &hosts, now.wall)?);
+    let installed_at = installed::since("/".as_ref(), &paths.state, authority.root());
+    let trusted = trust::Settings::new(config.trust_assumed, installed_at, now, since_boot());
+    let privileged = rustix::process::geteuid().is_root();
+    let tcp = Tcp::new(
+        Arc::new(Names(resolver.clone())),
+        privileged.then_some(capture::MARK),
+        config.limits.connect_timeout,
+    );
+    let tls = rules::tls(config, Some(authority.root().certificate()))?;
+    let pool =
+        Pool::new(Arc::new(tcp.clone()), tls, Arc::clone(&runtime.clock), runtime.drain.clone());
+    Ok(Front {
+        identities: Identities::new(config.apps.iter().map(ToString::to_string)),
+        owners: Owners::default(),
+        client: ClientTls {
+            leaves: Some(Leaves::new(authority)?),
+            trust: Trust::new(trusted),
+            terminate: AtomicBool::new(false),
+            block_untrusted: AtomicBool::new(config.on_untrusted == OnUntrusted::Block),
+        },
+        upstream: Upstream {
+            pool: Arc::new(pool),
+            tcp,
+            tunnels: Tunnels::new(config.limits.idle_timeout, PIPES),
+        },
+        rules: Arc::new(ArcSwap::from_pointee(rules)),
+        sink: Arc::clone(takers) as Arc<dyn Sink>,
+        runtime: runtime.clone(),
+        limits: Limits { handshake: config.limits.handshake_timeout },
+    })
+}
+
+/// The kernel half, or why there is none.
+fn attach(
+    config: &Config,
+    flags: Flags,
+    front: &Arc<Front>,
+    resolver: &Resolver,
+) -> anyhow::Result<(Option<Arc<Kernel>>, Option<String>)> {
+    if config.capture.enabled == Toggle::Off {
+        return Ok((None, Some("capture.enabled is false".to_owned())));
+    }
+    let settings = capture::Settings {
+        cgroup: config.capture.cgroup.clone(),
+        ports: config.capture.ports.iter().map(|port| port.get()).collect(),
+        log: flags.log_bpf,
+    };
+    let kernel = Kernel::new(settings, Arc::clone(front), resolver.clone());
+    let pressure = Arc::clone(&kernel) as Arc<dyn Pressure>;
+    kernel.bound(Limit { permits: permits(config), pressure });
+    if let Err(error) = kernel.up() {
+        if config.capture.enabled == Toggle::On {
+            return Err(error).context("capture.enabled is true, but the kernel half cannot run");
+        }
+        tracing::warn!(%error, "without the kernel half: only the proxy and the base URLs work");
+        return Ok((None, Some(error.to_string())));
+    }
+    for row in kernel.capabilities().rows.iter().filter(|row| !row.ok) {
+        tracing::warn!(hook = row.hook, missing = row.missing, "{}", row.consequence);
+    }
+    let hosts: BTreeSet<_> = front.rules.load().providers.hosts().cloned().collect();
+    kernel.want(hosts, config.capture.cidrs.iter().copied().collect());
+    Ok((Some(kernel), None))
+}
+
+fn permits(config: &Config) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(config.limits.connections.get() as usize))
+}
+
+async fn bind_explicit(config: &Config) -> anyhow::Result<Vec<TcpListener>> {
+    let Some(address) = config.listen.proxy else { return Ok(Vec::new()) };
+    let listener =
+        TcpListener::bind(address).await.with_context(|| format!("listen.proxy: {address}"))?;
+    Ok(vec![listener])
+}
+
+async fn sweep(pool: Arc<Pool>, drain: Drain) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(SWEEP) => pool.sweep(),
+            () = drain.signalled() => return pool.close(),
+        }
+    }
+}
+
+async fn until_told_to_stop() -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// Hooks first, so that nobody is led to a door that closes; then the calls in flight; the ledger
+/// last, when nobody has anything left to say.
+async fn stop(started: Started, grace: Duration) {
+    tracing::info!("stopping");
+    let Started { running, ledger, drain } = started;
+    if let Some(kernel) = &running.kernel {
+        kernel.down();
+    }
+    let left = drain.finish(grace).await;
+    if left > 0 {
+        tracing::warn!(left, "tasks did not finish in time");
+    }
+    drop(running);
+    let closing = tokio::task::spawn_blocking(move || ledger.close());
+    if closing.await.is_err() {
+        tracing::error!("the ledger did not close cleanly; it recovers at the next start");
+    }
+}
+
+/// Explicit clients have nowhere else to go: they wait.
+struct NoPressure;
+
+impl Pressure for NoPressure {
+    fn full(&self, full: bool) {
+        if full {
+            tracing::warn!("the connection limit of the explicit port is reached");
+        }
+    }
+}
+
+/// The kernel capture's resolver, whose questions are not redirected, for our own dialling.
+#[derive(Debug)]
+struct Names(Resolver);
+
+impl Resolve for Names {
+    fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<std::net::IpAddr>>> {
+        Box::pin(async move {
+            let answer = self.0.lookup(host).await.map_err(io::Error::other)?;
+            Ok(answer.addrs)
+        })
+    }
+}

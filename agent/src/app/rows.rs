@@ -1,0 +1,266 @@
+//! From the ledger's rows to those of the admin API.
+
+use std::time::{Duration, SystemTime};
+
+use crate::admin::calls::{AttemptRow, CallDetail, CallQuery, CallRow, DecisionRow, StatusFilter};
+use crate::admin::money::{Coverage, Reason, Tokens, Usd};
+use crate::admin::processes::{ProcessConnections, ProcessRow, Word};
+use crate::admin::spend::{Bucket, Dimension, SpendQuery, SpendRow};
+use crate::admin::{SCHEMA_VERSION, prices};
+use crate::ledger;
+use crate::record::Treatment;
+
+/// What the ledger is asked for spend.
+pub(super) fn spend_query(query: &SpendQuery) -> ledger::SpendQuery {
+    ledger::SpendQuery {
+        since: query.since.map(SystemTime::from),
+        until: query.until.map(SystemTime::from),
+        by: query.by.iter().map(|by| dimension(*by)).collect(),
+        bucket: query.bucket.map(|bucket| match bucket {
+            Bucket::Day => ledger::Bucket::Day,
+            Bucket::Week => ledger::Bucket::Week,
+            Bucket::Month => ledger::Bucket::Month,
+        }),
+        zone: query.zone.clone(),
+        uid: query.uid,
+    }
+}
+
+/// One row of spend; a bucket is named by its first day, a month by itself.
+pub(super) fn spend(row: ledger::SpendRow, query: &SpendQuery) -> SpendRow {
+    let mut answer = SpendRow {
+        period: row.bucket_start.map(|start| {
+            let date = start.to_zoned(query.zone.clone()).date();
+            match query.bucket {
+                Some(Bucket::Month) => date.strftime("%Y-%m").to_string(),
+                _ => date.to_string(),
+            }
+        }),
+        calls: row.calls,
+        requests: row.requests,
+        opaque: row.opaque,
+        errors: row.errors,
+        tokens: Tokens {
+            input_tokens: row.input_tokens,
+            cache_read_tokens: row.cache_read_tokens,
+            cache_write_5m_tokens: row.cache_write_5m_tokens,
+            cache_write_1h_tokens: row.cache_write_1h_tokens,
+            output_tokens: row.output_tokens,
+            reasoning_tokens: row.reasoning_tokens,
+            audio_input_tokens: row.audio_input_tokens,
+            audio_output_tokens: row.audio_output_tokens,
+        },
+        cost_usd: Usd(row.cost_usd),
+        subscription_usd: Usd(row.subscription_usd),
+        unpriced_calls: row.unknown_cost_calls,
+        estimated_calls: row.estimated_calls,
+        coverage: row.coverage,
+        ..SpendRow::default()
+    };
+    for (key, value) in row.keys {
+        if let Some(key) = admin_dimension(key) {
+            answer.name(key, value.unwrap_or_else(|| "-".to_owned()));
+        }
+    }
+    answer
+}
+
+/// What the ledger is asked for calls. A class of statuses is told apart by the caller.
+pub(super) fn call_query(query: &CallQuery) -> ledger::CallQuery {
+    ledger::CallQuery {
+        since: query.since.map(SystemTime::from),
+        until: query.until.map(SystemTime::from),
+        // Of a class of statuses the last few can only be told when all are there.
+        last: query
+            .last
+            .filter(|_| !matches!(query.status, Some(StatusFilter::Class(_))))
+            .map(|last| last as usize),
+        workload: query.workload.clone(),
+        pid: query.pid,
+        user: query.user.clone(),
+        provider: query.provider.clone(),
+        model: query.model.clone(),
+        status: match query.status {
+            Some(StatusFilter::Exact(status)) => Some(status),
+            Some(StatusFilter::Class(_)) | None => None,
+        },
+        outcome: query.outcome,
+        kind: query.kind,
+        uid: query.uid,
+        after: query.after,
+    }
+}
+
+/// One call.
+pub(super) fn call(row: ledger::CallRow) -> CallRow {
+    CallRow {
+        call_id: row.call_id,
+        started_at: row.started_at,
+        kind: row.kind,
+        via: row.via,
+        workload: row.workload,
+        app: row.app,
+        unit: row.unit,
+        container: row.container,
+        pid: row.pid,
+        exe: row.exe,
+        command: row.command,
+        uid: row.uid,
+        user: row.user.unwrap_or_else(|| row.uid.to_string()),
+        agent_name: row.agent_name,
+        environment: row.environment,
+        provider: row.provider,
+        host: row.host,
+        operation: row.operation,
+        method: row.method,
+        path: row.path,
+        model: row.model,
+        model_served: row.model_served,
+        stream: row.stream,
+        status: row.status,
+        outcome: row.outcome,
+        error: row.error,
+        tokens: Tokens {
+            input_tokens: row.input_tokens,
+            cache_read_tokens: row.cache_read_tokens,
+            cache_write_5m_tokens: row.cache_write_5m_tokens,
+            cache_write_1h_tokens: row.cache_write_1h_tokens,
+            output_tokens: row.output_tokens,
+            reasoning_tokens: row.reasoning_tokens,
+            audio_input_tokens: row.audio_input_tokens,
+            audio_output_tokens: row.audio_output_tokens,
+        },
+        usage_source: row.usage_source,
+        cost_usd: row.cost_usd.map(Usd),
+        billing: row.billing,
+        price_version: row.price_version,
+        attempts: row.attempts,
+        retry_of: row.retry_of,
+        ttft_ms: row.ttft.map(milliseconds),
+        latency_ms: row.latency.map(milliseconds),
+        upstream_ms: row.upstream.map(milliseconds),
+        bytes_in: row.bytes_in,
+        bytes_out: row.bytes_out,
+        flags: row.flags,
+    }
+}
+
+/// One call with everything done about it.
+pub(super) fn detail(detail: ledger::CallDetail) -> CallDetail {
+    let attempts = detail.attempts.into_iter().map(|attempt| AttemptRow {
+        started_at: attempt.started_at,
+        provider: attempt.provider,
+        model: attempt.model,
+        status: attempt.status,
+        outcome: attempt.outcome,
+        upstream_ms: attempt.upstream.map(milliseconds),
+        cost_usd: attempt.cost_usd.map(Usd),
+    });
+    let decisions = detail.decisions.into_iter().map(|decision| DecisionRow {
+        at_ms: decision.at.map(milliseconds),
+        rule: decision.rule,
+        action: decision.action,
+        detail: decision.detail,
+    });
+    CallDetail {
+        schema_version: SCHEMA_VERSION,
+        call: call(detail.row),
+        attempts: attempts.collect(),
+        decisions: decisions.collect(),
+    }
+}
+
+/// One process; its coverage word is that of its most frequent kind of connection that was not
+/// metered, or `metered`.
+pub(super) fn process(row: ledger::ProcessRow) -> ProcessRow {
+    let unmetered = row
+        .connections
+        .iter()
+        .filter(|connection| connection.treatment != Treatment::Metered)
+        .max_by_key(|connection| connection.count);
+    let reason = unmetered.map(|connection| connection.reason.clone());
+    let (coverage, fix) = reason.as_deref().map_or((Word::Metered, None), word);
+    let connections = row.connections.into_iter().map(|connection| ProcessConnections {
+        provider: connection.provider,
+        treatment: connection.treatment,
+        reason: connection.reason,
+        count: connection.count,
+        bytes_up: connection.bytes_up,
+        bytes_down: connection.bytes_down,
+    });
+    ProcessRow {
+        pid: row.pid,
+        workload: row.workload,
+        exe: row.exe,
+        command: row.command,
+        uid: row.uid,
+        user: row.user.unwrap_or_else(|| row.uid.to_string()),
+        last_seen: row.last_seen,
+        connections: connections.collect(),
+        calls: row.calls,
+        cost_usd: Usd(row.cost_usd),
+        unpriced_calls: row.unknown_cost_calls,
+        coverage,
+        reason,
+        fix: fix.map(str::to_owned),
+    }
+}
+
+/// The coverage word for a reason, and what helps.
+fn word(reason: &str) -> (Word, Option<&'static str>) {
+    match reason {
+        "untrusted" | "rejected" => {
+            (Word::Untrusted, Some("it does not accept the CA: weir doctor names the setting"))
+        }
+        "needs_restart" => {
+            (Word::NeedsRestart, Some("restart it: it read its roots before the CA came"))
+        }
+        "not_installed" => (Word::Untrusted, Some("weir trust install, or start it by weir run")),
+        "observe" => (Word::Observed, Some("weir mode meter")),
+        _ => (Word::Bypassed, None),
+    }
+}
+
+/// The share of connections that are metered.
+pub(super) fn coverage(coverage: &ledger::Coverage) -> Coverage {
+    let reasons = coverage.reasons.iter().map(|it| Reason {
+        treatment: it.treatment,
+        reason: it.reason.clone(),
+        count: it.count,
+    });
+    Coverage { metered: coverage.metered, total: coverage.total, reasons: reasons.collect() }
+}
+
+/// A model in use without a price.
+pub(super) fn unpriced(row: ledger::Unpriced) -> prices::UnknownPriceRow {
+    prices::UnknownPriceRow {
+        provider: row.provider,
+        model: row.model,
+        calls: row.calls,
+        unknown_usage: row.unknown_usage,
+    }
+}
+
+fn dimension(by: Dimension) -> ledger::Dimension {
+    match by {
+        Dimension::Workload => ledger::Dimension::Workload,
+        Dimension::Process => ledger::Dimension::Process,
+        Dimension::User => ledger::Dimension::User,
+        Dimension::Team => ledger::Dimension::Team,
+        Dimension::Provider => ledger::Dimension::Provider,
+        Dimension::Model => ledger::Dimension::Model,
+        Dimension::Environment => ledger::Dimension::Environment,
+        Dimension::Unit => ledger::Dimension::Unit,
+        Dimension::Container => ledger::Dimension::Container,
+        Dimension::App => ledger::Dimension::App,
+    }
+}
+
+fn admin_dimension(by: ledger::Dimension) -> Option<Dimension> {
+    Dimension::ALL.into_iter().find(|known| dimension(*known) == by)
+}
+
+/// To the microsecond: more digits would be noise.
+fn milliseconds(span: Duration) -> f64 {
+    (span.as_secs_f64() * 1e6).round() / 1e3
+}

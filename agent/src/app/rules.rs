@@ -1,0 +1,131 @@
+//! From the configuration to what calls, connections and dials go by.
+
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
+use crate::config::{self, Config, Host, PriceOverride, ProviderEntry};
+use crate::llm::price::{Card, Override, Prices, Rate};
+use crate::llm::providers::{Base, Format, Provider, Providers};
+use crate::llm::usage::NanoUsd;
+use crate::pipeline::Rules;
+use crate::upstream::{Tls, tls};
+
+/// What calls go by.
+pub(super) fn rules(config: &Config) -> Rules {
+    Rules {
+        environment: Arc::clone(&config.environment),
+        providers: providers(config),
+        prices: Prices::embedded().with_overrides(config.prices.iter().map(price).collect()),
+        request_body: usize::try_from(config.limits.request_body.get()).unwrap_or(usize::MAX),
+    }
+}
+
+/// The built-in providers, and the configuration's own before them.
+pub fn providers(config: &Config) -> Providers {
+    let builtin = Providers::builtin();
+    let own = config.providers.iter();
+    let own = own.map(|entry| provider(entry, builtin.by_name(&entry.name).map(Arc::as_ref)));
+    let own = own.collect();
+    builtin.with(own)
+}
+
+/// Client-side TLS: the system's roots, and the roots of providers that have their own. `root` is
+/// our own certificate, which no provider may present.
+pub(super) fn tls(config: &Config, root: Option<&CertificateDer<'_>>) -> anyhow::Result<Tls> {
+    let own: Vec<_> = root.into_iter().cloned().collect();
+    let mut pinned = Vec::new();
+    for entry in &config.providers {
+        let Some(file) = &entry.ca_file else { continue };
+        let roots = roots_of(file)
+            .with_context(|| format!("providers.{}.ca_file: {}", entry.name, file.display()))?;
+        let builtin = Providers::builtin();
+        let provider = provider(entry, builtin.by_name(&entry.name).map(Arc::as_ref));
+        let hosts = provider.hosts.iter().chain([&provider.base.host]);
+        pinned.extend(hosts.map(|host| (Arc::clone(host), roots.clone())));
+    }
+    Ok(Tls::new(tls::system_roots(&own), pinned)?)
+}
+
+fn roots_of(file: &Path) -> anyhow::Result<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(file)? {
+        roots.add(certificate?)?;
+    }
+    anyhow::ensure!(!roots.is_empty(), "no certificate in the file");
+    Ok(roots)
+}
+
+fn provider(entry: &ProviderEntry, builtin: Option<&Provider>) -> Provider {
+    let written = entry.hosts.iter().map(|host| match host {
+        Host::Name(name) => Arc::clone(name),
+        Host::Address(address) => Arc::from(address.to_string()),
+    });
+    let named: Vec<Arc<str>> = written.collect();
+    let hosts = match builtin {
+        Some(builtin) if named.is_empty() => builtin.hosts.clone(),
+        _ => named,
+    };
+    let format = match entry.format {
+        config::Format::OpenAi => Format::OpenAi,
+        config::Format::Anthropic => Format::Anthropic,
+    };
+    let base = match (&entry.base_url, builtin) {
+        (Some(url), _) => base(url),
+        (None, Some(builtin)) if hosts == builtin.hosts => builtin.base.clone(),
+        (None, _) => Base {
+            tls: true,
+            host: hosts.first().map_or_else(|| Arc::from(""), Arc::clone),
+            port: 443,
+            prefix: Arc::from(""),
+        },
+    };
+    Provider {
+        name: Arc::clone(&entry.name),
+        hosts,
+        format,
+        base,
+        inject_usage: entry
+            .inject_usage
+            .unwrap_or_else(|| builtin.is_some_and(|builtin| builtin.inject_usage)),
+        free: entry.free,
+        prices: builtin.and_then(|builtin| builtin.prices.clone()),
+    }
+}
+
+/// A base URL as its users write it ends in `/v1`, which our paths already begin with.
+fn base(url: &http::Uri) -> Base {
+    let tls = url.scheme_str() != Some("http");
+    let path = url.path().trim_end_matches('/');
+    Base {
+        tls,
+        host: Arc::from(url.host().unwrap_or_default().to_ascii_lowercase()),
+        port: url.port_u16().unwrap_or(if tls { 443 } else { 80 }),
+        prefix: Arc::from(path.strip_suffix("/v1").unwrap_or(path)),
+    }
+}
+
+fn price(own: &PriceOverride) -> Override {
+    // Both are exact decimals of dollars, with nine digits: none is lost.
+    let rate = |price: NanoUsd| Rate::from_str(&price.to_string()).ok();
+    Override {
+        provider: Arc::clone(&own.provider),
+        model: Arc::clone(&own.model),
+        base: Card {
+            input: rate(own.rates.input),
+            cache_read: rate(own.rates.cache_read),
+            cache_write_5m: rate(own.rates.cache_write_5m),
+            cache_write_1h: rate(own.rates.cache_write_1h),
+            output: rate(own.rates.output),
+            reasoning: rate(own.rates.reasoning),
+            audio_input: rate(own.rates.audio_input),
+            audio_output: rate(own.rates.audio_output),
+        },
+        above: Vec::new(),
+    }
+}

@@ -1,0 +1,167 @@
+//! `weir status`: everything at a glance; exits 10 where the agent does less than asked.
+
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use super::client::Client;
+use super::table::{Column, Table};
+use super::text::{
+    calls, clean, count, coverage, date_time, elapsed, milliseconds, percent, short, usd,
+};
+use super::{Ctx, Exit};
+use crate::admin::status::{State, Status};
+use crate::config::Mode;
+
+/// Whether it works, what it covers, what today cost.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Print it again every two seconds
+    #[arg(long, conflicts_with = "json")]
+    watch: bool,
+}
+
+const WATCH_EVERY: Duration = Duration::from_secs(2);
+
+pub(super) fn run(args: &Args, ctx: &Ctx) -> anyhow::Result<Exit> {
+    ctx.block_on(async {
+        loop {
+            let status: Status = Client::connect(ctx).await?.get("/api/status", &()).await?;
+            if args.json {
+                ctx.json(&status)?;
+            } else {
+                let mut out = ctx.out();
+                if args.watch && out.is_terminal() {
+                    // Home, and clear to the end of the screen.
+                    write!(out, "\x1b[H\x1b[J")?;
+                }
+                for line in lines(&status, ctx) {
+                    writeln!(out, "{line}")?;
+                }
+            }
+            if !args.watch {
+                return Ok(match status.state {
+                    State::Healthy => Exit::Ok,
+                    State::Degraded => Exit::Degraded,
+                });
+            }
+            tokio::time::sleep(WATCH_EVERY).await;
+        }
+    })
+}
+
+fn lines(status: &Status, ctx: &Ctx) -> Vec<String> {
+    let mut lines = vec![headline(status, ctx)];
+    let mode = &status.mode;
+    if mode.wanted != mode.effective {
+        let reason = mode.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        let text = format!("mode       {}, not {}{reason}", mode.effective, mode.wanted);
+        lines.push(ctx.alarm(&clean(&text)));
+    }
+    lines.extend(today(status));
+    if let Some(overhead) = status.overhead {
+        #[expect(clippy::cast_precision_loss, reason = "microseconds of a call")]
+        let shown = |us: u64| milliseconds(us as f64 / 1e3);
+        let (p50, p99) = (shown(overhead.p50_us), shown(overhead.p99_us));
+        lines.push(format!("added      {p50} p50, {p99} p99"));
+    }
+    lines.extend(capture(status));
+    for listener in &status.listeners {
+        lines.push(clean(&format!("{:<10} {}", listener.name, listener.address)).into_owned());
+    }
+    lines.push(clean(&format!("trust      {}", status.trust.detail)).into_owned());
+    lines.extend(top(status, ctx.width));
+    if !status.warnings.is_empty() {
+        lines.push("warnings".to_owned());
+    }
+    for warning in &status.warnings {
+        lines.push(ctx.alarm(&clean(&format!("  ! {}", warning.what))));
+        lines.extend(warning.fix.iter().map(|fix| clean(&format!("    → {fix}")).into_owned()));
+    }
+    lines
+}
+
+fn headline(status: &Status, ctx: &Ctx) -> String {
+    let doing = match (status.mode.effective, status.capture.on) {
+        (Mode::Off, _) => "off",
+        (_, false) => "down",
+        (Mode::Observe, true) => "observing",
+        (Mode::Meter, true) => "metering",
+        (Mode::Enforce, true) => "enforcing",
+    };
+    let state = match status.state {
+        State::Healthy => ctx.bold(doing),
+        State::Degraded => ctx.alarm(&format!("{doing} (degraded)")),
+    };
+    let version = clean(&status.version).into_owned();
+    let since = date_time(status.since, &ctx.zone);
+    let up = elapsed(status.since, ctx.now);
+    format!("weir {version}  {state}  since {since} (up {up})  pid {}", status.pid)
+}
+
+fn today(status: &Status) -> Vec<String> {
+    let today = &status.today;
+    let tokens = &today.tokens;
+    let mut lines = vec![
+        format!("today      {}  {}", usd(today.cost_usd), coverage(&status.coverage)),
+        format!(
+            "           {}  {} in ({} cached)  {} out",
+            calls(today.calls),
+            short(tokens.sent()),
+            short(tokens.cached()),
+            short(tokens.received()),
+        ),
+    ];
+    if today.unpriced_calls > 0 {
+        let calls = calls(today.unpriced_calls);
+        lines.push(format!("           {calls} of unknown cost not in it → weir price unknown"));
+    }
+    lines
+}
+
+fn capture(status: &Status) -> Vec<String> {
+    let works: Vec<&str> = status
+        .capabilities
+        .iter()
+        .filter(|capability| capability.ok)
+        .map(|capability| capability.hook.as_str())
+        .collect();
+    let state = match (&status.capture.reason, status.capture.on) {
+        (_, true) => format!("on: {}", works.join(" ")),
+        (Some(reason), false) => format!("off: {reason}"),
+        (None, false) => "off".to_owned(),
+    };
+    let mut lines = vec![clean(&format!("capture    {state}")).into_owned()];
+    for capability in status.capabilities.iter().filter(|capability| !capability.ok) {
+        let missing = capability.missing.as_deref().unwrap_or("does not work here");
+        let mut text = format!("           {}: {missing}", capability.hook);
+        if let Some(consequence) = &capability.consequence {
+            text = format!("{text} ({consequence})");
+        }
+        lines.push(clean(&text).into_owned());
+    }
+    lines
+}
+
+fn top(status: &Status, width: u16) -> Vec<String> {
+    if status.top.is_empty() {
+        return Vec::new();
+    }
+    let mut table = Table::new([
+        Column::Name("WORKLOAD TODAY"),
+        Column::Figure("CALLS"),
+        Column::Figure("COST"),
+        Column::Figure("COV"),
+    ]);
+    for row in &status.top {
+        table.row([
+            row.workload.clone().unwrap_or_default(),
+            count(row.calls),
+            usd(row.cost_usd),
+            percent(row.coverage),
+        ]);
+    }
+    table.lines(width)
+}

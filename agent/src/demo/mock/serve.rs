@@ -1,0 +1,159 @@
+//! One connection of the mock: TLS, the HTTP version the client chose, and each request's answer.
+
+use bytes::{Bytes, BytesMut};
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+
+use super::ask::{Ask, Dialect, Endpoint};
+use super::control::{Control, Seen};
+use super::script::{Ending, Script};
+use super::transcript::{self, Answer, Body, Cut};
+use super::{anthropic, openai};
+use crate::drain::Drain;
+
+/// Longest body kept; the rest of a longer one is read and dropped.
+const KEPT: usize = 8 * 1024 * 1024;
+
+/// Serves one accepted connection to its end.
+pub(super) async fn connection(
+    stream: TcpStream,
+    tls: TlsAcceptor,
+    control: Control,
+    drain: Drain,
+) {
+    // Without it a small last segment waits for the peer's delayed ACK: 40 ms.
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let Ok(stream) = tls.accept(stream).await else {
+        control.handshake_failed();
+        return;
+    };
+    let speaks_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let service = service_fn(|request| answer(request, control.clone()));
+    let io = TokioIo::new(stream);
+    // An error here is the client's leaving or a scripted cut: nothing to report.
+    drop(if speaks_h2 {
+        http2::Builder::new(drain).timer(TokioTimer::new()).serve_connection(io, service).await
+    } else {
+        http1::Builder::new().timer(TokioTimer::new()).serve_connection(io, service).await
+    });
+}
+
+/// Reads a request and plays what the script says. `Err` makes hyper close the connection
+/// without a head.
+async fn answer(request: Request<Incoming>, control: Control) -> Result<Response<Body>, Cut> {
+    let (head, body) = request.into_parts();
+    let body = read(body).await?;
+    let ask = Ask::of(&head.method, head.uri.path(), &head.headers, &body);
+    let scripted = script(&ask, head.headers.get("x-mock"), &control);
+    let accepts_gzip = head
+        .headers
+        .get(ACCEPT_ENCODING)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.contains("gzip"));
+    let path = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
+    let serial = control.requested(Seen {
+        method: head.method,
+        path,
+        headers: head.headers,
+        body,
+        version: head.version,
+    });
+
+    let mut script = match scripted {
+        Ok(script) => script,
+        Err(code) => return Ok(refusal(&ask, code, None)),
+    };
+    script.gzip &= accepts_gzip;
+    if !script.delay.is_zero() {
+        tokio::time::sleep(script.delay).await;
+    }
+    match script.ending {
+        Ending::Hangup => return Err(Cut),
+        Ending::Status { code, retry_after } => return Ok(refusal(&ask, code, retry_after)),
+        Ending::Whole | Ending::ErrorEvent { .. } | Ending::Cut { .. } => {}
+    }
+    if ask.endpoint.is_inference() {
+        control.bill(script.tokens);
+    }
+    let answer = match ask.dialect {
+        Dialect::OpenAi => openai::answer(&ask, script.tokens, serial),
+        Dialect::Anthropic => anthropic::answer(&ask, script.tokens, serial),
+    };
+    Ok(delivered(answer, &script, serial))
+}
+
+/// Which script applies, or the status of a request that gets none.
+fn script(ask: &Ask, header: Option<&HeaderValue>, control: &Control) -> Result<Script, u16> {
+    if !ask.authorised {
+        return Err(401);
+    }
+    if ask.endpoint == Endpoint::Unknown {
+        return Err(404);
+    }
+    // Model lists and token counts must not eat a script queued for an inference.
+    if !ask.endpoint.is_inference() {
+        return Ok(Script::default());
+    }
+    let (script, queued) = control.next_script();
+    if queued {
+        return Ok(script);
+    }
+    let text = header.and_then(|value| value.to_str().ok());
+    match text.or_else(|| ask.model.strip_prefix("mock:")) {
+        Some(text) => script.amended(text).map_err(|_unknown| 400),
+        None => Ok(script),
+    }
+}
+
+fn delivered(answer: Answer, script: &Script, serial: u64) -> Response<Body> {
+    let (kind, body) = match answer {
+        Answer::Unary(value) => {
+            ("application/json", transcript::whole(value.to_string().into(), script))
+        }
+        Answer::Stream(events) => {
+            ("text/event-stream; charset=utf-8", transcript::played(events, script))
+        }
+    };
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert("x-request-id", HeaderValue::from(serial));
+    if script.gzip {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    response
+}
+
+fn refusal(ask: &Ask, code: u16, retry_after: Option<u64>) -> Response<Body> {
+    let body: Value = match ask.dialect {
+        Dialect::OpenAi => openai::error(code),
+        Dialect::Anthropic => anthropic::error(code),
+    };
+    let mut response = delivered(Answer::Unary(body), &Script::default(), 0);
+    *response.status_mut() =
+        StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if let Some(seconds) = retry_after {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+async fn read(mut body: Incoming) -> Result<Bytes, Cut> {
+    let mut kept = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_gone| Cut)?.into_data() else { continue };
+        let room = KEPT - kept.len();
+        kept.extend_from_slice(&data[..data.len().min(room)]);
+    }
+    Ok(kept.freeze())
+}

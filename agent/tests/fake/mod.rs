@@ -1,0 +1,357 @@
+//! An agent that is none: the admin server's answers are made up here, with hostile names in them.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod stage;
+
+use std::sync::{Arc, Mutex};
+
+use agent::admin::calls::{AttemptRow, CallDetail, CallQuery, CallRow, DecisionRow};
+use agent::admin::money::{Coverage, Reason, Tokens, Usd};
+use agent::admin::prices::{PriceQuery, PriceRow, Prices, UnknownPriceRow};
+use agent::admin::processes::{ProcessConnections, ProcessQuery, ProcessRow, Word};
+use agent::admin::spend::{Spend, SpendQuery, SpendRow};
+use agent::admin::status::{
+    Capability, CaptureState, Listener, ModeState, Overhead, State, Status, TrustState, Warning,
+};
+use agent::admin::{Agent, Failure, SCHEMA_VERSION};
+use agent::config::Mode;
+use agent::llm::usage::NanoUsd;
+use agent::record::{Billing, CallId, Flag, Kind, Outcome, Treatment, UsageSource, Via};
+use jiff::Timestamp;
+use tokio::sync::broadcast;
+
+pub(crate) use self::stage::{Ran, Stage, assert_fits};
+
+/// The user that is not root.
+pub(crate) const NOBODY: u32 = 65534;
+
+/// A name that would clear the screen, retitle the window and turn the text around.
+pub(crate) const HOSTILE: &str = "exe:\u{1b}[2J\u{1b}]0;x\u{7}\u{9b}K\u{202e}=cmd|'/c calc'";
+
+pub(crate) struct Fake {
+    state: Mutex<(ModeState, CaptureState, Vec<Warning>)>,
+    calls: Vec<CallRow>,
+    live: broadcast::Sender<Arc<CallRow>>,
+}
+
+impl Fake {
+    fn new() -> Self {
+        let mode = ModeState { wanted: Mode::Meter, effective: Mode::Meter, reason: None };
+        let capture = CaptureState { on: true, reason: None };
+        let mut refused = call(2, 0, "exe:curl");
+        refused.status = Some(429);
+        refused.outcome = Some(Outcome::RateLimited);
+        refused.cost_usd = None;
+        let mut aborted = call(3, NOBODY, "unit:etl.service");
+        aborted.outcome = Some(Outcome::ClientAbort);
+        aborted.model_served = None;
+        Self {
+            state: Mutex::new((mode, capture, Vec::new())),
+            calls: vec![call(1, 0, "exe:python3:agent.py"), refused, aborted, call(4, 0, HOSTILE)],
+            live: broadcast::channel(16).0,
+        }
+    }
+
+    pub(crate) fn warn(&self, what: &str, fix: &str) {
+        let fix = Some(fix.to_owned());
+        let warning = Warning { what: what.to_owned(), fix, degrades: true };
+        self.state.lock().unwrap().2.push(warning);
+    }
+
+    pub(crate) fn end(&self, call: CallRow) {
+        self.live.send(Arc::new(call)).unwrap();
+    }
+
+    pub(crate) fn followers(&self) -> usize {
+        self.live.receiver_count()
+    }
+}
+
+pub(crate) fn id(number: u64) -> CallId {
+    CallId(ulid::Ulid::from_parts(1_577_958_123_000, u128::from(number) << 8))
+}
+
+pub(crate) fn call(number: u64, uid: u32, workload: &str) -> CallRow {
+    CallRow {
+        call_id: id(number),
+        started_at: at("2020-01-02T09:42:03.5Z"),
+        kind: Kind::Call,
+        via: Via::Intercept,
+        workload: workload.to_owned(),
+        app: None,
+        unit: None,
+        container: None,
+        pid: 4711,
+        exe: "/usr/bin/python3".to_owned(),
+        command: "python3 agent.py --key [redacted]".to_owned(),
+        uid,
+        user: if uid == 0 { "root".to_owned() } else { "nobody".to_owned() },
+        agent_name: None,
+        environment: "prod".to_owned(),
+        provider: "openai".to_owned(),
+        host: "api.openai.com".to_owned(),
+        operation: "chat".to_owned(),
+        method: "POST".to_owned(),
+        path: "/v1/chat/completions".to_owned(),
+        model: Some("gpt-5".to_owned()),
+        model_served: Some("gpt-5-2025-08-07".to_owned()),
+        stream: true,
+        status: Some(200),
+        outcome: Some(Outcome::Ok),
+        error: None,
+        tokens: tokens(),
+        usage_source: UsageSource::Reported,
+        cost_usd: Some(Usd(NanoUsd(14_500_000))),
+        billing: Billing::Metered,
+        price_version: Some("2026-11-01".to_owned()),
+        attempts: 1,
+        retry_of: None,
+        ttft_ms: Some(211.0),
+        latency_ms: Some(1830.25),
+        upstream_ms: Some(1829.9),
+        bytes_in: 1200,
+        bytes_out: 42_000,
+        flags: vec![Flag::UsageInjected],
+    }
+}
+
+fn tokens() -> Tokens {
+    Tokens {
+        input_tokens: 1200,
+        cache_read_tokens: 148_000,
+        output_tokens: 780,
+        reasoning_tokens: 50,
+        ..Tokens::default()
+    }
+}
+
+fn at(time: &str) -> Timestamp {
+    time.parse().unwrap()
+}
+
+fn spent(workload: &str, calls: u64, nanos: i64) -> SpendRow {
+    SpendRow {
+        workload: Some(workload.to_owned()),
+        calls,
+        requests: 3,
+        tokens: tokens(),
+        cost_usd: Usd(NanoUsd(nanos)),
+        coverage: Some(0.999),
+        ..SpendRow::default()
+    }
+}
+
+fn coverage() -> Coverage {
+    let untrusted =
+        Reason { treatment: Treatment::Opaque, reason: "untrusted".to_owned(), count: 2 };
+    Coverage { metered: 31, total: 33, reasons: vec![untrusted] }
+}
+
+fn visible(uid: Option<u32>, owner: u32) -> bool {
+    uid.is_none_or(|uid| uid == owner)
+}
+
+impl Agent for Fake {
+    fn status(&self, uid: Option<u32>) -> Result<Status, Failure> {
+        let (mode, capture, warnings) = self.state.lock().unwrap().clone();
+        let all =
+            [(0, spent(HOSTILE, 9, 4_750_000_000)), (NOBODY, spent("unit:etl.service", 2, 1))];
+        let top = all.into_iter().filter(|(owner, _)| visible(uid, *owner));
+        Ok(Status {
+            schema_version: SCHEMA_VERSION,
+            version: "0.1.0".to_owned(),
+            pid: 99,
+            since: at("2099-01-01T09:12:00Z"),
+            state: State::of(&mode, &warnings),
+            mode,
+            capture,
+            coverage: coverage(),
+            today: SpendRow { unpriced_calls: 2, ..spent("", 412, 18_420_000_000) },
+            top: top.map(|(_, row)| row).collect(),
+            capabilities: vec![
+                Capability {
+                    hook: "connect4".to_owned(),
+                    ok: true,
+                    missing: None,
+                    consequence: None,
+                },
+                Capability {
+                    hook: "sockops".to_owned(),
+                    ok: false,
+                    missing: Some("CAP_BPF".to_owned()),
+                    consequence: Some("bytes are not counted".to_owned()),
+                },
+            ],
+            listeners: vec![Listener {
+                name: "proxy".to_owned(),
+                address: "127.0.0.1:4180".to_owned(),
+            }],
+            trust: TrustState {
+                root: None,
+                installed: true,
+                detail: "installed in the system store".to_owned(),
+            },
+            warnings,
+            overhead: Some(Overhead { p50_us: 310, p99_us: 1100 }),
+            price_version: Some("2026-11-01".to_owned()),
+        })
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        let (mode, ..) = &*self.state.lock().unwrap();
+        if mode.effective == Mode::Off { Err("off".to_owned()) } else { Ok(()) }
+    }
+
+    fn metrics(&self) -> String {
+        "# TYPE llm_calls_total counter\nllm_calls_total 1\n".to_owned()
+    }
+
+    fn spend(&self, query: &SpendQuery) -> Result<Spend, Failure> {
+        let rows = [
+            (0, spent("exe:python3:agent.py", 412, 18_424_000_000)),
+            (0, spent(HOSTILE, 9, 14_500_000)),
+            (NOBODY, SpendRow { unpriced_calls: 2, ..spent("unit:etl.service", 2, 0) }),
+        ];
+        let rows = rows.into_iter().filter(|(owner, _)| visible(query.uid, *owner));
+        let rows = rows.map(|(_, row)| SpendRow {
+            period: query.bucket.map(|_| "2026-11-20".to_owned()),
+            ..row
+        });
+        Ok(Spend {
+            schema_version: SCHEMA_VERSION,
+            since: query.since,
+            until: query.until,
+            rows: rows.collect(),
+            total: SpendRow { unpriced_calls: 2, ..spent("", 423, 18_438_500_000) },
+            coverage: coverage(),
+        })
+    }
+
+    fn calls(&self, query: &CallQuery) -> Result<Vec<CallRow>, Failure> {
+        Ok(self.calls.iter().filter(|call| query.matches(call)).cloned().collect())
+    }
+
+    fn call(&self, id: CallId) -> Result<Option<CallDetail>, Failure> {
+        Ok(self.calls.iter().find(|call| call.call_id == id).map(|call| CallDetail {
+            schema_version: SCHEMA_VERSION,
+            call: call.clone(),
+            attempts: vec![AttemptRow {
+                started_at: call.started_at,
+                provider: call.provider.clone(),
+                model: call.model.clone(),
+                status: call.status,
+                outcome: call.outcome.unwrap(),
+                upstream_ms: call.upstream_ms,
+                cost_usd: call.cost_usd,
+            }],
+            decisions: vec![DecisionRow {
+                at_ms: Some(0.12),
+                rule: "route".to_owned(),
+                action: "provider openai".to_owned(),
+                detail: "host api.openai.com".to_owned(),
+            }],
+        }))
+    }
+
+    fn subscribe(&self) -> broadcast::Receiver<Arc<CallRow>> {
+        self.live.subscribe()
+    }
+
+    fn processes(&self, query: &ProcessQuery) -> Result<Vec<ProcessRow>, Failure> {
+        let process = |pid, uid, workload: &str, coverage| ProcessRow {
+            pid,
+            workload: workload.to_owned(),
+            exe: "/usr/bin/x".to_owned(),
+            command: "x --flag".to_owned(),
+            uid,
+            user: if uid == 0 { "root".to_owned() } else { "nobody".to_owned() },
+            last_seen: at("2020-01-02T09:42:03Z"),
+            connections: [("anthropic", 1230), ("openai", 4)]
+                .map(|(provider, count)| ProcessConnections {
+                    provider: provider.to_owned(),
+                    treatment: Treatment::Metered,
+                    reason: String::new(),
+                    count,
+                    bytes_up: 42_000,
+                    bytes_down: 4_200_000,
+                })
+                .to_vec(),
+            unpriced_calls: 0,
+            calls: 412,
+            cost_usd: Usd(NanoUsd(18_420_000_000)),
+            coverage,
+            reason: None,
+            fix: None,
+        };
+        let mut restart = process(988, 0, HOSTILE, Word::NeedsRestart);
+        restart.calls = 0;
+        restart.reason = Some("it started before the CA was installed".to_owned());
+        restart.fix = Some("restart it".to_owned());
+        let all = [
+            process(4711, 0, "exe:python3:agent.py", Word::Metered),
+            restart,
+            process(12, NOBODY, "unit:etl.service", Word::Observed),
+        ];
+        Ok(all
+            .into_iter()
+            .filter(|row| visible(query.uid, row.uid))
+            .filter(|row| query.pid.is_none_or(|pid| pid == row.pid))
+            .collect())
+    }
+
+    fn prices(&self, query: &PriceQuery) -> Result<Prices, Failure> {
+        let row = PriceRow {
+            provider: "openai".to_owned(),
+            model: "gpt-5".to_owned(),
+            source: "catalogue".to_owned(),
+            input_usd: Some(Usd(NanoUsd(1_250_000_000))),
+            cache_read_usd: Some(Usd(NanoUsd(125_000_000))),
+            output_usd: Some(Usd(NanoUsd(10_000_000_000))),
+            ..PriceRow::default()
+        };
+        let fits = |wanted: &Option<String>, found: &str| {
+            wanted.as_deref().is_none_or(|wanted| wanted == found)
+        };
+        let fits = fits(&query.model, &row.model) && fits(&query.provider, &row.provider);
+        let rows = if fits { vec![row] } else { Vec::new() };
+        Ok(Prices { schema_version: SCHEMA_VERSION, version: Some("2026-11-01".to_owned()), rows })
+    }
+
+    fn unknown_prices(&self, _: Option<u32>) -> Result<Vec<UnknownPriceRow>, Failure> {
+        Ok(vec![UnknownPriceRow {
+            provider: "openai".to_owned(),
+            model: Some("gpt-\u{1b}[31m9".to_owned()),
+            calls: 2,
+            unknown_usage: 1,
+        }])
+    }
+
+    fn mode(&self) -> ModeState {
+        self.state.lock().unwrap().0.clone()
+    }
+
+    fn set_mode(&self, mode: Mode) -> Result<ModeState, Failure> {
+        let state = &mut self.state.lock().unwrap().0;
+        *state = match mode {
+            Mode::Enforce => {
+                return Err(Failure::Refused {
+                    what: "there are no policies to enforce".to_owned(),
+                    fix: Some("weir mode meter".to_owned()),
+                });
+            }
+            Mode::Meter => ModeState {
+                wanted: mode,
+                effective: Mode::Observe,
+                reason: Some("the CA is not installed".to_owned()),
+            },
+            mode => ModeState { wanted: mode, effective: mode, reason: None },
+        };
+        Ok(state.clone())
+    }
+
+    fn set_capture(&self, on: bool) -> Result<CaptureState, Failure> {
+        let state = &mut self.state.lock().unwrap().1;
+        state.on = on;
+        Ok(state.clone())
+    }
+}
