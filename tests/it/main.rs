@@ -1,1 +1,4 @@
 //! System tests.
+
+#[cfg(test)]
+mod kernel;

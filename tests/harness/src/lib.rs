@@ -1,1 +1,15 @@
-//! Test harness.
+//! Test harness: the mock provider, a stage for the real kernel, and clients to put on it.
+//!
+//! A kernel test isolates itself first: its own network namespace without routes, its own mount
+//! namespace, its own cgroup. Nothing it does reaches the host or another test.
+
+pub mod artefacts;
+pub mod provider;
+pub mod http;
+pub mod stage;
+pub mod client;
+pub mod money;
+
+pub use client::{Output, Route};
+pub use provider::Provider;
+pub use stage::{Stage, on_stage};

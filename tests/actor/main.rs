@@ -1,0 +1,30 @@
+//! What the kernel tests need to happen in other processes: `dial` is a client, `capture` an agent
+//! that can be killed, `elsewhere` a client in a network namespace without an agent.
+//!
+//! Parameters are `name=value`; the answer is JSON, one object on a line of standard output.
+#![expect(clippy::print_stdout, reason = "the answer")]
+
+mod args;
+mod capture;
+mod dial;
+mod elsewhere;
+mod uring;
+
+use anyhow::{Context, Result, bail};
+
+fn main() -> Result<()> {
+    let mut words = std::env::args().skip(1);
+    let act = words.next().context("dial, capture or elsewhere?")?;
+    let args = args::Args::parse(words)?;
+    // First of all: what this process does counts as the cgroup's.
+    if let Some(cgroup) = args.find("cgroup") {
+        std::fs::write(format!("{cgroup}/cgroup.procs"), "0").context("entering the cgroup")?;
+    }
+    match act.as_str() {
+        "dial" => println!("{}", dial::run(&args)?),
+        "elsewhere" => println!("{}", elsewhere::run(&args)?),
+        "capture" => capture::run(&args)?,
+        other => bail!("{other} is no act"),
+    }
+    Ok(())
+}

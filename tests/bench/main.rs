@@ -1,0 +1,67 @@
+//! The benchmark: what Weir costs beside nginx and beside nothing, in one run on one machine.
+//!
+//! `cargo xtask bench` builds it optimised and runs `overhead` or `streams`; the other commands
+//! are its own child processes, so that each can be pinned and charged apart.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool")]
+
+mod pki;
+mod upstream;
+mod wire;
+mod load;
+mod cells;
+mod rig;
+mod peers;
+mod hooks;
+mod overhead;
+mod streams;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask bench")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// CPU per call, added latency and memory: direct, through nginx, through Weir
+    Overhead(overhead::Options),
+    /// Memory with many streams held open by one process
+    Streams(streams::Options),
+    /// The provider: as little work per answer as can be
+    #[command(hide = true)]
+    Upstream(upstream::Options),
+    /// The generator: a closed loop on one thread
+    #[command(hide = true)]
+    Load(load::Options),
+    /// Connects and closes, for the hooks' run statistics
+    #[command(hide = true)]
+    Connects(hooks::Connects),
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> anyhow::Result<()> {
+    match task {
+        Task::Overhead(options) => overhead::run(options),
+        Task::Streams(options) => streams::run(options),
+        Task::Upstream(options) => upstream::run(&options),
+        Task::Load(options) => load::run(options),
+        Task::Connects(options) => {
+            hooks::connect(&options);
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! What a test run needs on disk, and what the caller demands: the binary, the prepared clients.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, ensure};
+
+/// The `weir` binary beside this test's own: `cargo build` puts it there, `cargo test` alone
+/// does not.
+pub fn weir() -> anyhow::Result<PathBuf> {
+    let path = profile()?.join("weir");
+    ensure!(path.is_file(), "{} is missing: run `cargo build`", path.display());
+    Ok(path)
+}
+
+/// A prepared client environment under `target/clients`: `python-current`, `node`, …
+pub fn client(name: &str) -> anyhow::Result<PathBuf> {
+    let target = profile()?.parent().context("the profile directory has a parent")?.to_owned();
+    let path = target.join("clients").join(name);
+    ensure!(path.is_dir(), "{} is missing: run `cargo xtask setup --clients`", path.display());
+    Ok(path)
+}
+
+/// A script of `tests/clients`.
+pub fn script(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("clients").join(name)
+}
+
+/// Whether what cannot run here must fail instead of being skipped (`WEIR_REQUIRE_KERNEL=1`).
+#[expect(clippy::disallowed_methods, reason = "a test run is steered by its environment")]
+pub fn is_required() -> bool {
+    std::env::var_os("WEIR_REQUIRE_KERNEL").is_some_and(|value| value == "1")
+}
+
+/// `target/debug` or `target/release`: tests run from its `deps`.
+fn profile() -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let deps = own.parent().context("a test binary has a directory")?;
+    let profile = if deps.ends_with("deps") { deps.parent().unwrap_or(deps) } else { deps };
+    Ok(profile.to_owned())
+}

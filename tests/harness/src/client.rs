@@ -1,0 +1,95 @@
+//! Programs as users run them: started in or outside the captured cgroup, with the environment
+//! their way into the agent needs and nothing else of the test's.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::stage::Stage;
+
+/// No client needs longer, even on a loaded machine.
+const LONGEST: Duration = Duration::from_mins(1);
+/// The bundle the stage has extended, for clients that bring their own roots (certifi, Node).
+const BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// How a client's calls reach the provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// Straight: outside the captured cgroup.
+    Direct,
+    /// Redirected by the kernel half.
+    Redirect,
+    /// Through `HTTPS_PROXY`.
+    Proxy,
+    /// To the gateway's base URLs.
+    BaseUrl,
+}
+
+/// What a client left behind.
+#[derive(Debug)]
+pub struct Output {
+    /// Its process id: `exec` keeps it, so it is what the agent saw.
+    pub pid: u32,
+    /// Its exit code; none if a signal ended it.
+    pub code: Option<i32>,
+    /// What it printed.
+    pub stdout: String,
+    /// What it complained about.
+    pub stderr: String,
+}
+
+impl Stage {
+    /// Runs a program to its end.
+    pub async fn run(&self, route: Route, command: &[&str]) -> anyhow::Result<Output> {
+        let child = self.command(route, command)?.spawn().context("start the client")?;
+        let pid = child.id().context("a child that was not waited for has an id")?;
+        let output = timeout(LONGEST, child.wait_with_output())
+            .await
+            .with_context(|| format!("{command:?} took too long"))??;
+        Ok(Output {
+            pid,
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+
+    /// A program ready to start, for tests that interfere with it while it runs.
+    pub fn command(&self, route: Route, command: &[&str]) -> anyhow::Result<Command> {
+        let (program, arguments) = command.split_first().context("a command has a program")?;
+        let mut command = match route {
+            Route::Redirect => self.inner().cgroup().command(program),
+            _ => std::process::Command::new(program),
+        };
+        command
+            .args(arguments)
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .env("HOME", self.scratch())
+            .env("LANG", "C.UTF-8")
+            .env("OPENAI_API_KEY", "sk-test-openai")
+            .env("ANTHROPIC_API_KEY", "sk-test-anthropic")
+            .env("SSL_CERT_FILE", BUNDLE)
+            .env("NODE_EXTRA_CA_CERTS", BUNDLE)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        match route {
+            Route::Direct | Route::Redirect => {}
+            Route::Proxy => {
+                command.env("HTTPS_PROXY", "http://127.0.0.1:4180");
+                command.env("NODE_USE_ENV_PROXY", "1");
+            }
+            Route::BaseUrl => {
+                command.env("OPENAI_BASE_URL", "http://127.0.0.1:4180/openai/v1");
+                command.env("ANTHROPIC_BASE_URL", "http://127.0.0.1:4180/anthropic");
+            }
+        }
+        let mut command = Command::from(command);
+        command.kill_on_drop(true);
+        Ok(command)
+    }
+}

@@ -1,0 +1,40 @@
+//! Measuring: builds optimised binaries and hands over to the benchmark, which lives with the
+//! tests because it shares their stage.
+
+use std::os::unix::process::CommandExt;
+
+use anyhow::Context;
+use clap::Subcommand;
+
+use crate::{setup, shell};
+
+/// What is measured.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// CPU per call, added latency and memory: direct, through nginx, through Weir
+    Overhead {
+        /// Arguments for the benchmark: --json, --rounds, --cells, --peers
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Memory with 2,000 streams held open by one process
+    Streams {
+        /// Arguments for the benchmark: --json, --streams
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+/// Builds what is measured and becomes the benchmark.
+pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
+    let (name, arguments) = match bench {
+        Bench::Overhead { arguments } => ("overhead", arguments),
+        Bench::Streams { arguments } => ("streams", arguments),
+    };
+    setup::run(true)?;
+    let build = ["build", "--release", "--package", "agent", "--package", "tests", "--bins"];
+    shell::run(&mut shell::cargo(&build))?;
+    let program = shell::root().join("target/release/bench");
+    let failure = shell::command(&program, &[name]).args(arguments).exec();
+    Err(failure).with_context(|| format!("run {}", program.display()))
+}

@@ -1,0 +1,65 @@
+//! Real SDKs for the client tests, pinned, in directories of their own under `target/clients`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use crate::shell;
+
+/// Name of the environment and the file that pins what is in it.
+const PYTHON: [(&str, &str); 2] =
+    [("python-current", "python/current.txt"), ("python-legacy", "python/legacy.txt")];
+const NODE: (&str, &str) = ("node", "node/package-lock.json");
+
+/// Makes every environment that is missing or older than its pins.
+pub(crate) fn prepare() -> anyhow::Result<()> {
+    let all = shell::root().join("target/clients");
+    std::fs::create_dir_all(&all)?;
+    for (name, pins) in PYTHON {
+        let home = all.join(name);
+        if !is_current(&home, pins)? {
+            python(&home, &source(pins))?;
+            record(&home, pins)?;
+        }
+    }
+    let (name, pins) = NODE;
+    let home = all.join(name);
+    if !is_current(&home, pins)? {
+        node(&home, &source(pins))?;
+        record(&home, pins)?;
+    }
+    Ok(())
+}
+
+fn python(home: &Path, pins: &Path) -> anyhow::Result<()> {
+    let home = home.to_str().context("the workspace's path is UTF-8")?;
+    shell::run(&mut shell::command("python3", &["-m", "venv", "--clear", home]))?;
+    let mut pip = shell::command(
+        Path::new(home).join("bin/pip"),
+        &["install", "--quiet", "--disable-pip-version-check", "--requirement"],
+    );
+    shell::run(pip.arg(pins))
+}
+
+fn node(home: &Path, lock: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(home)?;
+    std::fs::copy(lock, home.join("package-lock.json"))?;
+    std::fs::copy(lock.with_file_name("package.json"), home.join("package.json"))?;
+    let mut npm = shell::command("npm", &["ci", "--no-audit", "--no-fund", "--ignore-scripts"]);
+    shell::run(npm.current_dir(home))
+}
+
+fn source(pins: &str) -> PathBuf {
+    shell::root().join("tests/clients").join(pins)
+}
+
+/// The pins an environment was made from are kept in it.
+fn is_current(home: &Path, pins: &str) -> anyhow::Result<bool> {
+    let wanted = std::fs::read(source(pins)).with_context(|| format!("read {pins}"))?;
+    Ok(std::fs::read(home.join(".pins")).is_ok_and(|made| made == wanted))
+}
+
+fn record(home: &Path, pins: &str) -> anyhow::Result<()> {
+    std::fs::copy(source(pins), home.join(".pins"))?;
+    Ok(())
+}
