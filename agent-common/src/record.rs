@@ -14,9 +14,9 @@ pub struct FlowKey {
     /// Source address.
     pub addr: Addr,
     /// Source port, host byte order.
-    pub port: u16,
+    pub port: u32,
     /// Explicit padding: map keys are compared as bytes.
-    pub pad: [u16; 3],
+    pub pad: u32,
 }
 
 const _: () = assert!(size_of::<FlowKey>() == 32 && align_of::<FlowKey>() == 8);
@@ -25,7 +25,7 @@ impl FlowKey {
     /// The key of a client at `addr` and `port` in the namespace `netns`.
     #[inline]
     pub const fn new(netns: u64, addr: Addr, port: u16) -> Self {
-        Self { netns, addr, port, pad: [0; 3] }
+        Self { netns, addr, port: port as u32, pad: 0 }
     }
 }
 

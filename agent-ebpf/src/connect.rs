@@ -6,10 +6,12 @@
 
 use agent_common::{Addr, Config, Record, Stat, tcp, verdict};
 use aya_ebpf::EbpfContext;
-use aya_ebpf::bindings::{BPF_F_CURRENT_NETNS, bpf_sock, bpf_sock_addr, bpf_sock_tuple};
+use aya_ebpf::bindings::{BPF_F_CURRENT_NETNS, bpf_sock};
+use aya_ebpf::helpers::generated::bpf_get_current_comm;
 use aya_ebpf::helpers::{
-    bpf_get_current_cgroup_id, bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_ktime_get_boot_ns,
-    bpf_setsockopt, bpf_sk_lookup_tcp, bpf_sk_release,
+    bpf_get_current_cgroup_id, bpf_get_current_uid_gid, bpf_get_netns_cookie,
+    bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_setsockopt, bpf_sk_lookup_tcp,
+    bpf_sk_release,
 };
 use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
@@ -28,7 +30,7 @@ pub(crate) fn weir_connect4(ctx: SockAddrContext) -> i32 {
     // SAFETY: the verifier checks every access to the context.
     unsafe {
         let destination = Addr::v4((*call).user_ip4);
-        if let Some(port) = redirect(&ctx, &destination) {
+        if let Some(port) = redirect(&ctx, &destination, true) {
             (*call).user_ip4 = Addr::LOCALHOST4.words[3];
             (*call).user_port = u32::from(port.to_be());
         }
@@ -47,8 +49,9 @@ pub(crate) fn weir_connect6(ctx: SockAddrContext) -> i32 {
     unsafe {
         let words = &raw mut (*call).user_ip6;
         let destination = read_words(words);
-        if let Some(port) = redirect(&ctx, &destination) {
-            let to = if destination.is_v4() { Addr::LOCALHOST4 } else { Addr::LOCALHOST6 };
+        let v4 = destination.is_v4();
+        if let Some(port) = redirect(&ctx, &destination, v4) {
+            let to = if v4 { Addr::LOCALHOST4 } else { Addr::LOCALHOST6 };
             write_words(words, &to);
             (*call).user_port = u32::from(port.to_be());
         }
@@ -94,7 +97,7 @@ pub(crate) unsafe fn write_words(words: *mut [u32; 4], addr: &Addr) {
 
 /// The port of our listener where the connection is to be redirected to it.
 #[inline(always)]
-fn redirect(ctx: &SockAddrContext, destination: &Addr) -> Option<u16> {
+fn redirect(ctx: &SockAddrContext, destination: &Addr, v4: bool) -> Option<u16> {
     let call = ctx.sock_addr;
     // SAFETY: the verifier checks every access to the context.
     let (kind, protocol, port, sk) = unsafe {
@@ -105,7 +108,7 @@ fn redirect(ctx: &SockAddrContext, destination: &Addr) -> Option<u16> {
         return None;
     }
     let config = map::CONFIG.get(0)?;
-    let listener = if destination.is_v4() { config.listener4 } else { config.listener6 };
+    let listener = if v4 { config.listener4 } else { config.listener6 };
     if port == listener {
         // Somebody knocks at our own door. A record left by an earlier attempt of this socket
         // would be taken for this one's.
@@ -122,128 +125,147 @@ fn redirect(ctx: &SockAddrContext, destination: &Addr) -> Option<u16> {
     if destination.is_untouchable() {
         return None;
     }
-    capture(ctx, sk, config, destination, port).then_some(listener)
+    let wanted = Wanted { ctx, sk, config, destination, port, v4 };
+    wanted.capture().then_some(listener)
 }
 
-/// Saves the record of a connection to a wanted address; true where it is to be redirected.
-#[inline(always)]
-fn capture(
-    ctx: &SockAddrContext,
+/// A connection to a wanted address.
+struct Wanted<'a> {
+    ctx: &'a SockAddrContext,
     sk: *mut bpf_sock,
-    config: &Config,
-    destination: &Addr,
+    config: &'a Config,
+    destination: &'a Addr,
     port: u16,
-) -> bool {
-    // SAFETY: the verifier checks every access to the socket.
-    let (mark, device) = unsafe { ((*sk).mark, (*sk).bound_dev_if) };
-    let tgid = ctx.tgid();
-    if mark == config.mark || tgid == config.tgid {
-        map::forget(sk);
-        map::count(Stat::Own);
-        return false;
-    }
-    // SAFETY: helpers that read this task or this context.
-    let record = unsafe {
-        Record {
-            cookie: bpf_get_socket_cookie(ctx.as_ptr()),
-            netns: bpf_get_netns_cookie(ctx.as_ptr()),
-            cgroup: bpf_get_current_cgroup_id(),
-            at: bpf_ktime_get_boot_ns(),
-            destination: *destination,
-            tgid,
-            uid: ctx.uid(),
-            gid: ctx.gid(),
-            device,
-            mark,
-            port,
-            verdict: verdict::REDIRECTED,
-            seen: 0,
-            comm: ctx.command().unwrap_or_default(),
+    v4: bool,
+}
+
+impl Wanted<'_> {
+    /// Saves the record; true where the connection is to be redirected.
+    #[inline(always)]
+    fn capture(&self) -> bool {
+        // SAFETY: the verifier checks every access to the socket.
+        let mark = unsafe { (*self.sk).mark };
+        let tgid = self.ctx.tgid();
+        if mark == self.config.mark || tgid == self.config.tgid {
+            map::forget(self.sk);
+            map::count(Stat::Own);
+            return false;
         }
-    };
-    let stored = map::record_or_room(sk);
-    if stored.is_null() {
-        map::count(Stat::Unsaved);
-        return false;
+        let stored = map::record_or_room(self.sk);
+        if stored.is_null() {
+            map::count(Stat::Unsaved);
+            return false;
+        }
+        // SAFETY: not null; the storage lives as long as the socket, and nobody else writes to it
+        // before the handshake begins.
+        let record = unsafe { &mut *stored };
+        self.describe(record, tgid, mark);
+        let verdict = self.judge(record);
+        record.verdict = verdict;
+        narrate!(self.ctx, "pid {} port {} verdict {}", tgid, self.port, verdict);
+        map::count(match verdict {
+            verdict::REDIRECTED => Stat::Redirected,
+            verdict::OBSERVED => Stat::Observed,
+            verdict::NO_LISTENER => Stat::NoListener,
+            verdict::STALE => Stat::Stale,
+            verdict::DEVICE => Stat::Device,
+            _ => Stat::Unsaved,
+        });
+        verdict == verdict::REDIRECTED
     }
-    let verdict = judge(ctx, config, &record);
-    // Overwrites what an earlier attempt of the same socket left. SAFETY: not null.
-    unsafe {
-        *stored = record;
-        (*stored).verdict = verdict;
+
+    /// Fills in the record, over whatever an earlier attempt of the same socket left there: in
+    /// place, because copies of it would make up a good part of the hook's cost.
+    #[inline(always)]
+    fn describe(&self, record: &mut Record, tgid: u32, mark: u32) {
+        let ctx = self.ctx.as_ptr();
+        let ids = bpf_get_current_uid_gid();
+        // SAFETY: helpers that read this task, this socket, this context; `comm` has the size given.
+        unsafe {
+            record.cookie = bpf_get_socket_cookie(ctx);
+            record.netns = bpf_get_netns_cookie(ctx);
+            record.cgroup = bpf_get_current_cgroup_id();
+            record.at = bpf_ktime_get_boot_ns();
+            record.device = (*self.sk).bound_dev_if;
+            bpf_get_current_comm((&raw mut record.comm).cast(), size_of_val(&record.comm) as u32);
+        }
+        record.destination = *self.destination;
+        record.tgid = tgid;
+        record.uid = ids as u32;
+        record.gid = (ids >> 32) as u32;
+        record.mark = mark;
+        record.port = self.port;
+        record.verdict = verdict::REDIRECTED;
+        record.seen = 0;
     }
-    narrate!(ctx, "pid {} port {} verdict {}", record.tgid, record.port, verdict);
-    let stat = match verdict {
-        verdict::REDIRECTED => Stat::Redirected,
-        verdict::OBSERVED => Stat::Observed,
-        verdict::NO_LISTENER => Stat::NoListener,
-        verdict::STALE => Stat::Stale,
-        verdict::DEVICE => Stat::Device,
-        _ => Stat::Unsaved,
-    };
-    map::count(stat);
-    verdict == verdict::REDIRECTED
+
+    /// Everything that must hold before a connection may be redirected, the cheap first.
+    #[inline(always)]
+    fn judge(&self, record: &Record) -> u8 {
+        if self.config.redirect == 0 {
+            return verdict::OBSERVED;
+        }
+        let beat = map::HEARTBEAT.get(0).copied().unwrap_or_default();
+        if !Config::alive(beat, record.at) {
+            return verdict::STALE;
+        }
+        if !self.is_listening() {
+            return verdict::NO_LISTENER;
+        }
+        if map::RECORDS.insert(record.cookie, record, 0).is_err() {
+            return verdict::UNSAVED;
+        }
+        // A socket bound to a device cannot reach the loopback: the handshake would hang. The
+        // daemon dials out through the same device.
+        if record.device != 0 && !unbind(self.ctx) {
+            let _absent = map::RECORDS.remove(record.cookie);
+            return verdict::DEVICE;
+        }
+        verdict::REDIRECTED
+    }
+
+    /// Whether a listener that carries our mark lives in the caller's network namespace. The mark
+    /// takes `CAP_NET_ADMIN`, so nobody can squat on the port of a daemon that died.
+    #[inline(always)]
+    fn is_listening(&self) -> bool {
+        if self.v4 {
+            let ip = Addr::LOCALHOST4.words[3];
+            let port = self.config.listener4.to_be();
+            self.is_ours(Tuple { from: ip, to: ip, from_port: 0, to_port: port })
+        } else {
+            let ip = Addr::LOCALHOST6.words;
+            let port = self.config.listener6.to_be();
+            self.is_ours(Tuple { from: ip, to: ip, from_port: 0, to_port: port })
+        }
+    }
+
+    #[inline(always)]
+    fn is_ours<A>(&self, mut tuple: Tuple<A>) -> bool {
+        let ctx = self.ctx.as_ptr();
+        let here = i64::from(BPF_F_CURRENT_NETNS).cast_unsigned();
+        let (at, size) = ((&raw mut tuple).cast(), size_of::<Tuple<A>>() as u32);
+        // SAFETY: the tuple has the size given.
+        let sk = unsafe { bpf_sk_lookup_tcp(ctx, at, size, here, 0) };
+        if sk.is_null() {
+            return false;
+        }
+        // SAFETY: not null; released on the only way out.
+        unsafe {
+            let ours = (*sk).mark == self.config.mark && (*sk).state == tcp::LISTEN;
+            bpf_sk_release(sk.cast());
+            ours
+        }
+    }
 }
 
-/// Everything that must hold before a connection may be redirected, the cheap first.
-#[inline(always)]
-fn judge(ctx: &SockAddrContext, config: &Config, record: &Record) -> u8 {
-    if config.redirect == 0 {
-        return verdict::OBSERVED;
-    }
-    let beat = map::HEARTBEAT.get(0).copied().unwrap_or_default();
-    if !Config::alive(beat, record.at) {
-        return verdict::STALE;
-    }
-    if !is_listening(ctx, config, record.destination.is_v4()) {
-        return verdict::NO_LISTENER;
-    }
-    if map::RECORDS.insert(record.cookie, record, 0).is_err() {
-        return verdict::UNSAVED;
-    }
-    // A socket bound to a device cannot reach the loopback: the handshake would hang. The daemon
-    // dials out through the same device.
-    if record.device != 0 && !unbind(ctx) {
-        let _absent = map::RECORDS.remove(record.cookie);
-        return verdict::DEVICE;
-    }
-    verdict::REDIRECTED
-}
-
-/// Whether a listener that carries our mark lives in the caller's network namespace. The mark
-/// takes `CAP_NET_ADMIN`, so nobody can squat on the port of a daemon that died.
-#[inline(always)]
-fn is_listening(ctx: &SockAddrContext, config: &Config, v4: bool) -> bool {
-    // SAFETY: integers, for which zeros are valid.
-    let mut tuple: bpf_sock_tuple = unsafe { core::mem::zeroed() };
-    let size = if v4 {
-        let ip = &mut tuple.__bindgen_anon_1;
-        ip.ipv4.daddr = Addr::LOCALHOST4.words[3];
-        ip.ipv4.saddr = Addr::LOCALHOST4.words[3];
-        ip.ipv4.dport = config.listener4.to_be();
-        // SAFETY: the size of the variant just written.
-        size_of_val(unsafe { &ip.ipv4 })
-    } else {
-        let ip = &mut tuple.__bindgen_anon_1;
-        ip.ipv6.daddr = Addr::LOCALHOST6.words;
-        ip.ipv6.saddr = Addr::LOCALHOST6.words;
-        ip.ipv6.dport = config.listener6.to_be();
-        // SAFETY: as above.
-        size_of_val(unsafe { &ip.ipv6 })
-    };
-    let netns = BPF_F_CURRENT_NETNS as i64 as u64;
-    // SAFETY: the tuple has the size given.
-    let sk =
-        unsafe { bpf_sk_lookup_tcp(ctx.sock_addr.cast(), &raw mut tuple, size as u32, netns, 0) };
-    if sk.is_null() {
-        return false;
-    }
-    // SAFETY: not null; released on the only way out.
-    unsafe {
-        let ours = (*sk).mark == config.mark && (*sk).state == tcp::LISTEN;
-        bpf_sk_release(sk.cast());
-        ours
-    }
+/// One variant of the kernel's `struct bpf_sock_tuple`, which is a union: as such it would be
+/// cleared byte by byte. Network byte order.
+#[repr(C)]
+struct Tuple<A> {
+    from: A,
+    to: A,
+    from_port: u16,
+    to_port: u16,
 }
 
 /// Clears `SO_BINDTODEVICE`.
@@ -251,7 +273,6 @@ fn is_listening(ctx: &SockAddrContext, config: &Config, v4: bool) -> bool {
 fn unbind(ctx: &SockAddrContext) -> bool {
     let mut nothing = 0_u32;
     let name = (&raw mut nothing).cast();
-    let context: *mut bpf_sock_addr = ctx.sock_addr;
     // SAFETY: an empty, terminated name of four bytes.
-    unsafe { bpf_setsockopt(context.cast(), SOL_SOCKET, SO_BINDTODEVICE, name, 4) == 0 }
+    unsafe { bpf_setsockopt(ctx.as_ptr(), SOL_SOCKET, SO_BINDTODEVICE, name, 4) == 0 }
 }

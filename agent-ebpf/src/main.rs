@@ -7,15 +7,9 @@
 #![no_std]
 #![no_main]
 #![expect(unsafe_code, reason = "contexts, helpers and map values are raw pointers here")]
-#![expect(clippy::inline_always, reason = "the verifier knows more of a value it sees being made")]
-#![expect(
-    clippy::cast_lossless,
-    clippy::cast_possible_truncation,
-    clippy::cast_possible_wrap,
-    clippy::cast_sign_loss,
-    reason = "helpers return signed words, and contexts keep ports in 32 bits"
-)]
-#![expect(clippy::needless_pass_by_value, reason = "a context is a pointer, handed on as it came")]
+#![expect(clippy::inline_always, reason = "calls between programs' parts cost, and pass few types")]
+#![expect(clippy::needless_pass_by_value, reason = "the signature of a program")]
+#![expect(clippy::cast_possible_truncation, reason = "contexts hold everything in words")]
 
 /// Narrates a decision in builds with the feature `log`; nothing at all in others.
 macro_rules! narrate {

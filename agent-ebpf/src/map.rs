@@ -8,6 +8,7 @@ use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SkStorage};
 use aya_ebpf::helpers::{bpf_sk_storage_delete, bpf_sk_storage_get};
 use aya_ebpf::macros::btf_map;
+use aya_ebpf::maps::ring_buf::RingBufEntry;
 
 /// Written by the daemon.
 #[btf_map]
@@ -96,12 +97,15 @@ pub(crate) fn forget(sk: *mut bpf_sock) {
     unsafe { bpf_sk_storage_delete(sockets(), sk.cast()) };
 }
 
-/// Sends an event.
+/// Room for an event in the ring buffer: filled in there, because on the stack it would be cleared
+/// and copied byte by byte.
 #[inline(always)]
-pub(crate) fn send(event: &Event) {
-    if EVENTS.output_untyped::<Event>(event, 0).is_err() {
+pub(crate) fn event() -> Option<RingBufEntry<Event>> {
+    let room = EVENTS.reserve_untyped::<Event>(0);
+    if room.is_none() {
         count(Stat::EventsDropped);
     }
+    room
 }
 
 fn sockets() -> *mut c_void {

@@ -4,7 +4,7 @@
 //! Called several times for every TCP connection of the host, at both ends: it returns at once for
 //! every operation but two, and at the first look-up for every socket without a record.
 
-use agent_common::{Addr, Config, Event, FlowKey, Record, Stat, kind, seen, tcp, verdict};
+use agent_common::{Addr, Config, FlowKey, Record, Stat, kind, seen, tcp, verdict};
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::{
     BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, bpf_sock,
@@ -65,17 +65,18 @@ fn opening(ctx: &SockOpsContext) {
         return;
     }
     record.seen = 0;
+    let record: &Record = record;
     if redirected {
-        if map::FLOWS.insert(local(ctx, record.netns), *record, 0).is_err() {
+        if map::FLOWS.insert(local(ctx, record.netns), record, 0).is_err() {
             // The daemon still finds the record through the socket's cookie.
             map::count(Stat::Unpublished);
         }
     } else {
-        map::send(&event(kind::OPENED, record, 0));
+        report(ctx, kind::OPENED, record);
     }
     narrate!(ctx, "opening pid {} port {}", record.tgid, record.port);
     let flags = ctx.cb_flags() | BPF_SOCK_OPS_STATE_CB_FLAG;
-    let _without_an_end = ctx.set_cb_flags(flags as i32);
+    let _without_an_end = ctx.set_cb_flags(flags.cast_signed());
 }
 
 /// On every change of state of a socket that `opening` chose.
@@ -95,23 +96,29 @@ fn changing(ctx: &SockOpsContext) {
         tcp::ESTABLISHED => record.seen |= seen::ESTABLISHED,
         tcp::CLOSE_WAIT | tcp::CLOSING => record.seen |= seen::PEER_FIN,
         tcp::CLOSE => {
-            let mut closed = event(kind::CLOSED, record, ctx.arg(0));
-            // SAFETY: the verifier checks every access to the context.
-            unsafe {
-                closed.received = (*ctx.ops).bytes_received;
-                closed.acked = (*ctx.ops).bytes_acked;
-            }
-            map::send(&closed);
+            report(ctx, kind::CLOSED, record);
             narrate!(ctx, "closed pid {} port {}", record.tgid, record.port);
         }
         _ => {}
     }
 }
 
-fn event(kind: u32, record: &Record, last_state: u32) -> Event {
-    // SAFETY: a helper without arguments.
-    let at = unsafe { bpf_ktime_get_boot_ns() };
-    Event { kind, last_state, at, received: 0, acked: 0, record: *record }
+/// Sends an event. What a beginning has no use for is what the context holds there: zeros.
+#[inline(always)]
+fn report(ctx: &SockOpsContext, kind: u32, record: &Record) {
+    let Some(mut room) = map::event() else { return };
+    let event = room.as_mut_ptr();
+    // SAFETY: the room has an event's size, and all of it is written before it is sent. The
+    // verifier checks every access to the context.
+    unsafe {
+        (*event).kind = kind;
+        (*event).last_state = ctx.arg(0);
+        (*event).at = bpf_ktime_get_boot_ns();
+        (*event).received = (*ctx.ops).bytes_received;
+        (*event).acked = (*ctx.ops).bytes_acked;
+        (*event).record = *record;
+    }
+    room.submit(0);
 }
 
 fn socket(ctx: &SockOpsContext) -> *mut bpf_sock {

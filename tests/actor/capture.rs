@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use agent::capture::{Capture, Settings};
 use agent::drain::Drain;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use ipnet::IpNet;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -24,6 +24,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let cgroup = PathBuf::from(args.find("of").context("of=")?);
         let settings = Settings { cgroup: Some(cgroup), ..Settings::default() };
         let capture = Capture::attach(&settings, &drain)?;
+        ensure!(capture.capabilities().complete(), "{:#?}", capture.capabilities());
         capture.targets(&args.list::<IpNet>("targets")?)?;
         for listener in capture.listeners()? {
             drain.spawn(serve(TcpListener::from_std(listener)?));

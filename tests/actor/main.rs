@@ -1,5 +1,6 @@
-//! What the kernel tests need to happen in other processes: `dial` is a client, `capture` an agent
-//! that can be killed, `elsewhere` a client in a network namespace without an agent.
+//! What the kernel tests need to happen in other processes: `dial` is a client, `knock` one that
+//! comes often, `elsewhere` one in a network namespace without an agent, and `capture` an agent that
+//! can be killed.
 //!
 //! Parameters are `name=value`; the answer is JSON, one object on a line of standard output.
 #![expect(clippy::print_stdout, reason = "the answer")]
@@ -8,13 +9,14 @@ mod args;
 mod capture;
 mod dial;
 mod elsewhere;
+mod knock;
 mod uring;
 
 use anyhow::{Context, Result, bail};
 
 fn main() -> Result<()> {
     let mut words = std::env::args().skip(1);
-    let act = words.next().context("dial, capture or elsewhere?")?;
+    let act = words.next().context("dial, knock, elsewhere or capture?")?;
     let args = args::Args::parse(words)?;
     // First of all: what this process does counts as the cgroup's.
     if let Some(cgroup) = args.find("cgroup") {
@@ -22,6 +24,7 @@ fn main() -> Result<()> {
     }
     match act.as_str() {
         "dial" => println!("{}", dial::run(&args)?),
+        "knock" => println!("{}", knock::run(&args)?),
         "elsewhere" => println!("{}", elsewhere::run(&args)?),
         "capture" => capture::run(&args)?,
         other => bail!("{other} is no act"),

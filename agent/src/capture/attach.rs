@@ -121,7 +121,6 @@ impl Attachment {
         settings: &Settings,
         listening: &Listening,
     ) -> Result<(Self, Attached), AttachError> {
-        check_privileges()?;
         let path = match &settings.cgroup {
             Some(path) => path.clone(),
             None => cgroup::mount()?.ok_or(AttachError::NoCgroup)?,
@@ -283,15 +282,18 @@ fn check_alone(cgroup: &File, own: Option<u32>) -> Result<(), AttachError> {
     other.map_or(Ok(()), |(id, _)| Err(AttachError::Running(*id)))
 }
 
-fn check_privileges() -> Result<(), AttachError> {
+/// `CAP_PERFMON` is for the calling thread's name, which the kernel gives away only with it; before
+/// 6.12 its verifier also takes ordinary spills for a leak of a pointer otherwise.
+pub(super) fn check_privileges() -> Result<(), AttachError> {
     let held = rustix::thread::capabilities(None).map_err(io::Error::from)?.effective;
-    if held.contains(CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN) {
-        return Ok(());
-    }
-    let needed = [(CapabilitySet::BPF, "CAP_BPF"), (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN")];
-    let missing: Vec<_> =
-        needed.iter().filter(|(one, _)| !held.contains(*one)).map(|(_, name)| *name).collect();
-    if missing.is_empty() { Ok(()) } else { Err(AttachError::Privilege(missing.join(" and "))) }
+    let needed = [
+        (CapabilitySet::BPF | CapabilitySet::SYS_ADMIN, "CAP_BPF"),
+        (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN"),
+        (CapabilitySet::PERFMON | CapabilitySet::SYS_ADMIN, "CAP_PERFMON"),
+    ];
+    let missing = needed.iter().filter(|(either, _)| !held.intersects(*either));
+    let missing: Vec<_> = missing.map(|(_, name)| *name).collect();
+    if missing.is_empty() { Ok(()) } else { Err(AttachError::Privilege(missing.join(", "))) }
 }
 
 /// What is missing, in words for whoever has to fix it.
@@ -312,9 +314,6 @@ fn explain(error: &ProgramError, cgroup: &File, hook: Hook) -> String {
             format!("the hook is held exclusively by {}", names.join(", "))
         }
         (Some(libc::EINVAL), true) => "this kernel has no such hook".to_owned(),
-        (Some(libc::EPERM), false) => {
-            "CAP_PERFMON, which this kernel's verifier asks for".to_owned()
-        }
         _ => error.to_string(),
     }
 }

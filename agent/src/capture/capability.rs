@@ -42,6 +42,7 @@ impl Capabilities {
             Some(known) => *known = row,
             None => self.rows.push(row),
         }
+        self.rows.sort_by_key(|row| ORDER.iter().position(|hook| *hook == row.hook));
     }
 }
 
@@ -58,6 +59,9 @@ fn consequence(hook: &str) -> &'static str {
     }
 }
 
+const ORDER: [&str; 9] =
+    [CGROUP, LISTENER6, CONNECT4, CONNECT6, MAPPED, SOCKOPS, PEERNAME4, PEERNAME6, EVENTS];
+
 pub(super) const CGROUP: &str = "cgroup root";
 pub(super) const LISTENER6: &str = "listener ::1";
 pub(super) const CONNECT4: &str = "connect4";
@@ -73,12 +77,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_failure_of_a_hook_stays() {
+    fn the_first_failure_of_a_hook_stays_and_rows_are_in_order() {
         let mut table = Capabilities::default();
         table.set(CONNECT6, Err("no CAP_BPF".to_owned()));
         table.set(CONNECT6, Err("probe did not arrive".to_owned()));
         table.set(CONNECT4, Ok(()));
-        assert_eq!(table.rows[0].missing, "no CAP_BPF");
+        assert_eq!(table.rows[0].hook, CONNECT4);
+        assert_eq!(table.rows[1].missing, "no CAP_BPF");
         assert!(!table.complete());
         assert!(table.works(CONNECT4) && !table.works(CONNECT6));
     }

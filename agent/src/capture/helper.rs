@@ -7,7 +7,7 @@
 use ipnet::IpNet;
 
 use super::Settings;
-use super::attach::{AttachError, Attached, Attachment};
+use super::attach::{self, AttachError, Attached, Attachment};
 use super::listen::Listening;
 use super::stats::ProgramStats;
 
@@ -46,7 +46,10 @@ struct Server {
 impl Server {
     fn serve(&mut self, request: Request<'_>) -> Result<Reply, AttachError> {
         match request {
-            Request::Listen => Ok(Reply::Listening(Listening::open()?)),
+            Request::Listen => {
+                attach::check_privileges()?;
+                Ok(Reply::Listening(Listening::open()?))
+            }
             Request::Attach(settings, listening) => {
                 let (attachment, attached) = Attachment::new(settings, listening)?;
                 self.attachment = Some(attachment);

@@ -85,8 +85,8 @@ impl Capture {
     /// Opens the listeners, loads and attaches the programs, and tries each of them out.
     ///
     /// Afterwards nothing is redirected yet: there are no targets, and [`Capture::redirect`] is off.
-    /// Needs `CAP_BPF`, `CAP_NET_ADMIN` and, on kernels before 6.12, `CAP_PERFMON`; must be called
-    /// within a tokio runtime, in the network namespace to be captured.
+    /// Needs `CAP_BPF`, `CAP_NET_ADMIN` and `CAP_PERFMON`; must be called within a tokio runtime, in
+    /// the network namespace to be captured.
     pub fn attach(settings: &Settings, drain: &Drain) -> Result<Self, AttachError> {
         let mut helper = Helper::in_process();
         let listening = helper.listen()?;

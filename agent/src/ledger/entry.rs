@@ -7,18 +7,22 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::llm::usage::Usage;
+use crate::llm::usage::{NanoUsd, Usage};
 use crate::record::{Attempt, CallId, Connection, Decision, Opened, Outcome, Record, Treatment};
 
 use super::shape::{Interner, Known, KnownSubject, Shape};
+
+/// Counts are cut here, far above anything real: a sum over rows must not overflow because one
+/// provider once reported nonsense.
+const MOST: i64 = 1_000_000_000_000;
 
 /// One thing to keep.
 #[derive(Debug)]
 pub(super) enum Entry {
     /// A call began.
-    Open(Call),
-    /// A call is over.
-    Settle(Call),
+    Open(Box<Call>),
+    /// A call is over. Boxed: entries are moved several times on their way.
+    Settle(Box<Call>),
     /// A connection is over.
     Connection(Link),
 }
@@ -41,31 +45,58 @@ pub(super) struct Call {
 
 /// The numbers of a call.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(from = "Packed", into = "Packed")]
 pub(super) struct Figures {
     /// `None` while the call is open.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) latency: Option<i64>,
-    #[serde(skip_serializing_if = "is_zero")]
     pub(super) upstream: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) ttft: Option<i64>,
     /// Nano-dollars.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) cost: Option<i64>,
-    #[serde(skip_serializing_if = "is_zero")]
     pub(super) bytes_in: i64,
-    #[serde(skip_serializing_if = "is_zero")]
     pub(super) bytes_out: i64,
-    /// Input and output tokens, and the rarer kinds in the order of [`Usage`].
+    /// Input and output tokens.
     pub(super) tokens: (i64, i64),
-    #[serde(skip_serializing_if = "is_default")]
+    /// The rarer kinds, in the order of [`Usage`].
     pub(super) rarer: [i64; 6],
     /// The only try, where it agrees with the call: start after the call's, and duration.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) only: Option<(i64, i64)>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) retry_of: Option<CallId>,
+}
+
+/// [`Figures`] as an array, which costs a fraction of writing their names a thousand times a
+/// second.
+type Packed = (
+    (Option<i64>, i64, Option<i64>),
+    Option<i64>,
+    (i64, i64),
+    (i64, i64),
+    Option<[i64; 6]>,
+    Option<(i64, i64)>,
+    Option<CallId>,
+);
+
+impl From<Figures> for Packed {
+    fn from(it: Figures) -> Self {
+        (
+            (it.latency, it.upstream, it.ttft),
+            it.cost,
+            (it.bytes_in, it.bytes_out),
+            it.tokens,
+            (it.rarer != [0; 6]).then_some(it.rarer),
+            it.only,
+            it.retry_of,
+        )
+    }
+}
+
+impl From<Packed> for Figures {
+    fn from((times, cost, bytes, tokens, rarer, only, retry_of): Packed) -> Self {
+        let (latency, upstream, ttft) = times;
+        let (bytes_in, bytes_out) = bytes;
+        let rarer = rarer.unwrap_or_default();
+        Self { latency, upstream, ttft, cost, bytes_in, bytes_out, tokens, rarer, only, retry_of }
+    }
 }
 
 /// One try of a call that took several, or whose try ended otherwise than the call.
@@ -102,8 +133,8 @@ pub(super) struct LinkFacts {
 }
 
 impl Call {
-    pub(super) fn opening(opened: &Opened, interner: &mut Interner) -> Self {
-        Self {
+    pub(super) fn opening(opened: &Opened, interner: &mut Interner) -> Box<Self> {
+        Box::new(Self {
             id: opened.call_id,
             at: micros(opened.started_at),
             subject: interner.subject(&opened.subject),
@@ -112,10 +143,10 @@ impl Call {
             error: None,
             tries: Vec::new(),
             steps: None,
-        }
+        })
     }
 
-    pub(super) fn settled(record: &Record, interner: &mut Interner) -> Self {
+    pub(super) fn settled(record: &Record, interner: &mut Interner) -> Box<Self> {
         let at = micros(record.started_at);
         let only = only_try(record);
         let tries = match only {
@@ -123,7 +154,7 @@ impl Call {
             None => record.attempts.iter().map(Try::of).collect(),
         };
         let usage = &record.usage;
-        Self {
+        Box::new(Self {
             id: record.call_id,
             at,
             subject: interner.subject(&record.subject),
@@ -132,7 +163,7 @@ impl Call {
                 latency: Some(span(record.latency)),
                 upstream: span(record.upstream),
                 ttft: record.ttft.map(span),
-                cost: record.cost.map(|cost| cost.0),
+                cost: record.cost.map(nanos),
                 bytes_in: whole(record.bytes_in),
                 bytes_out: whole(record.bytes_out),
                 tokens: (whole(usage.input), whole(usage.output)),
@@ -143,7 +174,7 @@ impl Call {
             error: record.error.as_deref().map(Into::into),
             tries,
             steps: steps(&record.decisions),
-        }
+        })
     }
 }
 
@@ -176,7 +207,7 @@ impl Try {
             status: attempt.status,
             outcome: attempt.outcome,
             upstream: span(attempt.upstream),
-            cost: attempt.cost.map(|cost| cost.0),
+            cost: attempt.cost.map(nanos),
         }
     }
 }
@@ -230,16 +261,12 @@ pub(super) fn span(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// `SQLite` has no unsigned integers.
+/// A count as `SQLite` takes it, which has no unsigned integers.
 fn whole(n: u64) -> i64 {
-    i64::try_from(n).unwrap_or(i64::MAX)
+    i64::try_from(n).unwrap_or(MOST).min(MOST)
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
-fn is_zero(n: &i64) -> bool {
-    *n == 0
-}
-
-fn is_default(rarer: &[i64; 6]) -> bool {
-    rarer.iter().all(|n| *n == 0)
+/// An amount in nano-dollars, at most a million dollars.
+fn nanos(cost: NanoUsd) -> i64 {
+    cost.0.clamp(-MOST * 1_000, MOST * 1_000)
 }

@@ -47,7 +47,7 @@ const RETRY: Duration = Duration::from_millis(200);
 
 /// After a batch in which several callers waited, time for the next to gather: above some ten
 /// thousand calls a second, waking up for each would cost more than all the rest.
-const GATHER: Duration = Duration::from_micros(150);
+const GATHER: Duration = Duration::from_micros(200);
 
 /// When a batch counts as reaching the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -300,6 +300,13 @@ impl Journal {
     fn pass_on(&self, job: Job) {
         // The importer ends after the journal, unless it panicked: the files remain then.
         self.importer.send(job).ok();
+    }
+}
+
+/// However the thread ends: nobody waits for one that is gone.
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.shared.queue.close();
     }
 }
 

@@ -143,8 +143,8 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    fn call(&self, line: CallLine<'_>) -> Result<Call, Unreadable> {
-        Ok(Call {
+    fn call(&self, line: CallLine<'_>) -> Result<Box<Call>, Unreadable> {
+        Ok(Box::new(Call {
             id: line.id,
             at: line.at,
             subject: Arc::clone(self.subjects.get(&line.subject).ok_or(Unreadable)?),
@@ -153,6 +153,6 @@ impl<'a> Decoder<'a> {
             error: line.error.map(|it| it.into_owned().into_boxed_str()),
             tries: line.tries.into_owned(),
             steps: line.steps.map(ToOwned::to_owned),
-        })
+        }))
     }
 }

@@ -16,6 +16,9 @@ use crate::subject::Subject;
 /// Entries an interner holds before it starts afresh: paths and models come from clients.
 const INTERNED: usize = 4_096;
 
+/// Shapes compared before any is looked up.
+const RECENT: usize = 8;
+
 /// The facts about a call that take few values.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Shape {
@@ -208,6 +211,7 @@ pub(super) struct Interner {
     /// By hash of the value. Two values of one hash take turns, which costs a line and no more.
     subjects: HashMap<u64, Arc<KnownSubject>>,
     shapes: HashMap<u64, Arc<Known<Shape>>>,
+    recent: Vec<Arc<Known<Shape>>>,
     hasher: RandomState,
 }
 
@@ -218,6 +222,7 @@ impl Interner {
             addresses: HashMap::new(),
             subjects: HashMap::new(),
             shapes: HashMap::new(),
+            recent: Vec::with_capacity(RECENT),
             hasher: RandomState::new(),
         }
     }
@@ -239,6 +244,9 @@ impl Interner {
 
     pub(super) fn settled(&mut self, record: &Record) -> Arc<Known<Shape>> {
         let facts = Facts::of(record);
+        if let Some(known) = self.recent(&facts) {
+            return known;
+        }
         self.shape(&facts, || Shape::settled(record))
     }
 
@@ -247,15 +255,23 @@ impl Interner {
         self.shape(&shape.facts(), || shape.clone())
     }
 
+    /// A host's calls take turns between a few shapes: comparing with those is several times
+    /// cheaper than hashing.
+    fn recent(&mut self, facts: &Facts<'_>) -> Option<Arc<Known<Shape>>> {
+        let at = self.recent.iter().position(|known| known.value.facts() == *facts)?;
+        self.recent.swap(0, at);
+        Some(Arc::clone(&self.recent[0]))
+    }
+
     fn shape(&mut self, facts: &Facts<'_>, build: impl FnOnce() -> Shape) -> Arc<Known<Shape>> {
         let hash = self.hasher.hash_one(facts);
-        if let Some(known) = self.shapes.get(&hash)
-            && known.value.facts() == *facts
-        {
-            return Arc::clone(known);
-        }
-        let known = Known::new(build(), &self.numbers);
+        let known = match self.shapes.get(&hash) {
+            Some(known) if known.value.facts() == *facts => Arc::clone(known),
+            _ => Known::new(build(), &self.numbers),
+        };
         remember(&mut self.shapes, hash, Arc::clone(&known));
+        self.recent.truncate(RECENT - 1);
+        self.recent.insert(0, Arc::clone(&known));
         known
     }
 }

@@ -531,6 +531,53 @@ fn readers_and_the_writer_do_not_hold_each_other_up() {
     });
 }
 
+#[test]
+fn while_the_database_is_locked_the_journal_keeps_everything() {
+    let dir = TempDir::new().unwrap();
+    let ledger = open(dir.path());
+    let other = rusqlite::Connection::open(dir.path().join("ledger.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    // More than is kept in memory for the importer: the rest is read back from the journal.
+    for round in 0..10 {
+        let answers: Vec<_> = (0..2_000)
+            .map(|n| ledger.settle(Arc::new(sample::record(round * 2_000 + n, noon()))))
+            .collect();
+        for answer in answers {
+            assert_eq!(answer.blocking_recv(), Ok(Durability::Kept));
+        }
+    }
+    assert!(!ledger.flush());
+    let health = ledger.health();
+    assert!(health.segments > 0 && health.import_errors > 0, "{health:?}");
+
+    other.execute_batch("ROLLBACK").unwrap();
+    while !ledger.flush() {
+        // The importer waits half a second between attempts.
+        thread::sleep(Duration::from_millis(20));
+    }
+    let spend = ledger.reader().spend(&SpendQuery::default()).unwrap();
+    assert_eq!((spend[0].calls, spend[0].cost_usd), (20_000, NanoUsd(20_000 * 14_500_000)));
+    let health = ledger.health();
+    assert_eq!((health.segments, health.dropped, health.corrupt_lines), (0, 0, 0));
+}
+
+#[test]
+fn one_absurd_report_does_not_spoil_the_sums() {
+    let dir = TempDir::new().unwrap();
+    let ledger = open(dir.path());
+    for n in 0..3 {
+        let mut record = sample::record(n, noon());
+        record.usage.input = u64::MAX;
+        record.cost = Some(NanoUsd(i64::MAX));
+        settle(&ledger, record);
+    }
+    let rows = ledger.reader().spend(&SpendQuery::default()).unwrap();
+    assert_eq!(
+        (rows[0].input_tokens, rows[0].cost_usd.0),
+        (3_000_000_000_000, 3_000_000_000_000_000)
+    );
+}
+
 /// Names the state directory to the copies of this program that the tests below start.
 const STATE: &str = "WEIR_TEST_STATE";
 

@@ -144,6 +144,6 @@ fn forget_in(info: &MapInfo, netns: u64, port: u16) -> usize {
     let Ok(map) = MapData::from_id(info.id()) else { return 0 };
     let mut flows: HashMap<_, FlowKey, Record> = Map::LruHashMap(map).try_into().unwrap();
     let keys: Vec<FlowKey> = flows.keys().filter_map(Result::ok).collect();
-    let ours = keys.iter().filter(|key| key.netns == netns && key.port == port);
+    let ours = keys.iter().filter(|key| key.netns == netns && key.port == u32::from(port));
     ours.filter(|key| flows.remove(key).is_ok()).count()
 }

@@ -8,4 +8,6 @@ mod redirect;
 mod direct;
 mod events;
 mod lifecycle;
+mod capabilities;
 mod targets;
+mod costs;

@@ -50,7 +50,7 @@ pub(super) struct World {
     pub(super) capture: Capture,
     pub(super) drain: Drain,
     pub(super) events: mpsc::Receiver<Event>,
-    arrivals: mpsc::Receiver<Arrival>,
+    arrivals: mpsc::UnboundedReceiver<Arrival>,
 }
 
 /// Runs a test in a world of its own, on a thread of its own: the namespace is the thread's.
@@ -129,12 +129,12 @@ impl World {
         capture.targets(&TARGETS.map(|net| net.parse().unwrap())).unwrap();
         capture.redirect(true).unwrap();
         let events = capture.events();
-        Self { cgroup, capture, drain, events, arrivals: mpsc::channel(1).1 }
+        Self { cgroup, capture, drain, events, arrivals: mpsc::unbounded_channel().1 }
     }
 
     /// Takes in what arrives at the agent's listeners and answers it.
     fn accept(&mut self) {
-        let (sender, arrivals) = mpsc::channel(64);
+        let (sender, arrivals) = mpsc::unbounded_channel();
         self.arrivals = arrivals;
         for listener in self.capture.listeners().unwrap() {
             let listener = TcpListener::from_std(listener).unwrap();
@@ -143,7 +143,7 @@ impl World {
                 while let Ok((mut socket, client)) = listener.accept().await {
                     let origin = origins.take(client);
                     // Not every test asks.
-                    drop(sender.send(Arrival { client, origin }).await);
+                    drop(sender.send(Arrival { client, origin }));
                     answer(&mut socket, b"weir").await;
                 }
             });
@@ -234,6 +234,10 @@ impl Cgroup {
     /// Its id, as the programs see it.
     pub(super) fn id(&self) -> u64 {
         fs::metadata(&self.path).unwrap().ino()
+    }
+
+    pub(super) fn open(&self) -> fs::File {
+        fs::File::open(&self.path).unwrap()
     }
 
     pub(super) fn path(&self) -> &str {

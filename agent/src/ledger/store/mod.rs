@@ -101,13 +101,14 @@ fn refuse_newer(path: &Path) -> Result<(), LedgerError> {
 }
 
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(Duration::from_secs(5))?;
+    // Nobody else writes; should somebody hold a lock by hand, the importer tries again.
+    connection.busy_timeout(Duration::from_millis(500))?;
     connection.set_prepared_statement_cache_capacity(32);
     connection.execute_batch(
         // FULL: with NORMAL, a power cut takes the last commits although they were confirmed.
         "PRAGMA journal_mode = WAL;
          PRAGMA synchronous = FULL;
-         PRAGMA wal_autocheckpoint = 2000;
+         PRAGMA wal_autocheckpoint = 4000;
          PRAGMA journal_size_limit = 16777216;
          PRAGMA temp_store = MEMORY;",
     )

@@ -1,10 +1,9 @@
 //! One batch of entries, one transaction. Written twice, it leaves the same rows.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt::Write as _;
 use std::sync::Arc;
 
-use rusqlite::{Connection, params};
+use rusqlite::{CachedStatement, Connection, params};
 
 use crate::record::{CallId, Outcome, UsageSource};
 use crate::subject::Subject;
@@ -70,12 +69,15 @@ impl Store {
         let transaction = self.connection.transaction()?;
         let mut batch = Batch {
             connection: &transaction,
+            put_usual: transaction.prepare_cached(PUT_USUAL)?,
+            put_full: transaction.prepare_cached(PUT_FULL)?,
             subjects: &mut self.subjects,
             shapes: &mut self.shapes,
             id_skew: self.id_skew,
         };
         let written = batch.write(entries);
         let id_skew = batch.id_skew;
+        drop(batch);
         let written = written.and_then(|()| {
             if id_skew > self.id_skew {
                 put_meta(&transaction, ID_SKEW, id_skew)?;
@@ -129,6 +131,9 @@ impl Store {
 
 struct Batch<'a> {
     connection: &'a Connection,
+    /// Prepared once per batch: even finding them in the cache would be felt per call.
+    put_usual: CachedStatement<'a>,
+    put_full: CachedStatement<'a>,
     subjects: &'a mut HashMap<u64, Row>,
     shapes: &'a mut HashMap<u64, Row>,
     id_skew: i64,
@@ -139,8 +144,8 @@ impl Batch<'_> {
         let (mut settled, mut opened) = (Vec::new(), Vec::new());
         for entry in entries {
             match entry {
-                Entry::Settle(call) => settled.push(call),
-                Entry::Open(call) => opened.push(call),
+                Entry::Settle(call) => settled.push(&**call),
+                Entry::Open(call) => opened.push(&**call),
                 Entry::Connection(link) => self.put_connection(link)?,
             }
         }
@@ -176,7 +181,7 @@ impl Batch<'_> {
             && it.retry_of.is_none()
             && call.error.is_none();
         if usual {
-            self.connection.prepare_cached(PUT_USUAL)?.execute(params![
+            self.put_usual.execute(params![
                 id,
                 call.at,
                 subject,
@@ -195,7 +200,7 @@ impl Batch<'_> {
         } else {
             let [read, short, long, reasoning, audio_in, audio_out] = it.rarer;
             let retry_of = it.retry_of.map(|id| id.to_string());
-            self.connection.prepare_cached(PUT_FULL)?.execute(params![
+            self.put_full.execute(params![
                 id,
                 call.at,
                 subject,
@@ -254,8 +259,11 @@ impl Batch<'_> {
         for call in calls {
             if let Some(own) = &call.steps {
                 steps.push(if steps.is_empty() { '{' } else { ',' });
-                // Writing to a string cannot fail.
-                write!(steps, "\"{}\":{}", call.id, own.get()).ok();
+                let mut text = [0; ulid::ULID_LEN];
+                steps.push('"');
+                steps.push_str(call.id.0.array_to_str(&mut text));
+                steps.push_str("\":");
+                steps.push_str(own.get());
                 last_at = last_at.max(call.at);
             }
         }
