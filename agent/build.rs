@@ -28,9 +28,14 @@ const NOT_FOR_BPF: [&str; 11] = [
 
 fn main() -> Result<()> {
     let workspace = PathBuf::from(var("CARGO_MANIFEST_DIR")?).join("..");
-    for part in
-        ["agent-ebpf/src", "agent-ebpf/Cargo.toml", "agent-common/src", "agent-common/Cargo.toml"]
-    {
+    for part in [
+        "agent-ebpf/src",
+        "agent-ebpf/Cargo.toml",
+        "agent-common/src",
+        "agent-common/Cargo.toml",
+        "Cargo.toml",
+        "Cargo.lock",
+    ] {
         println!("cargo:rerun-if-changed={}", workspace.join(part).display());
     }
     println!("cargo:rerun-if-changed=build.rs");

@@ -98,7 +98,7 @@ async fn start(config: &Config, paths: &Paths, flags: Flags) -> anyhow::Result<S
     // Takers first: whatever happens from here on can be recorded.
     let settings = ledger::Settings {
         sync: match config.ledger.sync {
-            Fsync::Every(_) => ledger::Fsync::EverySecond,
+            Fsync::EverySecond => ledger::Fsync::EverySecond,
             Fsync::Always => ledger::Fsync::Always,
         },
         retention: config.ledger.retention,

@@ -116,6 +116,10 @@ fn price(own: &PriceOverride) -> Override {
     Override {
         provider: Arc::clone(&own.provider),
         model: Arc::clone(&own.model),
+        from: own.from.and_then(|day| {
+            let midnight = day.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+            Some(midnight.timestamp().into())
+        }),
         base: Card {
             input: rate(own.rates.input),
             cache_read: rate(own.rates.cache_read),

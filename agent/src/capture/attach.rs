@@ -184,18 +184,16 @@ impl Attachment {
     }
 
     /// Run time and number of runs of each program.
-    pub(super) fn statistics(&self) -> Result<Vec<ProgramStats>, AttachError> {
+    pub(super) fn statistics(&self) -> Vec<ProgramStats> {
         HOOKS
             .iter()
             .filter_map(|(name, _, _)| self.ebpf.program(name))
             // A program that was not loaded has no statistics.
             .filter_map(|program| program.info().ok())
-            .map(|info| {
-                Ok(ProgramStats {
-                    name: String::from_utf8_lossy(info.name()).into_owned(),
-                    run_time: info.run_time(),
-                    runs: info.run_count(),
-                })
+            .map(|info| ProgramStats {
+                name: String::from_utf8_lossy(info.name()).into_owned(),
+                run_time: info.run_time(),
+                runs: info.run_count(),
             })
             .collect()
     }

@@ -64,8 +64,8 @@ impl Server {
                 Ok(Reply::Targets(left_out))
             }
             Request::Statistics => {
-                let found = self.attachment.as_ref().map_or(Ok(vec![]), Attachment::statistics)?;
-                Ok(Reply::Statistics(found))
+                let found = self.attachment.as_ref().map(Attachment::statistics);
+                Ok(Reply::Statistics(found.unwrap_or_default()))
             }
             Request::Detach => {
                 self.attachment = None;

@@ -157,9 +157,10 @@ impl Capture {
         self.counters.read()
     }
 
-    /// Run time and number of runs of each program, counted while a [`Measuring`] is alive.
-    pub fn program_stats(&self) -> Result<Vec<ProgramStats>, AttachError> {
-        self.helper.lock().statistics()
+    /// Run time and number of runs of each program, counted while a [`Measuring`] is alive. Empty
+    /// after [`Capture::detach`].
+    pub fn program_stats(&self) -> Vec<ProgramStats> {
+        self.helper.lock().statistics().unwrap_or_default()
     }
 
     /// Detaches the programs: from here on connections go direct. Idempotent.

@@ -224,6 +224,27 @@ mod tests {
 
     const ADDR: &str = "192.0.2.1";
 
+    #[tokio::test]
+    async fn a_host_given_as_an_address_is_a_target_of_its_own() {
+        let drain = Drain::new();
+        let targets = Targets::new(Resolver::new(), Arc::new(crate::clock::System));
+        let (_wants, following) = watch::channel(Arc::new(wanted(&[ADDR], &["198.51.100.0/24"])));
+        let (applied, mut sets) = tokio::sync::mpsc::unbounded_channel();
+        let (keeper, signal) = (targets.clone(), drain.clone());
+        let keeping = drain.spawn(async move {
+            keeper.keep(following, |nets| drop(applied.send(nets.to_vec())), signal).await;
+        });
+        targets.settled().await;
+        assert_eq!(targets.host(ADDR.parse().unwrap()).as_deref(), Some(ADDR));
+        let mut last = Vec::new();
+        while let Ok(set) = sets.try_recv() {
+            last = set;
+        }
+        assert_eq!(last.len(), 2);
+        drain.signal();
+        keeping.await.unwrap();
+    }
+
     fn start() -> Instant {
         crate::clock::System.now().mono
     }

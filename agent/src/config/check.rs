@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use agent_common::MAX_PORTS;
 use ipnet::IpNet;
 
 use super::checked::{
@@ -17,7 +18,7 @@ use super::checked::{
 use super::problem::{Problem, Step, Trail};
 use super::raw::{Format, Raw, RawPrice, RawProvider};
 use super::tree::{Node, Value};
-use super::value::{Address, Fsync, OneOrMany, Span};
+use super::value::{Address, OneOrMany, Span};
 
 /// Checks what was read from `kept`, which is `tree` without what could not be read. The result
 /// counts only where no problem was found.
@@ -29,9 +30,6 @@ pub(super) fn check(raw: Raw, (tree, kept): (&Node, &Node), problems: &mut Vec<P
     check.prices(raw.prices, &mut prices);
     let limits = root.key("limits");
     let ledger = root.key("ledger");
-    if let Fsync::Every(every) = raw.ledger.sync {
-        check.positive(Span(every), &ledger.key("sync"));
-    }
     Config {
         mode: raw.mode,
         environment: check.name(&raw.environment, &root.key("environment")),
@@ -164,6 +162,9 @@ impl Check<'_> {
         let written = self.tree.find(trail).map(|node| &node.value);
         if ports.is_empty() && matches!(written, Some(Value::List(items)) if items.is_empty()) {
             self.problem(trail, "needs at least one port".to_owned());
+        }
+        if kept.len() > MAX_PORTS {
+            self.problem(trail, format!("takes at most {MAX_PORTS} ports"));
         }
         kept
     }

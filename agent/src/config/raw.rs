@@ -299,10 +299,7 @@ pub(super) struct RawLedger {
 
 impl Default for RawLedger {
     fn default() -> Self {
-        Self {
-            sync: Fsync::Every(Duration::from_secs(1)),
-            retention: Span(Duration::from_hours(90 * 24)),
-        }
+        Self { sync: Fsync::EverySecond, retention: Span(Duration::from_hours(90 * 24)) }
     }
 }
 

@@ -54,7 +54,7 @@ fn an_empty_file_has_the_defaults() {
     assert_eq!(config.capture.enabled, Toggle::Auto);
     assert_eq!(config.capture.ports.iter().map(|port| port.get()).collect::<Vec<_>>(), [443]);
     assert_eq!(config.limits.request_body.get(), 64 << 20);
-    assert_eq!(config.ledger.sync, Fsync::Every(Duration::from_secs(1)));
+    assert_eq!(config.ledger.sync, Fsync::EverySecond);
     assert_eq!(config.ledger.retention, Duration::from_hours(90 * 24));
     assert!(config.metrics.per_user);
 }
@@ -212,7 +212,7 @@ fn single_faults_are_named() {
         ("- mode", "1:1: expected a map of keys, found a list"),
         ("environment: a b", "1:14: environment: must be a name"),
         ("unknown_price: deny", "1:16: unknown_price: `deny` is not one of allow-and-flag"),
-        ("ledger: {sync: 0s}", "1:16: ledger.sync: must be longer than 0s"),
+        ("ledger: {sync: 5s}", "1:16: ledger.sync: `5s` is not one of 1s, always"),
         ("ledger: {retention: 90}", "1:21: ledger.retention: `90` is not a duration"),
         ("metrics: {token_file: nope}", "1:23: metrics.token_file: there is no file W/nope"),
         ("apps: ['']", "1:8: apps[0]: must be a name"),

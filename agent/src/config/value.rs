@@ -55,7 +55,7 @@ pub enum WordError {
     #[error("`{0}` is not one of auto, true, false")]
     Toggle(String),
     /// Of `ledger.sync`.
-    #[error("`{0}` is not `always` or a duration (`1s`)")]
+    #[error("`{0}` is not one of 1s, always")]
     Sync(String),
     /// Of a price.
     #[error("`{0}` is not a price: write dollars as a decimal number of at most 9 places (`1.25`)")]
@@ -204,11 +204,12 @@ impl fmt::Display for Toggle {
 
 word!(Toggle, "Toggle", "^(auto|true|false)$");
 
-/// How often the ledger forces its rows to the disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// When the ledger forces its rows to the disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Fsync {
-    /// At least this often; a power cut can take what was written since.
-    Every(Duration),
+    /// At least every second; a power cut can take what was written since.
+    #[default]
+    EverySecond,
     /// With every commit.
     Always,
 }
@@ -217,12 +218,10 @@ impl FromStr for Fsync {
     type Err = WordError;
 
     fn from_str(word: &str) -> Result<Self, WordError> {
-        if word == "always" {
-            return Ok(Self::Always);
-        }
-        match word.parse::<Span>() {
-            Ok(Span(every)) => Ok(Self::Every(every)),
-            Err(_) => Err(WordError::Sync(word.to_owned())),
+        match word {
+            "1s" => Ok(Self::EverySecond),
+            "always" => Ok(Self::Always),
+            _ => Err(WordError::Sync(word.to_owned())),
         }
     }
 }
@@ -230,13 +229,13 @@ impl FromStr for Fsync {
 impl fmt::Display for Fsync {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Every(every) => Span(*every).fmt(f),
+            Self::EverySecond => f.write_str("1s"),
             Self::Always => f.write_str("always"),
         }
     }
 }
 
-word!(Fsync, "Sync", r"^(always|(\d+ ?[a-z]+ ?)+)$");
+word!(Fsync, "Sync", "^(1s|always)$");
 
 /// Dollars per million tokens, exact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

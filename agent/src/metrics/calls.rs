@@ -115,7 +115,12 @@ impl Calls {
     }
 
     fn count_call(&self, record: &Record, workload: Arc<str>, status: &'static str) {
-        let model = self.names.model(record.model_served.as_ref().or(record.model.as_ref()));
+        // A name that no provider answered to is no model: it may be anything a client wrote.
+        let answered = record.outcome == Outcome::Ok || record.model_served.is_some();
+        let model = match record.model_served.as_ref().or(record.model.as_ref()) {
+            Some(_) if !answered => Arc::from("other"),
+            name => self.names.model(name),
+        };
         let key = Key {
             model,
             workload,

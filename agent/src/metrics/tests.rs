@@ -90,12 +90,16 @@ fn metrics() -> Metrics {
 fn a_call_is_counted_by_workload_model_and_kind_of_token() {
     let metrics = metrics();
     metrics.call(&record());
-    metrics.call(&Record { cost: None, outcome: Outcome::RateLimited, ..record() });
+    let served = Some(Arc::from("gpt-4o"));
+    let limited = Outcome::RateLimited;
+    metrics.call(&Record { cost: None, outcome: limited, model_served: served, ..record() });
+    metrics.call(&Record { outcome: Outcome::UpstreamError, ..record() });
     metrics.call(&Record { kind: Kind::Opaque, ..record() });
     let text = metrics.render();
     for line in [
         r#"llm_calls_total{environment="test",model="gpt-4o",provider="openai",status="2xx",task_type="chat",workload="exe:python3:agent.py"} 1"#,
         r#"llm_calls_total{environment="test",model="gpt-4o",provider="openai",status="429",task_type="chat",workload="exe:python3:agent.py"} 1"#,
+        r#"llm_calls_total{environment="test",model="other",provider="openai",status="4xx",task_type="chat",workload="exe:python3:agent.py"} 1"#,
         r#"llm_tokens_total{model="gpt-4o",provider="openai",type="cache_read",workload="exe:python3:agent.py"} 100"#,
         r#"llm_tokens_total{model="gpt-4o",provider="openai",type="reasoning",workload="exe:python3:agent.py"} 14"#,
         r#"llm_cost_usd_total{billing="metered",environment="test",model="gpt-4o",provider="openai",workload="exe:python3:agent.py"} 0.0015"#,

@@ -254,6 +254,7 @@ fn the_model_that_answered_counts_where_it_has_a_price() {
 fn the_configurations_prices_come_first() {
     let card = |input: &str| Card { input: Some(input.parse().unwrap()), ..Card::default() };
     let mine = |model: &str, base| Override {
+        from: None,
         provider: "openai".into(),
         model: model.into(),
         base,

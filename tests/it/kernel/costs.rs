@@ -31,7 +31,7 @@ async fn cost(world: &World, to: &str) -> Costs {
 }
 
 async fn round(world: &World, to: &str) -> Costs {
-    let read = || world.capture.program_stats().unwrap();
+    let read = || world.capture.program_stats();
     let before = read();
     world.cgroup.act("knock", &[&format!("to={to}"), &format!("times={TIMES}")]).await;
     let spent = before.into_iter().zip(read()).filter_map(|(before, after)| {

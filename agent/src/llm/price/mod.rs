@@ -133,7 +133,7 @@ impl Prices {
         if query.provider.free {
             return Ok(Priced { cost: NanoUsd(0), version: Arc::clone(&self.local) });
         }
-        if let Some(own) = self.overriding(&query.provider.name, query.model) {
+        if let Some(own) = self.overriding(&query.provider.name, query.model, query.at) {
             let cost = bill::Bill::new(&own.prices, None).total(query.usage)?;
             return Ok(Priced { cost: rate::round(cost), version: Arc::clone(&self.local) });
         }
@@ -175,7 +175,7 @@ impl Prices {
     /// The prices of one model, for showing; `provider` is its id in the catalogue, or the name of
     /// a provider the configuration gives prices for. Surcharges of places are not in them.
     pub fn rates(&self, provider: &str, model: &str, at: SystemTime) -> Option<Rates> {
-        if let Some(own) = self.overriding(provider, model) {
+        if let Some(own) = self.overriding(provider, model, at) {
             return Some(Rates::of_override(own, &self.local));
         }
         let (found, _) = CATALOGUE.find(provider, &fold(model)?)?;
@@ -192,8 +192,8 @@ impl Prices {
         }))
     }
 
-    fn overriding(&self, provider: &str, model: &str) -> Option<&rates::Compiled> {
-        self.overrides.iter().find(|own| own.covers(provider, model))
+    fn overriding(&self, provider: &str, model: &str, at: SystemTime) -> Option<&rates::Compiled> {
+        self.overrides.iter().find(|own| own.covers(provider, model, at))
     }
 
     fn find(&self, query: &Query<'_>) -> Result<(&'static Model, bool), Unpriced> {

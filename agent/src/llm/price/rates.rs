@@ -40,6 +40,8 @@ pub struct Override {
     pub provider: Arc<str>,
     /// The model's name, in any case; a trailing `*` stands for any ending.
     pub model: Arc<str>,
+    /// From when on it holds; `None` for always.
+    pub from: Option<SystemTime>,
     /// The prices of calls of any size and tier.
     pub base: Card,
     /// Prices of every token of a call with more than so many input tokens; what a card leaves
@@ -86,12 +88,14 @@ pub struct Listed<'a> {
 pub(super) struct Compiled {
     provider: Arc<str>,
     model: Arc<str>,
+    from: Option<SystemTime>,
     pub(super) prices: PriceSet,
 }
 
 impl Compiled {
-    pub(super) fn covers(&self, provider: &str, model: &str) -> bool {
+    pub(super) fn covers(&self, provider: &str, model: &str, at: SystemTime) -> bool {
         *self.provider == *provider
+            && self.from.is_none_or(|from| at >= from)
             && match self.model.strip_suffix('*') {
                 Some(stem) => {
                     model.get(..stem.len()).is_some_and(|start| start.eq_ignore_ascii_case(stem))
@@ -107,7 +111,7 @@ impl Compiled {
 
 impl From<Override> for Compiled {
     fn from(own: Override) -> Self {
-        let Override { provider, model, base, mut above } = own;
+        let Override { provider, model, from, base, mut above } = own;
         above.sort_unstable_by_key(|(start, _)| *start);
         let mut prices = PriceSet::default();
         for (key, of) in COLUMNS {
@@ -124,7 +128,7 @@ impl From<Override> for Compiled {
             prices.by_key[key as usize] =
                 first.or(lowest).map(|base| Price::tiered(base, tiers.into()));
         }
-        Self { provider, model, prices }
+        Self { provider, model, from, prices }
     }
 }
 
