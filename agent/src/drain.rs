@@ -11,6 +11,8 @@ use tokio_util::task::TaskTracker;
 #[derive(Debug, Clone, Default)]
 pub struct Drain {
     signal: CancellationToken,
+    /// Given when the grace is almost over.
+    hurry: CancellationToken,
     tasks: TaskTracker,
 }
 
@@ -24,7 +26,11 @@ impl Drain {
     /// its tasks count here.
     #[must_use]
     pub fn child(&self) -> Self {
-        Self { signal: self.signal.child_token(), tasks: self.tasks.clone() }
+        Self {
+            signal: self.signal.child_token(),
+            hurry: self.hurry.clone(),
+            tasks: self.tasks.clone(),
+        }
     }
 
     /// Spawns a task that [`Drain::finish`] waits for.
@@ -56,16 +62,28 @@ impl Drain {
         self.signal.cancelled().await;
     }
 
+    /// Resolves when the time to finish is almost over: for tasks that would rather not be
+    /// interrupted at all.
+    pub async fn hurried(&self) {
+        self.hurry.cancelled().await;
+    }
+
     /// Tells all tasks to finish. Idempotent.
     pub fn signal(&self) {
         self.signal.cancel();
     }
 
-    /// Signals and waits at most `grace`; returns how many tasks were still running then.
+    /// Signals and waits at most `grace`, the last tenth of it in a hurry; returns how many tasks
+    /// were still running then.
     pub async fn finish(&self, grace: Duration) -> usize {
         self.signal();
         self.tasks.close();
-        match tokio::time::timeout(grace, self.tasks.wait()).await {
+        let last = grace / 10;
+        if tokio::time::timeout(grace.saturating_sub(last), self.tasks.wait()).await.is_ok() {
+            return 0;
+        }
+        self.hurry.cancel();
+        match tokio::time::timeout(last, self.tasks.wait()).await {
             Ok(()) => 0,
             Err(_elapsed) => self.tasks.len(),
         }

@@ -5,10 +5,13 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 
-/// The workspace's root.
+/// The workspace's root. Cargo's word at run time counts: the binary may have been built where
+/// the workspace once was.
+#[expect(clippy::disallowed_methods, reason = "cargo tells its tasks by the environment")]
 pub(crate) fn root() -> PathBuf {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
-    own.parent().unwrap_or(own).to_owned()
+    let own = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    own.parent().unwrap_or(&own).to_owned()
 }
 
 /// A command in the root.

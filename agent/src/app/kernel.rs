@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use parking_lot::Mutex;
@@ -37,13 +38,17 @@ struct State {
     /// As last resolved; given to the programs again when they are attached anew.
     networks: Vec<IpNet>,
     redirect: bool,
-    full: bool,
+    /// How many accept loops wait for room.
+    full: usize,
     capabilities: Capabilities,
 }
 
 /// Direct connections whose process has been looked at and that have not ended yet. The kernel
 /// reports each end; the bound is for reports that got lost.
 const DIRECT: usize = 8192;
+
+/// How long a connect(2) may be on its way from the programs to a listener's queue.
+const ON_THE_WAY: Duration = Duration::from_millis(100);
 
 impl Kernel {
     /// Nothing attached yet.
@@ -108,16 +113,19 @@ impl Kernel {
         if !state.networks.is_empty() {
             capture.targets(&state.networks)?;
         }
-        capture.redirect(state.redirect && !state.full)?;
+        capture.redirect(state.redirect && state.full == 0)?;
         state.capture = Some((capture, drain));
         Ok(())
     }
 
     /// Detaches: from here on connections go direct, and those already led here are served.
+    /// Blocks for a moment.
     pub(super) fn down(&self) {
         let Some((capture, drain)) = self.state.lock().capture.take() else { return };
-        // First the programs, then the listeners: nobody is led to a closed door.
+        // First the programs, then the listeners: nobody is led to a closed door, not even who
+        // was past the programs and not yet in the listeners' queues.
         capture.detach();
+        std::thread::sleep(ON_THE_WAY);
         drain.signal();
     }
 
@@ -168,8 +176,9 @@ impl Kernel {
     fn accept(self: &Arc<Self>, listener: TcpListener, capture: &Capture, drain: &Drain) {
         let Some(limit) = self.limit.lock().clone() else { return };
         let (front, origins) = (Arc::clone(&self.front), capture.origins());
-        let serve = move |stream, client| {
-            intercept::serve(Arc::clone(&front), Arc::clone(&origins), stream, client)
+        let serve = move |stream, client, permit| {
+            let accepted = intercept::Accepted { stream, client, permit };
+            intercept::serve(Arc::clone(&front), Arc::clone(&origins), accepted)
         };
         drain.spawn(accept::run(listener, limit, drain.clone(), serve));
     }
@@ -184,13 +193,15 @@ impl Kernel {
                     if open.len() >= DIRECT {
                         open.clear();
                     }
-                    let subject = self.front.identities.resolve(&origin.caller);
+                    let subject = self.front.resolve(origin.caller).await;
                     open.insert(origin.cookie, subject);
                 }
                 Event::Closed(closed) if !closed.redirected => {
                     let subject = open.remove(&closed.origin.cookie);
-                    let subject = subject
-                        .unwrap_or_else(|| self.front.identities.resolve(&closed.origin.caller));
+                    let subject = match subject {
+                        Some(subject) => subject,
+                        None => self.front.resolve(closed.origin.caller.clone()).await,
+                    };
                     self.front.sink.connection(self.direct(&closed, subject));
                 }
                 // Counted by whoever served it.
@@ -230,7 +241,7 @@ impl Kernel {
 impl State {
     fn apply(&self) {
         if let Some((capture, _)) = &self.capture
-            && let Err(error) = capture.redirect(self.redirect && !self.full)
+            && let Err(error) = capture.redirect(self.redirect && self.full == 0)
         {
             tracing::error!(%error, "the redirection could not be switched");
         }
@@ -243,7 +254,8 @@ impl Pressure for Kernel {
             tracing::warn!("the connection limit is reached: new connections go direct");
         }
         let mut state = self.state.lock();
-        state.full = full;
+        // There is a loop for each IP version: there is room again when none of them waits.
+        state.full = if full { state.full + 1 } else { state.full.saturating_sub(1) };
         state.apply();
     }
 }

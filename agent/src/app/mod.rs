@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
@@ -41,6 +42,7 @@ use crate::config::{Config, Fsync, OnUntrusted, Paths, Toggle};
 use crate::downstream::accept::{self, Limit, Pressure};
 use crate::downstream::ca::Authority;
 use crate::downstream::certs::Leaves;
+use crate::downstream::intercept::Accepted;
 use crate::downstream::trust::{self, Trust, installed};
 use crate::downstream::tunnel::Tunnels;
 use crate::downstream::{ClientTls, Front, Limits, Runtime, Upstream, explicit};
@@ -56,7 +58,9 @@ const SWEEP: Duration = Duration::from_secs(5);
 /// How long start-up waits for the first addresses of the providers; they are kept being asked for.
 const FIRST_NAMES: Duration = Duration::from_secs(3);
 /// Pipes that tunnels may hold; beyond it they copy.
-const PIPES: usize = 1024;
+const PIPES: usize = 64;
+/// Descriptors for everything that is no connection: maps, programs, files, admin clients.
+const RESERVED: usize = 256;
 
 /// `weir daemon`: runs the agent in the foreground until it is told to stop.
 pub fn main(config: Config, paths: Paths, flags: Flags) -> anyhow::Result<Exit> {
@@ -64,21 +68,48 @@ pub fn main(config: Config, paths: Paths, flags: Flags) -> anyhow::Result<Exit> 
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("another cryptography provider was installed before ours"))?;
+    let most = file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(run(config, paths, flags))?;
+    let ledger = runtime.block_on(run(config, paths, flags, most))?;
+    // What did not finish in time is ended here, and settles: the ledger is the last to close.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ledger.close();
     Ok(Exit::Ok)
 }
 
-async fn run(config: Config, paths: Paths, flags: Flags) -> anyhow::Result<()> {
-    let started = start(&config, &paths, flags).await?;
+/// Raises the limit of open files as far as allowed, and returns it.
+fn file_limit() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let most = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+    let current = getrlimit(Resource::Nofile).current;
+    current.map_or(usize::MAX, |current| usize::try_from(current).unwrap_or(usize::MAX))
+}
+
+async fn run(
+    config: Config,
+    paths: Paths,
+    flags: Flags,
+    files: usize,
+) -> anyhow::Result<Arc<Ledger>> {
+    let started = start(&config, &paths, Launch { flags, files }).await?;
     for (name, address) in &started.running.listeners {
         tracing::info!(%address, "listening: {name}");
     }
     let mode = started.running.modes.effective();
     tracing::info!(mode = mode.mode.word(), reason = mode.reason, "ready");
     until_told_to_stop().await?;
-    stop(started, config.limits.drain_timeout).await;
-    Ok(())
+    Ok(stop(started, config.limits.drain_timeout).await)
+}
+
+/// What the start depends on beside the configuration.
+#[derive(Debug, Clone, Copy)]
+struct Launch {
+    flags: Flags,
+    /// Files that may be open.
+    files: usize,
 }
 
 /// The agent while it runs.
@@ -88,7 +119,7 @@ struct Started {
     drain: Drain,
 }
 
-async fn start(config: &Config, paths: &Paths, flags: Flags) -> anyhow::Result<Started> {
+async fn start(config: &Config, paths: &Paths, launch: Launch) -> anyhow::Result<Started> {
     let clock: Arc<dyn Clock> = Arc::new(System);
     let since = clock.now().wall;
     let drain = Drain::new();
@@ -119,7 +150,7 @@ async fn start(config: &Config, paths: &Paths, flags: Flags) -> anyhow::Result<S
     })?;
     let explicit = bind_explicit(config).await?;
 
-    let (kernel, no_kernel) = attach(config, flags, &front, &resolver)?;
+    let (kernel, no_kernel) = attach(config, launch, &front, &resolver)?;
     let modes = Modes::new(config.mode, &paths.state, Arc::clone(&front), kernel.clone());
 
     let mut listeners = Vec::new();
@@ -133,14 +164,14 @@ async fn start(config: &Config, paths: &Paths, flags: Flags) -> anyhow::Result<S
         .chain(kernel.iter().flat_map(|kernel| kernel.listeners()))
         .collect();
     for listener in explicit {
-        let limit = Limit { permits: permits(config), pressure: Arc::new(NoPressure) };
+        let limit = Limit { permits: permits(config, launch), pressure: Arc::new(NoPressure) };
         let (front, own) = (Arc::clone(&front), Arc::clone(&own));
-        let serve = move |stream, client| {
-            explicit::serve(Arc::clone(&front), Arc::clone(&own), stream, client)
+        let serve = move |stream, client, permit| {
+            let accepted = Accepted { stream, client, permit };
+            explicit::serve(Arc::clone(&front), Arc::clone(&own), accepted)
         };
         drain.spawn(accept::run(listener, limit, drain.clone(), serve));
     }
-    drain.spawn(sweep(Arc::clone(&front.upstream.pool), drain.clone()));
 
     // Last: from here on connections are led to us.
     modes.apply();
@@ -164,6 +195,7 @@ async fn start(config: &Config, paths: &Paths, flags: Flags) -> anyhow::Result<S
         socket: paths.socket(),
         root: paths.root_certificate(),
     });
+    drain.spawn(sweep(Arc::clone(&running), paths.clone()));
     drain.spawn(admin.run(Arc::clone(&running) as Arc<dyn admin::Agent>, drain.clone()));
     Ok(Started { running, ledger, drain })
 }
@@ -214,7 +246,7 @@ fn front(
 /// The kernel half, or why there is none.
 fn attach(
     config: &Config,
-    flags: Flags,
+    launch: Launch,
     front: &Arc<Front>,
     resolver: &Resolver,
 ) -> anyhow::Result<(Option<Arc<Kernel>>, Option<String>)> {
@@ -224,11 +256,11 @@ fn attach(
     let settings = capture::Settings {
         cgroup: config.capture.cgroup.clone(),
         ports: config.capture.ports.iter().map(|port| port.get()).collect(),
-        log: flags.log_bpf,
+        log: launch.flags.log_bpf,
     };
     let kernel = Kernel::new(settings, Arc::clone(front), resolver.clone());
     let pressure = Arc::clone(&kernel) as Arc<dyn Pressure>;
-    kernel.bound(Limit { permits: permits(config), pressure });
+    kernel.bound(Limit { permits: permits(config, launch), pressure });
     if let Err(error) = kernel.up() {
         if config.capture.enabled == Toggle::On {
             return Err(error).context("capture.enabled is true, but the kernel half cannot run");
@@ -244,8 +276,15 @@ fn attach(
     Ok((Some(kernel), None))
 }
 
-fn permits(config: &Config) -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(config.limits.connections.get() as usize))
+/// Permits for one kind of listener: a connection takes a descriptor on either side, and there
+/// are two kinds.
+fn permits(config: &Config, launch: Launch) -> Arc<Semaphore> {
+    let wanted = config.limits.connections.get() as usize;
+    let room = launch.files.saturating_sub(2 * PIPES + RESERVED) / 4;
+    if room < wanted {
+        tracing::warn!(room, wanted, "limits.connections is more than the open files allow");
+    }
+    Arc::new(Semaphore::new(wanted.min(room.max(16))))
 }
 
 async fn bind_explicit(config: &Config) -> anyhow::Result<Vec<TcpListener>> {
@@ -255,13 +294,36 @@ async fn bind_explicit(config: &Config) -> anyhow::Result<Vec<TcpListener>> {
     Ok(vec![listener])
 }
 
-async fn sweep(pool: Arc<Pool>, drain: Drain) {
+/// What has to be looked at from time to time.
+async fn sweep(running: Arc<Running>, paths: Paths) {
+    let front = &running.front;
+    let pool = &front.upstream.pool;
+    let mut installed = front.client.trust.is_expected();
     loop {
         tokio::select! {
             () = tokio::time::sleep(SWEEP) => pool.sweep(),
-            () = drain.signalled() => return pool.close(),
+            () = front.runtime.drain.signalled() => return pool.close(),
+        }
+        // `weir trust install` and `uninstall` are done without asking the daemon.
+        let (looking, paths) = (Arc::clone(&running), paths.clone());
+        let look = front.runtime.drain.spawn_blocking(move || look_for_trust(&looking, &paths));
+        if look.await.is_ok() && front.client.trust.is_expected() != installed {
+            installed = !installed;
+            tracing::info!(installed, "the CA was installed or removed");
+            running.modes.apply();
         }
     }
+}
+
+/// Finds out whether the host trusts the CA now.
+fn look_for_trust(running: &Running, paths: &Paths) {
+    let client = &running.front.client;
+    let Some(leaves) = &client.leaves else { return };
+    let now = running.front.runtime.clock.now();
+    let root = leaves.authority().root();
+    let installed_at = installed::since("/".as_ref(), &paths.state, root);
+    let assumed = client.trust.is_assumed();
+    client.trust.set(trust::Settings::new(assumed, installed_at, now, since_boot()));
 }
 
 async fn until_told_to_stop() -> io::Result<()> {
@@ -276,21 +338,18 @@ async fn until_told_to_stop() -> io::Result<()> {
 
 /// Hooks first, so that nobody is led to a door that closes; then the calls in flight; the ledger
 /// last, when nobody has anything left to say.
-async fn stop(started: Started, grace: Duration) {
+async fn stop(started: Started, grace: Duration) -> Arc<Ledger> {
     tracing::info!("stopping");
     let Started { running, ledger, drain } = started;
-    if let Some(kernel) = &running.kernel {
-        kernel.down();
+    if let Some(kernel) = running.kernel.clone() {
+        // A panic in it has been reported; the programs go with the process in any case.
+        drop(tokio::task::spawn_blocking(move || kernel.down()).await);
     }
     let left = drain.finish(grace).await;
     if left > 0 {
         tracing::warn!(left, "tasks did not finish in time");
     }
-    drop(running);
-    let closing = tokio::task::spawn_blocking(move || ledger.close());
-    if closing.await.is_err() {
-        tracing::error!("the ledger did not close cleanly; it recovers at the next start");
-    }
+    ledger
 }
 
 /// Explicit clients have nowhere else to go: they wait.

@@ -14,6 +14,7 @@ use crate::llm::price::{Card, Override, Prices, Rate};
 use crate::llm::providers::{Base, Format, Provider, Providers};
 use crate::llm::usage::NanoUsd;
 use crate::pipeline::Rules;
+use crate::pipeline::room::Room;
 use crate::upstream::{Tls, tls};
 
 /// What calls go by.
@@ -23,6 +24,7 @@ pub(super) fn rules(config: &Config) -> Rules {
         providers: providers(config),
         prices: Prices::embedded().with_overrides(config.prices.iter().map(price).collect()),
         request_body: usize::try_from(config.limits.request_body.get()).unwrap_or(usize::MAX),
+        room: Room::default(),
     }
 }
 
@@ -42,7 +44,7 @@ pub(super) fn tls(config: &Config, root: Option<&CertificateDer<'_>>) -> anyhow:
     let mut pinned = Vec::new();
     for entry in &config.providers {
         let Some(file) = &entry.ca_file else { continue };
-        let roots = roots_of(file)
+        let roots = roots_of(file, &own)
             .with_context(|| format!("providers.{}.ca_file: {}", entry.name, file.display()))?;
         let builtin = Providers::builtin();
         let provider = provider(entry, builtin.by_name(&entry.name).map(Arc::as_ref));
@@ -52,10 +54,14 @@ pub(super) fn tls(config: &Config, root: Option<&CertificateDer<'_>>) -> anyhow:
     Ok(Tls::new(tls::system_roots(&own), pinned)?)
 }
 
-fn roots_of(file: &Path) -> anyhow::Result<RootCertStore> {
+/// The certificates of a file, without our own, which a bundle of the system's may hold.
+fn roots_of(file: &Path, own: &[CertificateDer<'_>]) -> anyhow::Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(file)? {
-        roots.add(certificate?)?;
+        let certificate = certificate?;
+        if !own.contains(&certificate) {
+            roots.add(certificate)?;
+        }
     }
     anyhow::ensure!(!roots.is_empty(), "no certificate in the file");
     Ok(roots)

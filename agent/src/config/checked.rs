@@ -78,7 +78,7 @@ pub struct Limits {
     pub handshake_timeout: Duration,
     /// For reaching a provider.
     pub connect_timeout: Duration,
-    /// How long an unused connection is kept.
+    /// How long a relayed connection that one side has finished may stay silent.
     pub idle_timeout: Duration,
     /// How long calls may take to end when the agent stops.
     pub drain_timeout: Duration,

@@ -220,7 +220,7 @@ pub(super) struct RawLimits {
     pub(super) handshake_timeout: Span,
     /// Time to reach a provider.
     pub(super) connect_timeout: Span,
-    /// How long an unused connection is kept open.
+    /// How long a relayed connection that one side has finished may stay silent.
     pub(super) idle_timeout: Span,
     /// Time calls have to end when the agent stops.
     pub(super) drain_timeout: Span,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::drain::Drain;
 
@@ -29,13 +29,16 @@ pub struct Limit {
     pub pressure: Arc<dyn Pressure>,
 }
 
+/// Counts as one connection for as long as any clone of it lives.
+pub type Permit = Arc<OwnedSemaphorePermit>;
+
 /// Accepts until the drain is signalled, and then whatever is in the queue; each connection is a
-/// task that holds one permit.
+/// task that holds one permit, and may hand it on to what outlives the task.
 pub async fn run<F>(
     listener: TcpListener,
     limit: Limit,
     drain: Drain,
-    serve: impl Fn(TcpStream, SocketAddr) -> F,
+    serve: impl Fn(TcpStream, SocketAddr, Permit) -> F,
 ) where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -61,26 +64,23 @@ pub async fn run<F>(
         };
         match accepted {
             Ok((stream, client)) => {
-                let connection = serve(stream, client);
-                drain.spawn(async move {
-                    connection.await;
-                    drop(permit);
-                });
+                drain.spawn(serve(stream, client, Arc::new(permit)));
             }
-            Err(error) => recover(&error).await,
+            Err(error) => {
+                if is_exhausted(&error) {
+                    // Whoever is led here now would wait: better not to be.
+                    pressure.full(true);
+                    tracing::warn!(%error, "cannot accept connections; trying again");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    pressure.full(false);
+                }
+            }
         }
     }
 }
 
 /// Most accept errors concern one connection that is already gone (accept(2)); out of file
 /// descriptors or memory, trying again at once would spin.
-async fn recover(error: &io::Error) {
-    let exhausted = matches!(
-        error.raw_os_error(),
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
-    );
-    if exhausted {
-        tracing::warn!(%error, "cannot accept connections; trying again");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+fn is_exhausted(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }

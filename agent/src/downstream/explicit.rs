@@ -15,6 +15,8 @@ use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::net::TcpStream;
 
+use super::accept::Permit;
+use super::intercept::Accepted;
 use super::session::{self, Arrival};
 use super::{Front, serve};
 use crate::pipeline::{self, Body, headers, relay};
@@ -30,17 +32,15 @@ struct Client {
     /// Our own listeners, which must not be reached through ourselves.
     own: Arc<[SocketAddr]>,
     gateway: gateway::Links,
+    /// What the connection counts as, also while it is a tunnel.
+    permit: Permit,
 }
 
 /// Deals with one connection to the explicit port.
 ///
 /// Only processes of this host are served, and only those whose socket the kernel attributes.
-pub async fn serve(
-    front: Arc<Front>,
-    own: Arc<[SocketAddr]>,
-    stream: TcpStream,
-    client: SocketAddr,
-) {
+pub async fn serve(front: Arc<Front>, own: Arc<[SocketAddr]>, accepted: Accepted) {
+    let Accepted { stream, client, permit } = accepted;
     let Ok(local) = stream.local_addr() else { return };
     // Reads the socket tables and /proc: tens of microseconds, or more where a process has many
     // descriptors, so not on a thread that serves others.
@@ -66,7 +66,8 @@ pub async fn serve(
         return;
     }
     let drain = front.runtime.drain.clone();
-    let client = Arc::new(Client { front, subject, own, gateway: gateway::Links::default() });
+    let client =
+        Arc::new(Client { front, subject, own, gateway: gateway::Links::default(), permit });
     serve::http1(stream, &drain, |request| answer(Arc::clone(&client), request)).await;
 }
 
@@ -104,6 +105,7 @@ async fn connect(client: Arc<Client>, mut request: Request<Incoming>) -> Respons
             destination,
             options: SocketOptions::default(),
             opened: front.runtime.clock.now(),
+            permit: Arc::clone(&client.permit),
         };
         session::run(front, arrival, stream, read).await;
     });

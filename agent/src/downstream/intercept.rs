@@ -6,34 +6,43 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use tokio::net::TcpStream;
 
+use super::accept::Permit;
 use super::{Front, session};
 use crate::capture::origin::Origins;
 use crate::record::Via;
 use crate::upstream::{Destination, SocketOptions};
 
+/// A connection, as it came from a listener.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The connection.
+    pub stream: TcpStream,
+    /// Its other end.
+    pub client: SocketAddr,
+    /// What it counts as.
+    pub permit: Permit,
+}
+
 /// Deals with one redirected connection.
 ///
 /// Without a kernel record nobody was redirected here: whoever connected on their own is reset,
 /// or the listener would be an open proxy.
-pub async fn serve(
-    front: Arc<Front>,
-    origins: Arc<dyn Origins>,
-    stream: TcpStream,
-    client: SocketAddr,
-) {
+pub async fn serve(front: Arc<Front>, origins: Arc<dyn Origins>, accepted: Accepted) {
+    let Accepted { stream, client, permit } = accepted;
     let Some(origin) = origins.take(client) else {
         tracing::warn!(%client, "reset: no record of this connection being redirected");
         session::reset(stream);
         return;
     };
     // Asked now, while the client waits for us and so cannot have gone.
-    let subject = front.identities.resolve(&origin.caller);
+    let subject = front.resolve(origin.caller).await;
     let arrival = session::Arrival {
         via: Via::Intercept,
         subject,
         destination: Destination::Address(origin.destination),
         options: SocketOptions { device: origin.device, mark: origin.mark },
         opened: front.runtime.clock.now(),
+        permit,
     };
     session::run(front, arrival, stream, BytesMut::new()).await;
 }

@@ -21,6 +21,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use crate::capture::identity::Identities;
+use crate::capture::origin::Caller;
 use crate::capture::owner::Owners;
 use crate::clock::Clock;
 use crate::drain::Drain;
@@ -89,6 +90,21 @@ pub struct Runtime {
 pub struct Limits {
     /// How long a client may take for its side of the TLS handshake.
     pub handshake: Duration,
+}
+
+impl Front {
+    /// Who made a connect. Reads `/proc`, and the user database may be across the network: not on a
+    /// thread that serves others.
+    pub async fn resolve(self: &Arc<Self>, caller: Caller) -> Arc<Subject> {
+        let front = Arc::clone(self);
+        let (asked, again) = (caller.clone(), caller);
+        let found = self.runtime.drain.spawn_blocking(move || front.identities.resolve(&asked));
+        match found.await {
+            Ok(subject) => subject,
+            // The look-up panicked, or the runtime is going down.
+            Err(_) => self.identities.resolve(&again),
+        }
+    }
 }
 
 impl ClientTls {

@@ -1,6 +1,7 @@
 //! One connection, redirected or tunnelled to us by `CONNECT`: understood, then relayed or served.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
+use super::accept::Permit;
 use super::hello::{self, Opening};
 use super::replay::{Passed, Replay};
 use super::treat::{Known, Treat, treat};
@@ -22,6 +24,7 @@ use crate::llm::providers::Provider;
 use crate::pipeline::{Context, Parties};
 use crate::record::{Connection, Treatment, Via};
 use crate::subject::Subject;
+use crate::upstream::connect::keep_alive;
 use crate::upstream::{Destination, Failure, Link, Offer, SocketOptions, Target};
 
 /// How long a client may take to say hello; after that the server is taken to speak first.
@@ -40,12 +43,14 @@ pub struct Arrival {
     pub options: SocketOptions,
     /// When it arrived.
     pub opened: Now,
+    /// What it counts as.
+    pub permit: Permit,
 }
 
 /// Deals with a connection of which `read` has been read already.
 pub async fn run(front: Arc<Front>, arrival: Arrival, mut stream: TcpStream, read: BytesMut) {
     // Streams of small events wait for nothing (a missing TCP_NODELAY costs 40 ms stalls).
-    if let Err(error) = stream.set_nodelay(true) {
+    if let Err(error) = stream.set_nodelay(true).and_then(|()| keep_alive(&stream)) {
         tracing::debug!(%error, "the client is gone already");
         return;
     }
@@ -119,7 +124,7 @@ async fn relay(
             return;
         }
     };
-    let stop = front.runtime.drain.signalled();
+    let stop = front.runtime.drain.hurried();
     let relayed = front.upstream.tunnels.relay(stream, &buffer, upstream, stop).await;
     let end = End { treatment: Treatment::Opaque, reason, failed: false };
     finish(front, arrival, label, end, (relayed.up, relayed.down));
@@ -144,7 +149,15 @@ async fn terminate(
     // The provider first: once our hello is out, an unreachable provider would look like broken
     // TLS. Now it looks like what it is.
     let pool = Arc::clone(&front.upstream.pool);
-    let (link, protocol) = match Link::open(pool, target).await {
+    let opened = match Link::open(Arc::clone(&pool), target.clone()).await {
+        // connect(2) to us always succeeds, so a client that tries IPv6 first never comes to its
+        // own fallback: it is ours to make. The name is verified by TLS either way.
+        Err(Failure::Connect { .. }) if let Some(other) = fallback(front, &target).await => {
+            Link::open(pool, other).await
+        }
+        opened => opened,
+    };
+    let (link, protocol) = match opened {
         Ok(open) => open,
         Err(failure) => {
             tracing::debug!(%failure, "the provider cannot be reached");
@@ -194,6 +207,7 @@ async fn terminate(
         sink: Arc::clone(&front.sink),
         clock: Arc::clone(&front.runtime.clock),
         drain: front.runtime.drain.clone(),
+        permit: Some(Arc::clone(&arrival.permit)),
     });
     let resumed = tls.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
     let served = serve::connection(tls, protocol, context).await;
@@ -205,6 +219,17 @@ async fn terminate(
     }
     let end = End { treatment: Treatment::Metered, reason: "", failed: false };
     finish(front, arrival, label, end, (passed.read(), passed.written()));
+}
+
+/// The same host by IPv4, where it was to be reached by IPv6.
+async fn fallback(front: &Front, target: &Target) -> Option<Target> {
+    let Destination::Address(address @ SocketAddr::V6(_)) = &target.destination else {
+        return None;
+    };
+    let name = Destination::Name(Arc::clone(&target.host), address.port());
+    let found = front.upstream.tcp.addresses(&name).await.ok()?;
+    let other = found.into_iter().find(SocketAddr::is_ipv4)?;
+    Some(Target { destination: Destination::Address(other), ..target.clone() })
 }
 
 /// A client that would not have our certificate: next time it is relayed.

@@ -7,6 +7,7 @@ use hyper::{HeaderMap, Request, header};
 use tokio::sync::oneshot;
 use ulid::Ulid;
 
+use super::room::Claim;
 use super::{Context, Rules};
 use crate::llm::call::{Ask, Kind, Route, classify};
 use crate::llm::meter::Reading;
@@ -26,6 +27,8 @@ pub struct Exchange {
     pub(super) rules: Arc<Rules>,
     pub(super) route: Route,
     pub(super) ask: Option<Ask>,
+    /// Held while the request's body is in memory.
+    pub(super) claim: Option<Claim>,
     opened: Instant,
     /// Where the current stretch of waiting for somebody else began.
     waiting_since: Option<Instant>,
@@ -79,6 +82,7 @@ impl Exchange {
             rules,
             route,
             ask: None,
+            claim: None,
             opened: now.mono,
             waiting_since: None,
             record: Some(Box::new(record)),
@@ -179,8 +183,9 @@ impl Exchange {
         let mut record = self.record.take()?;
         record.latency = latency;
         record.outcome = outcome;
-        if let Some(reading) = reading {
-            self.read_usage(&mut record, reading);
+        match reading {
+            Some(reading) => self.read_usage(&mut record, reading),
+            None => self.guess_usage(&mut record),
         }
         self.price(&mut record, reading);
         if let Some(attempt) = record.attempts.last_mut() {
@@ -200,7 +205,8 @@ impl Exchange {
                 model: record.model.clone(),
                 started_at: now.wall,
                 status: None,
-                outcome: Outcome::ConnectError,
+                // Until it turns out that nothing could be sent.
+                outcome: Outcome::Lost,
                 upstream: Duration::ZERO,
                 cost: None,
             });
@@ -248,6 +254,22 @@ impl Exchange {
             // Answered with an error: nothing was generated.
             None => {}
         }
+    }
+
+    /// A call that was sent and never answered may be charged for all the same: at least what it
+    /// asked to be read.
+    fn guess_usage(&self, record: &mut Record) {
+        let sent = record.attempts.last().is_some_and(|attempt| {
+            attempt.status.is_none() && attempt.outcome != Outcome::ConnectError
+        });
+        if record.kind != Kind::Call || !sent {
+            return;
+        }
+        record.usage.input = self.ask.as_ref().map_or(0, |ask| ask.input_estimate);
+        record.usage_source = match record.usage.input {
+            0 => UsageSource::Unknown,
+            _ => UsageSource::Estimated,
+        };
     }
 
     /// Puts a price on the usage. A call whose price is unknown costs `None`, never zero.

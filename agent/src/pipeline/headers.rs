@@ -31,6 +31,8 @@ pub fn strip_request<B>(request: &mut Request<B>) {
 /// Removes from a response what must not reach the client, and names the call.
 pub fn strip_response<B>(response: &mut Response<B>, call: Option<CallId>) {
     strip(response.headers_mut());
+    // An invitation to HTTP/3, where nothing could be metered.
+    response.headers_mut().remove(header::ALT_SVC);
     if let Some(call) = call
         && let Ok(value) = HeaderValue::from_str(&call.to_string())
     {
@@ -42,10 +44,11 @@ pub fn strip_response<B>(response: &mut Response<B>, call: Option<CallId>) {
 /// so that usage stays legible. Nothing is added to the list.
 pub fn limit_codings(headers: &mut HeaderMap) {
     const READ: [&str; 5] = ["gzip", "x-gzip", "deflate", "br", "identity"];
-    let Some(accepted) = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok())
-    else {
+    let lines = headers.get_all(header::ACCEPT_ENCODING).iter();
+    let accepted = lines.filter_map(|line| line.to_str().ok()).collect::<Vec<_>>().join(", ");
+    if accepted.is_empty() {
         return;
-    };
+    }
     let legible = |item: &&str| {
         let coding = item.split(';').next().unwrap_or_default().trim();
         READ.iter().any(|read| coding.eq_ignore_ascii_case(read))

@@ -6,6 +6,7 @@ use hyper::body::Body as _;
 use hyper::header::{self, HeaderValue};
 use hyper::{HeaderMap, Request};
 
+use super::room::Claim;
 use super::{Exchange, Reject, headers};
 use crate::llm::call::{Ask, Kind, inject_usage};
 use crate::record::{Flag, Via};
@@ -29,7 +30,8 @@ pub fn authority<B>(exchange: &Exchange, request: &Request<B>) -> Result<(), Rej
     if named.trim_end_matches('.').eq_ignore_ascii_case(&parties.host) {
         Ok(())
     } else {
-        Err(Reject::Misdirected { asked: named.to_owned(), host: parties.host.to_string() })
+        let asked = named.chars().take(253).collect();
+        Err(Reject::Misdirected { asked, host: parties.host.to_string() })
     }
 }
 
@@ -54,8 +56,15 @@ pub async fn read(
         unread(exchange, format!("a body of {declared} bytes is over the limit of {limit}"));
         return Ok(Request::from_parts(parts, pass(exchange, None, body)));
     }
+    // Held until the answer begins: the body may have to be sent again.
+    let mut claim = exchange.rules.room.claim();
+    if !claim.extend(usize::try_from(declared).unwrap_or(limit)) {
+        unread(exchange, "there is no room for more request bodies".to_owned());
+        return Ok(Request::from_parts(parts, pass(exchange, None, body)));
+    }
     exchange.wait_begins();
-    let read = collect(body, limit).await;
+    let read = collect(body, limit, &mut claim).await;
+    exchange.claim = Some(claim);
     exchange.wait_ends();
     match read.map_err(|error| Reject::BodyUnreadable { message: error.to_string() })? {
         Collected::Whole(bytes) => {
@@ -64,7 +73,7 @@ pub async fn read(
             Ok(Request::from_parts(parts, Outgoing::whole(bytes)))
         }
         Collected::Over { head, rest } => {
-            unread(exchange, format!("the body is over the limit of {limit}"));
+            unread(exchange, format!("the body is over the limit of {limit}, or there is no room"));
             Ok(Request::from_parts(parts, pass(exchange, Some(head), rest)))
         }
     }
@@ -75,7 +84,11 @@ enum Collected {
     Over { head: Bytes, rest: Outgoing },
 }
 
-async fn collect(mut body: Outgoing, limit: usize) -> Result<Collected, BoxError> {
+async fn collect(
+    mut body: Outgoing,
+    limit: usize,
+    claim: &mut Claim,
+) -> Result<Collected, BoxError> {
     let mut first: Option<Bytes> = None;
     let mut more = BytesMut::new();
     while let Some(frame) = body.frame().await {
@@ -93,7 +106,7 @@ async fn collect(mut body: Outgoing, limit: usize) -> Result<Collected, BoxError
             }
         }
         let length = more.len().max(first.as_ref().map_or(0, Bytes::len));
-        if length > limit {
+        if length > limit || !claim.extend(length) {
             let head = if more.is_empty() { first.unwrap_or_default() } else { more.freeze() };
             return Ok(Collected::Over { head, rest: body });
         }

@@ -10,6 +10,7 @@ pub mod headers;
 pub mod inspect;
 pub mod reject;
 pub mod relay;
+pub mod room;
 pub mod rules;
 pub mod upgrade;
 
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
+use tokio::sync::OwnedSemaphorePermit;
 
 pub use exchange::Exchange;
 pub use reject::Reject;
@@ -46,6 +48,8 @@ pub struct Context {
     pub clock: Arc<dyn Clock>,
     /// Runs what outlives a request (upgraded connections).
     pub drain: Drain,
+    /// Kept for as long as anything of the connection goes on: it counts against a limit.
+    pub permit: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 /// The two ends of a connection.

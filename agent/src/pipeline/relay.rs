@@ -40,10 +40,16 @@ pub struct Relay {
     exchange: Exchange,
     inner: Incoming,
     meter: Option<Meter>,
-    /// A unary body cannot be used before its end: its last chunk waits for the record.
-    unary: bool,
+    /// The newest chunk stays behind, as it may be the last one, which waits for the record.
+    keeps_back: bool,
+    /// A chunk will be left out: the provider's length does not hold.
+    length_changes: bool,
     /// May go to the client now.
     ready: Option<Bytes>,
+    /// Ends the body.
+    trailers: Option<Frame<Bytes>>,
+    /// What the provider's body broke with, met before the head went out.
+    broken: Option<hyper::Error>,
     /// Goes out once the call is settled and the wait below is over.
     held: VecDeque<Frame<Bytes>>,
     settling: Option<Settling>,
@@ -61,18 +67,18 @@ struct Settling {
 pub async fn stream(mut exchange: Exchange, response: Response<Incoming>) -> Response<Body> {
     let (mut parts, inner) = response.into_parts();
     let sse = is_event_stream(&parts.headers);
+    let mut hides = false;
     let meter = (exchange.route.kind == Kind::Call && !exchange.is_settled()).then(|| {
-        let mut hide_usage = false;
         exchange.note(|record| {
             record.stream |= sse;
-            hide_usage = record.flags.contains(&Flag::UsageInjected);
+            hides = record.flags.contains(&Flag::UsageInjected);
         });
         Meter::new(MeterOptions {
             route: exchange.route,
             format: exchange.context.parties.provider.format,
             sse,
             encoding: encoding(&parts.headers),
-            hide_usage,
+            hide_usage: hides,
             status: parts.status.as_u16(),
         })
     });
@@ -81,18 +87,31 @@ pub async fn stream(mut exchange: Exchange, response: Response<Incoming>) -> Res
         exchange,
         inner,
         meter,
-        unary: !sse,
+        keeps_back: false,
+        length_changes: hides && sse,
         ready: None,
+        trailers: None,
+        broken: None,
         held: VecDeque::new(),
         settling: None,
         over: false,
     };
+    if relay.length_changes {
+        parts.headers.remove(header::CONTENT_LENGTH);
+    }
+    // Without a length only the end itself tells which chunk of an answer was its last.
+    let whole = relay.meter.is_some() && !sse;
+    relay.keeps_back = whole && relay.inner.size_hint().exact().is_none();
     if relay.inner.is_end_stream() {
         // Nothing will be polled: the head is all there is, and it waits like a last byte.
         relay.conclude(Outcome::Ok);
-        if let Some(mut settling) = relay.settling.take() {
-            std::future::poll_fn(|cx| settling.poll(cx)).await;
-        }
+    } else if whole {
+        std::future::poll_fn(|cx| relay.gather(cx)).await;
+    }
+    if relay.over
+        && let Some(mut settling) = relay.settling.take()
+    {
+        std::future::poll_fn(|cx| settling.poll(cx)).await;
     }
     let mut response = Response::from_parts(
         {
@@ -148,8 +167,8 @@ impl Relay {
                 (fed.release, fed.hold)
             }
         };
-        if self.unary && !self.exchange.is_settled() {
-            // Only the end itself tells which chunk was the last: the newest stays behind.
+        let last = self.inner.is_end_stream();
+        if (self.keeps_back || last) && !self.exchange.is_settled() {
             self.ready = self.held.pop_front().and_then(|frame| frame.into_data().ok());
             self.held.push_back(Frame::data(release));
         } else {
@@ -160,8 +179,36 @@ impl Relay {
             self.held.push_back(Frame::data(hold));
             self.conclude(Outcome::Ok);
         }
-        if self.inner.is_end_stream() {
+        if last {
             self.end(Outcome::Ok);
+        }
+    }
+
+    /// Takes what of a whole answer is there already, so that a short one leaves together with its
+    /// head: one write, one TLS record, one wake-up of the client.
+    fn gather(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.ready.is_none() && !self.over {
+            match Pin::new(&mut self.inner).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => self.take_frame(frame),
+                Poll::Ready(None) => self.end(Outcome::Ok),
+                // An error is met again when the body is polled.
+                Poll::Ready(Some(Err(error))) => {
+                    self.broken = Some(error);
+                    break;
+                }
+                Poll::Pending => break,
+            }
+        }
+        Poll::Ready(())
+    }
+
+    fn take_frame(&mut self, frame: Frame<Bytes>) {
+        match frame.into_data() {
+            Ok(chunk) => self.take(chunk),
+            Err(trailers) => {
+                self.trailers = Some(trailers);
+                self.end(Outcome::Ok);
+            }
         }
     }
 
@@ -172,6 +219,7 @@ impl Relay {
         if !rest.is_empty() {
             self.held.push_back(Frame::data(rest));
         }
+        self.held.extend(self.trailers.take());
         self.conclude(outcome);
         self.over = true;
     }
@@ -204,14 +252,12 @@ impl Relay {
             if self.over {
                 return Poll::Ready(None);
             }
-            match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(chunk) => self.take(chunk),
-                    Err(trailers) => {
-                        self.held.push_back(trailers);
-                        self.end(Outcome::Ok);
-                    }
-                },
+            let next = match self.broken.take() {
+                Some(error) => Some(Err(error)),
+                None => ready!(Pin::new(&mut self.inner).poll_frame(cx)),
+            };
+            match next {
+                Some(Ok(frame)) => self.take_frame(frame),
                 None => self.end(Outcome::Ok),
                 Some(Err(error)) => {
                     self.held.clear();
@@ -292,7 +338,7 @@ impl Relay {
     fn size_hint(&self) -> SizeHint {
         let held = self.held.iter().filter_map(Frame::data_ref).map(Bytes::len);
         let kept = self.ready.iter().map(Bytes::len).chain(held).sum::<usize>();
-        match self.inner.size_hint().exact() {
+        match self.inner.size_hint().exact().filter(|_| !self.length_changes) {
             Some(rest) => SizeHint::with_exact(rest + kept as u64),
             None => SizeHint::new(),
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::room::Room;
 use crate::llm::price::Prices;
 use crate::llm::providers::Providers;
 
@@ -16,4 +17,6 @@ pub struct Rules {
     pub prices: Prices,
     /// Largest request body that is read and understood; a larger one is forwarded unread.
     pub request_body: usize,
+    /// Room for request bodies that are being read; one that finds none is forwarded unread.
+    pub room: Room,
 }

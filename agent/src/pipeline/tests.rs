@@ -127,6 +127,7 @@ fn scene(connect: impl Connect + 'static, records: Records) -> Scene {
         providers: Providers::builtin(),
         prices: Prices::embedded(),
         request_body: 1024,
+        room: room::Room::default(),
     };
     let provider = Arc::clone(rules.providers.by_name("openai").expect("built in"));
     let clock: Arc<dyn Clock> = Arc::new(clock::System);
@@ -148,6 +149,7 @@ fn scene(connect: impl Connect + 'static, records: Records) -> Scene {
         sink: Arc::clone(&records) as Arc<dyn Sink>,
         clock,
         drain,
+        permit: None,
     };
     Scene { records, context: Arc::new(context) }
 }
@@ -243,13 +245,37 @@ async fn a_unary_call_is_passed_on_unchanged_and_recorded_once() {
 async fn the_last_bytes_wait_for_the_record_but_not_for_ever() {
     let records = Records { withhold: true, ..Records::default() };
     let scene = scene(Provider(|_request| json(ANSWER)), records);
+    let asked = tokio::time::Instant::now();
     let response = handle(Arc::clone(&scene.context), call(ASK)).await;
-    let mut body = response.into_body();
-    let early = tokio::time::timeout(Duration::from_millis(20), body.frame()).await;
-    assert!(early.is_err(), "the body was released before its record was safe");
-    let late = tokio::time::timeout(Duration::from_millis(40), body.frame()).await;
-    let data = late.expect("released after the bound").unwrap().unwrap().into_data().unwrap();
-    assert_eq!(data, ANSWER);
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(body, ANSWER);
+    let waited = asked.elapsed();
+    assert!(waited >= Duration::from_millis(50), "released before its record was safe");
+    assert!(waited < Duration::from_millis(60), "held for longer than the bound");
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_before_the_answer_has_still_asked() {
+    let (reached, asked) = tokio::sync::oneshot::channel();
+    let reached = Arc::new(Mutex::new(Some(reached)));
+    let (_never, chunks) = mpsc::channel(1);
+    let chunks = Arc::new(Mutex::new(Some(chunks)));
+    let provider = Provider(move |_request: Request<Bytes>| {
+        reached.lock().take().expect("asked once").send(()).expect("the test waits");
+        // No chunk ever comes, and without one hyper sends no head.
+        events(chunks.lock().take().expect("asked once"))
+    });
+    let scene = scene(provider, Records::default());
+    let mut waiting = Box::pin(handle(Arc::clone(&scene.context), call(ASK)));
+    tokio::select! {
+        _answer = &mut waiting => {}
+        _asked = asked => {}
+    }
+    drop(waiting);
+    let record = scene.records.only();
+    assert_eq!(record.outcome, Outcome::ClientAbort);
+    assert_eq!(record.usage_source, UsageSource::Estimated);
+    assert!(record.cost.is_some_and(|cost| cost.0 > 0), "sent is not free: {:?}", record.cost);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::upgrade::OnUpgrade;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 
 use super::{Body, Exchange, Reject, dispatch, headers, inspect, relay};
@@ -13,9 +13,12 @@ use crate::llm::call::Kind;
 use crate::record::Outcome;
 use crate::upstream::Outgoing;
 
-/// Whether the request asks to leave HTTP (RFC 9110 §7.8).
+/// Whether the request asks for a WebSocket (RFC 6455 §4.1). Any other offer to leave HTTP is
+/// left out, as RFC 9110 §7.8 allows: some clients offer `h2c` along with an ordinary call.
 pub fn is_wanted<B>(request: &Request<B>) -> bool {
-    request.headers().contains_key(header::UPGRADE)
+    let websocket = |protocol: &HeaderValue| protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
+    request.method() == Method::GET
+        && request.headers().get(header::UPGRADE).is_some_and(websocket)
         && request
             .headers()
             .get_all(header::CONNECTION)
@@ -88,7 +91,7 @@ async fn run(
     let (mut client, mut provider) = (TokioIo::new(client), TokioIo::new(provider));
     let copied = tokio::select! {
         copied = tokio::io::copy_bidirectional(&mut client, &mut provider) => copied,
-        () = drain.signalled() => Err(std::io::Error::other("the agent is stopping")),
+        () = drain.hurried() => Err(std::io::Error::other("the agent is stopping")),
     };
     let (up, down) = copied?;
     exchange.note(|record| {

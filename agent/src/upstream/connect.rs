@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -128,8 +128,19 @@ impl Tcp {
             }
         }
         socket.set_tcp_nodelay(true)?;
+        socket.set_tcp_keepalive(&keep_alive_times())?;
         TcpSocket::from_std_stream(socket.into()).connect(to).await
     }
+}
+
+/// Probes a silent connection, so that a long call outlives the idle limits of what translates
+/// addresses on the way (350 s on some clouds), and a peer that is gone is noticed.
+pub fn keep_alive(stream: &TcpStream) -> io::Result<()> {
+    SockRef::from(stream).set_tcp_keepalive(&keep_alive_times())
+}
+
+fn keep_alive_times() -> TcpKeepalive {
+    TcpKeepalive::new().with_time(Duration::from_mins(1)).with_interval(Duration::from_secs(30))
 }
 
 impl Connect for Tcp {

@@ -48,7 +48,7 @@ impl Link {
     /// failure is the caller's to judge. The request's form (version, absolute or relative target)
     /// is set to fit the connection.
     pub async fn send(&self, request: Request<Outgoing>) -> Result<Response<Incoming>, Failure> {
-        let kept = self.slot.lock().take().or_else(|| self.pool.take(&self.target));
+        let kept = self.kept().or_else(|| self.pool.take(&self.target));
         let request = match kept {
             None => request,
             Some(mut sender) => {
@@ -65,6 +65,15 @@ impl Link {
         };
         let sender = self.pool.dial(&self.target).await?;
         self.send_on(sender, request).await.map_err(|(failure, _request)| failure)
+    }
+
+    /// The connection at hand: an HTTP/1.1 one is taken, an HTTP/2 one shared.
+    fn kept(&self) -> Option<Sender> {
+        let mut slot = self.slot.lock();
+        match &*slot {
+            Some(Sender::Http2(shared)) => Some(Sender::Http2(shared.clone())),
+            _ => slot.take(),
+        }
     }
 
     async fn send_on(
@@ -102,7 +111,9 @@ fn shape(request: &mut Request<Outgoing>, protocol: Protocol, target: &Target) {
     match protocol {
         Protocol::Http1 => {
             *request.version_mut() = Version::HTTP_11;
-            if !request.headers().contains_key(header::HOST)
+            // RFC 9112 §3.2.2: what the request target names replaces the field.
+            let named = request.uri().authority().is_some();
+            if (named || !request.headers().contains_key(header::HOST))
                 && let Some(host) = authority(request, target)
                 && let Ok(host) = host.as_str().parse()
             {

@@ -141,11 +141,15 @@ impl Pool {
 
     /// Keeps a connection for another link, if it is fit for that.
     pub(super) fn keep(&self, target: &Target, sender: Sender) {
-        if !sender.is_ready() || self.drain.is_signalled() {
+        if !sender.is_ready() {
             return;
         }
         let since = self.clock.now().mono;
         let mut all = self.idle.lock();
+        // Under the lock: after `close` nothing is kept any more.
+        if self.drain.is_signalled() {
+            return;
+        }
         let idle = all.entry(target.clone()).or_default();
         if idle.len() >= Self::PER_TARGET {
             idle.remove(0);

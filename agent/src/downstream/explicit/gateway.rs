@@ -46,6 +46,7 @@ impl Links {
                 sink: Arc::clone(&front.sink),
                 clock: Arc::clone(&front.runtime.clock),
                 drain: front.runtime.drain.clone(),
+                permit: Some(Arc::clone(&client.permit)),
             })
         });
         Arc::clone(context)

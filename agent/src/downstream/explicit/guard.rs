@@ -73,6 +73,20 @@ fn forbidden(address: SocketAddr, own: &[SocketAddr]) -> Option<&'static str> {
     }
     match ip {
         IpAddr::V4(ip) if ip.is_link_local() => Some("link-local or a metadata service"),
+        // Metadata services of Alibaba, Oracle and Azure outside the link-local range.
+        IpAddr::V4(ip)
+            if matches!(
+                ip.octets(),
+                [100, 100, 100, 200] | [192, 0, 0, 192] | [168, 63, 129, 16]
+            ) =>
+        {
+            Some("a metadata service")
+        }
+        // NAT64 (RFC 6052): the address meant is in the last four bytes.
+        IpAddr::V6(ip) if matches!(ip.segments(), [0x64, 0xff9b, 0, 0, 0, 0, _, _]) => {
+            let [.., a, b, c, d] = ip.octets();
+            forbidden(SocketAddr::from(([a, b, c, d], address.port())), own)
+        }
         IpAddr::V6(ip) if ip.is_unicast_link_local() => Some("link-local"),
         // The metadata services of AWS (fd00:ec2::254) and of Google Cloud (fd20:ce::254).
         IpAddr::V6(ip) if matches!(ip.segments(), [0xfd00, 0xec2, ..] | [0xfd20, 0xce, ..]) => {
@@ -100,6 +114,9 @@ mod tests {
             ("169.254.169.254:80", false),
             ("[fe80::1]:443", false),
             ("[fd00:ec2::254]:80", false),
+            ("100.100.100.200:80", false),
+            ("[64:ff9b::169.254.169.254]:80", false),
+            ("[64:ff9b::198.51.100.7]:443", true),
             ("192.0.2.1:4180", true),
             ("198.51.100.7:443", true),
         ] {

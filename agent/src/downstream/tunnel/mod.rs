@@ -12,7 +12,7 @@ use std::future::Future;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::net::Shutdown;
@@ -54,14 +54,14 @@ pub enum End {
     ClientReset,
     /// The upstream reset the connection, or could not be written to.
     UpstreamReset,
-    /// Nothing passed in either direction for the allowed time.
+    /// One side had finished, and the other was silent for the allowed time.
     Idle,
     /// The caller's `stop` resolved.
     Stopped,
 }
 
 impl Tunnels {
-    /// Tunnels that end after `idle` without a byte, and use at most `pipes` pipes (two
+    /// Tunnels that end when one side has finished and the other is silent for `idle`, and use at most `pipes` pipes (two
     /// descriptors each) between them.
     pub fn new(idle: Duration, pipes: usize) -> Self {
         Self { pipes: Pipes::new(pipes), idle }
@@ -121,6 +121,7 @@ impl Tunnels {
                 Ok(Step::End) => {
                     // Fails only where `to` is gone, which the other direction reports.
                     let _gone = rustix::net::shutdown(to, Shutdown::Write);
+                    flow.finish();
                     return Ok(());
                 }
                 Err(Fault::Read) => return Err(read_failed),
@@ -163,11 +164,26 @@ struct Flow {
     bytes: AtomicU64,
     /// When a byte last moved, in milliseconds since `began`.
     active: AtomicU64,
+    over: AtomicBool,
 }
 
 impl Flow {
     fn new() -> Self {
-        Self { began: Instant::now(), bytes: AtomicU64::new(0), active: AtomicU64::new(0) }
+        Self {
+            began: Instant::now(),
+            bytes: AtomicU64::new(0),
+            active: AtomicU64::new(0),
+            over: AtomicBool::new(false),
+        }
+    }
+
+    fn finish(&self) {
+        self.over.store(true, Ordering::Relaxed);
+        self.delivered(0);
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
     }
 
     fn delivered(&self, bytes: usize) {
@@ -274,14 +290,21 @@ async fn broken(stream: &TcpStream) {
     }
 }
 
-/// Resolves when neither direction has moved a byte for `idle`.
+/// Resolves when one direction is over and the other has not moved a byte for `idle` since.
+///
+/// While both are open nobody is cut: a client may wait for an answer for as long as it likes, and
+/// keep-alive probes find out whether its peer is gone.
 async fn silence(up: &Flow, down: &Flow, idle: Duration) {
     loop {
         let due = up.active_at().max(down.active_at()) + idle;
-        if Instant::now() >= due {
+        let now = Instant::now();
+        if now < due {
+            tokio::time::sleep_until(due).await;
+        } else if up.is_over() || down.is_over() {
             return;
+        } else {
+            tokio::time::sleep(idle).await;
         }
-        tokio::time::sleep_until(due).await;
     }
 }
 
@@ -474,7 +497,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_silent_tunnel_ends_and_a_busy_one_does_not() {
+    async fn a_tunnel_is_cut_for_silence_only_when_one_side_has_finished() {
         let tunnels = Tunnels::new(Duration::from_millis(150), 8);
         let ends = async |mut client: TcpStream, mut upstream: TcpStream| {
             for _ in 0..10 {
@@ -483,7 +506,11 @@ mod tests {
             }
             let mut got = [0; 10];
             client.read_exact(&mut got).await.unwrap();
-            assert!(is_reset(client.read(&mut [0; 1]).await));
+            // Twice the bound without a byte, and both sides still there.
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            upstream.shutdown().await.unwrap();
+            assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
+            assert!(is_reset(upstream.read(&mut [0; 1]).await));
         };
         let (relayed, ()) = through(&tunnels, b"", std::future::pending(), ends).await;
         assert_eq!(relayed, Relayed { up: 0, down: 10, end: End::Idle });
