@@ -256,7 +256,7 @@ async fn the_last_bytes_wait_for_the_record_but_not_for_ever() {
 
 #[tokio::test]
 async fn a_client_that_leaves_before_the_answer_has_still_asked() {
-    let (reached, asked) = tokio::sync::oneshot::channel();
+    let (reached, asked) = oneshot::channel();
     let reached = Arc::new(Mutex::new(Some(reached)));
     let (_never, chunks) = mpsc::channel(1);
     let chunks = Arc::new(Mutex::new(Some(chunks)));
