@@ -1,4 +1,24 @@
 //! System tests.
 
 #[cfg(test)]
+mod clients;
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod demo;
+#[cfg(test)]
+mod failures;
+#[cfg(test)]
 mod kernel;
+#[cfg(test)]
+mod paths;
+#[cfg(test)]
+mod provider;
+#[cfg(test)]
+mod reading;
+#[cfg(test)]
+mod stage;
+#[cfg(test)]
+mod tls;
+#[cfg(test)]
+mod trust;
