@@ -6,7 +6,12 @@ use agent::demo::mock::{Ending, Script};
 use harness::{BYSTANDER, Manner, Origin, Output, Provider, Route, Stage, curl, on_stage, until};
 use serde_json::{Value, json};
 
-const STREAM: &str = "{\"model\":\"gpt-4o-mini\",\"stream\":true,\"messages\":\
+/// With the usage asked for: the agent, which would ask for it, changes nothing.
+const STREAM: &str = "{\"model\":\"gpt-4o-mini\",\"stream\":true,\
+    \"stream_options\":{\"include_usage\":true},\"messages\":\
+    [{\"role\":\"user\",\"content\":\"Tell me everything you know.\"}]}";
+
+const UNARY: &str = "{\"model\":\"gpt-4o-mini\",\"messages\":\
     [{\"role\":\"user\",\"content\":\"Tell me everything you know.\"}]}";
 
 #[test]
@@ -53,23 +58,28 @@ fn a_provider_with_a_foreign_certificate_is_told_nothing() -> anyhow::Result<()>
 }
 
 #[test]
-fn a_stream_that_is_cut_is_cut_for_the_client() -> anyhow::Result<()> {
+fn an_answer_that_is_cut_is_cut_at_the_same_byte_for_the_client() -> anyhow::Result<()> {
     on_stage(async |stage| {
         stage.provider().standing(ending(Ending::Cut { after: 3 }));
         let config = stage.config();
         stage.start(&config).await?;
         for (flag, code) in [("--http1.1", 18), ("--http2", 92)] {
-            let output = stage.run(Route::Redirect, &curl(&[flag, "-d", STREAM])).await?;
-            assert_eq!(output.code, Some(code), "{}", output.stderr);
-            assert_eq!(output.stdout.matches("data: ").count(), 4, "{}", output.stdout);
+            for body in [STREAM, UNARY] {
+                let words = curl(&[flag, "-d", body]);
+                let direct = stage.run(Route::Direct, &words).await?;
+                let output = stage.run(Route::Redirect, &words).await?;
+                assert_eq!((direct.code, output.code), (Some(code), Some(code)), "{output:?}");
+                let (came, sent) = (output.stdout.len(), direct.stdout.len());
+                assert!(came == sent && sent > 0, "{flag}: {came} of {sent} bytes");
+            }
         }
-        for call in stage.settled(2).await? {
+        for call in stage.settled(4).await? {
             assert_eq!(call["outcome"], "upstream_cut");
             assert_eq!(call["usage_source"], "estimated");
             assert!(call["output_tokens"].as_u64() > Some(0), "{call}");
             assert!(call["cost_usd"].is_string(), "{call}");
         }
-        assert_eq!(stage.metric::<u64>("weir_estimated_settlements_total", "").await?, 2);
+        assert_eq!(stage.metric::<u64>("weir_estimated_settlements_total", "").await?, 4);
         Ok(())
     })
 }
