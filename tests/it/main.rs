@@ -5,4 +5,24 @@ mod stage;
 mod clients;
 mod demo;
 #[cfg(test)]
+mod clients;
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod demo;
+#[cfg(test)]
+mod failures;
+#[cfg(test)]
 mod kernel;
+#[cfg(test)]
+mod paths;
+#[cfg(test)]
+mod provider;
+#[cfg(test)]
+mod reading;
+#[cfg(test)]
+mod stage;
+#[cfg(test)]
+mod tls;
+#[cfg(test)]
+mod trust;

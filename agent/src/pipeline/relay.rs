@@ -22,6 +22,9 @@ use crate::upstream::BoxError;
 
 /// How long a response's end waits for its record to be safe.
 const SETTLE_WAIT: Duration = Duration::from_millis(50);
+/// How long a cut answer waits before it is cut for the client too: when a body fails, hyper drops
+/// what it has taken of it and not yet written.
+const CUT_WAIT: Duration = Duration::from_millis(5);
 
 /// A response body towards the client.
 #[derive(Debug)]
@@ -54,6 +57,15 @@ pub struct Relay {
     held: VecDeque<Frame<Bytes>>,
     settling: Option<Settling>,
     over: bool,
+    /// Why it is over before its end.
+    cut: Option<Cut>,
+}
+
+/// What is left to say when everything that came before it has been written.
+#[derive(Debug)]
+struct Cut {
+    error: BoxError,
+    wait: Option<Pin<Box<Sleep>>>,
 }
 
 /// The wait for the ledger, bounded.
@@ -95,6 +107,7 @@ pub async fn stream(mut exchange: Exchange, response: Response<Incoming>) -> Res
         held: VecDeque::new(),
         settling: None,
         over: false,
+        cut: None,
     };
     if relay.length_changes {
         parts.headers.remove(header::CONTENT_LENGTH);
@@ -250,7 +263,11 @@ impl Relay {
                 return Poll::Ready(Some(Ok(frame)));
             }
             if self.over {
-                return Poll::Ready(None);
+                if let Some(cut) = &mut self.cut {
+                    ready!(cut.poll(cx));
+                }
+                // The client must see that the answer is not whole.
+                return Poll::Ready(self.cut.take().map(|cut| Err(cut.error)));
             }
             let next = match self.broken.take() {
                 Some(error) => Some(Err(error)),
@@ -260,11 +277,9 @@ impl Relay {
                 Some(Ok(frame)) => self.take_frame(frame),
                 None => self.end(Outcome::Ok),
                 Some(Err(error)) => {
-                    self.held.clear();
                     self.exchange.note(|record| record.error = Some(error.to_string()));
                     self.end(Outcome::UpstreamCut);
-                    // The client must see that the answer is not whole.
-                    return Poll::Ready(Some(Err(error.into())));
+                    self.cut = Some(Cut { error: error.into(), wait: None });
                 }
             }
         }
@@ -295,6 +310,14 @@ impl Settling {
     }
 }
 
+impl Cut {
+    /// Ready when what came before it has had time to be written.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let wait = self.wait.get_or_insert_with(|| Box::pin(tokio::time::sleep(CUT_WAIT)));
+        wait.as_mut().poll(cx)
+    }
+}
+
 impl HttpBody for Body {
     type Data = Bytes;
     type Error = BoxError;
@@ -318,6 +341,7 @@ impl HttpBody for Body {
                 relay.ready.is_none()
                     && relay.held.is_empty()
                     && relay.settling.is_none()
+                    && relay.cut.is_none()
                     && (relay.over || relay.inner.is_end_stream())
             }
         }

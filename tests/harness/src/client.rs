@@ -4,8 +4,8 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::Context;
-use tokio::process::Command;
+use anyhow::{Context, ensure};
+use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use crate::stage::Stage;
@@ -14,6 +14,21 @@ use crate::stage::Stage;
 const LONGEST: Duration = Duration::from_mins(1);
 /// The bundle the stage has extended, for clients that bring their own roots (certifi, Node).
 const BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// A `curl` command that asks gpt-4o-mini, unless `more` says otherwise, and fails on an error.
+pub fn curl<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    const BODY: &str = "{\"model\":\"gpt-4o-mini\",\"messages\":[]}";
+    let mut command = vec!["curl", "-sS", "--fail-with-body", "--max-time", "30"];
+    command.extend(["-H", "authorization: Bearer sk-test"]);
+    if !more.contains(&"-d") {
+        command.extend(["-d", BODY]);
+    }
+    command.extend(more);
+    if !more.iter().any(|word| word.starts_with("http")) {
+        command.push("https://api.openai.com/v1/chat/completions");
+    }
+    command
+}
 
 /// How a client's calls reach the provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +44,7 @@ pub enum Route {
 }
 
 /// What a client left behind.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Output {
     /// Its process id: `exec` keeps it, so it is what the agent saw.
     pub pid: u32,
@@ -41,20 +56,34 @@ pub struct Output {
     pub stderr: String,
 }
 
-impl Stage {
-    /// Runs a program to its end.
-    pub async fn run(&self, route: Route, command: &[&str]) -> anyhow::Result<Output> {
-        let child = self.command(route, command)?.spawn().context("start the client")?;
+impl Output {
+    /// What a program that was started leaves behind at its end.
+    pub async fn of(child: Child) -> anyhow::Result<Self> {
         let pid = child.id().context("a child that was not waited for has an id")?;
-        let output = timeout(LONGEST, child.wait_with_output())
-            .await
-            .with_context(|| format!("{command:?} took too long"))??;
-        Ok(Output {
+        let output =
+            timeout(LONGEST, child.wait_with_output()).await.context("it took too long")??;
+        Ok(Self {
             pid,
             code: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         })
+    }
+}
+
+impl Stage {
+    /// Runs a program to its end.
+    pub async fn run(&self, route: Route, command: &[&str]) -> anyhow::Result<Output> {
+        let child = self.command(route, command)?.spawn().context("start the client")?;
+        Output::of(child).await.with_context(|| format!("{command:?}"))
+    }
+
+    /// Runs a program that has to succeed.
+    pub async fn succeed(&self, route: Route, command: &[&str]) -> anyhow::Result<Output> {
+        let output = self.run(route, command).await?;
+        let Output { code, stdout, stderr, .. } = &output;
+        ensure!(*code == Some(0), "{command:?} ended with {code:?}\n{stdout}\n{stderr}");
+        Ok(output)
     }
 
     /// A program ready to start, for tests that interfere with it while it runs.

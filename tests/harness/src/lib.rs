@@ -5,11 +5,16 @@
 
 pub mod artefacts;
 pub mod provider;
+pub mod origin;
 pub mod http;
 pub mod stage;
+pub mod read;
 pub mod client;
+pub mod wait;
 pub mod money;
 
-pub use client::{Output, Route};
+pub use client::{Output, Route, curl};
+pub use origin::{Manner, Origin};
 pub use provider::Provider;
-pub use stage::{Stage, on_stage};
+pub use stage::{BYSTANDER, Stage, on_stage};
+pub use wait::until;

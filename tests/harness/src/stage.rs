@@ -1,21 +1,26 @@
 //! A stage for tests: provider, daemon and clients in namespaces of their own.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use agent::demo::daemon::{Config, Daemon};
 use agent::demo::mock::Control;
 use agent::demo::stage;
 use anyhow::Context;
-use serde_json::Value;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::artefacts;
 use crate::provider::Provider;
 
 /// Addresses from documentation ranges: on loopback, yet not loopback addresses, so the kernel
 /// half treats them as it treats the real ones.
-const PROVIDER: [&str; 2] = ["192.0.2.10", "2001:db8::10"];
-const NAMES: [&str; 2] = ["api.openai.com", "api.anthropic.com"];
+const PROVIDERS: [(&str, [&str; 2]); 2] = [
+    ("api.openai.com", ["192.0.2.10", "2001:db8::10"]),
+    ("api.anthropic.com", ["192.0.2.11", "2001:db8::11"]),
+];
+/// A host that is no provider's, and what it resolves to: nobody listens there unless a test does.
+pub const BYSTANDER: (&str, IpAddr) =
+    ("bystander.example", IpAddr::V4(Ipv4Addr::new(192, 0, 2, 20)));
 /// The namespace is ours alone, so the fixed default ports are free.
 const PORTS: [u16; 2] = [4180, 4181];
 
@@ -60,11 +65,21 @@ pub struct Stage {
 
 impl Stage {
     async fn set() -> anyhow::Result<Self> {
-        let addresses: Vec<IpAddr> =
-            PROVIDER.iter().map(|address| address.parse()).collect::<Result<_, _>>()?;
-        let hosts = NAMES.map(|name| stage::Host { name, addresses: &addresses });
+        let mut places = Vec::new();
+        for (name, addresses) in PROVIDERS {
+            places.push((
+                name,
+                addresses.map(str::parse).into_iter().collect::<Result<Vec<_>, _>>()?,
+            ));
+        }
+        let listen: Vec<SocketAddr> = places
+            .iter()
+            .flat_map(|(_, addresses)| addresses.iter().map(|&ip| SocketAddr::new(ip, 443)))
+            .collect();
+        places.push((BYSTANDER.0, vec![BYSTANDER.1]));
+        let hosts: Vec<_> =
+            places.iter().map(|(name, addresses)| stage::Host { name, addresses }).collect();
         let inner = stage::Stage::set("weir-test", &hosts)?;
-        let listen = addresses.iter().map(|&ip| SocketAddr::new(ip, 443)).collect();
         let provider = Provider::listening(listen).await?;
         inner.trust(&[provider.ca_pem()])?;
         std::fs::write(inner.scratch().join("provider-ca.pem"), provider.ca_pem())?;
@@ -79,12 +94,31 @@ impl Stage {
 
     /// Starts the daemon and makes the stage's clients trust its CA.
     pub async fn start(&mut self, config: &Config) -> anyhow::Result<()> {
-        let home = self.inner.scratch().join("weir");
-        let daemon = Daemon::start(&artefacts::weir()?, &home, config).await?;
-        let root = std::fs::read_to_string(daemon.root()).context("the daemon's root")?;
+        self.start_untrusted(config).await?;
+        let root = std::fs::read_to_string(self.daemon()?.root()).context("the daemon's root")?;
         self.inner.trust(&[&root])?;
-        self.daemon = Some(daemon);
         Ok(())
+    }
+
+    /// Starts the daemon; the stage's clients do not get to know its CA. After an earlier one it
+    /// takes over that one's files.
+    pub async fn start_untrusted(&mut self, config: &Config) -> anyhow::Result<()> {
+        let home = self.inner.scratch().join("weir");
+        self.daemon = Some(Daemon::start(&artefacts::weir()?, &home, config).await?);
+        Ok(())
+    }
+
+    /// Sends the daemon a signal.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let pid = self.daemon()?.pid().context("the daemon runs")?;
+        let pid = Pid::from_raw(i32::try_from(pid)?).context("a process id is not 0")?;
+        Ok(kill_process(pid, signal)?)
+    }
+
+    /// Lets the daemon drain, and returns its exit code.
+    pub async fn stop(&mut self) -> anyhow::Result<Option<i32>> {
+        let daemon = self.daemon.take().context("the daemon was not started")?;
+        Ok(daemon.stop().await)
     }
 
     /// Kills the daemon as a crash would.
@@ -114,36 +148,9 @@ impl Stage {
         &self.inner
     }
 
-    /// The rows of `weir spend --by …`.
-    pub async fn spend(&self, by: &str) -> anyhow::Result<Vec<Value>> {
-        rows(self.daemon()?.read(&["spend", "--by", by]).await?)
-    }
-
-    /// The rows of `/api/calls`, in the order they began.
-    pub async fn calls(&self) -> anyhow::Result<Vec<Value>> {
-        let (status, body) = self.daemon()?.admin("/api/calls?last=1000").await?;
-        anyhow::ensure!(status == 200, "{status}: {body}");
-        let mut calls = rows(serde_json::from_str(&body)?)?;
-        // Call ids sort by time.
-        calls.sort_by_key(|call| call["call_id"].as_str().map(str::to_owned));
-        Ok(calls)
-    }
-
-    /// The text of `/metrics`.
-    pub async fn metrics(&self) -> anyhow::Result<String> {
-        Ok(self.daemon()?.admin("/metrics").await?.1)
-    }
-
     async fn strike(self) {
         if let Some(daemon) = self.daemon {
             daemon.stop().await;
         }
-    }
-}
-
-fn rows(mut answer: Value) -> anyhow::Result<Vec<Value>> {
-    match answer["rows"].take() {
-        Value::Array(rows) => Ok(rows),
-        other => anyhow::bail!("no rows in the answer but {other}"),
     }
 }
