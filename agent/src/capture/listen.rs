@@ -5,6 +5,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::AsRawFd;
 
+use rustix::process::{Resource, getrlimit};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::MARK;
@@ -12,6 +13,12 @@ use super::MARK;
 /// Room for connections not yet accepted. The kernel caps it at `net.core.somaxconn`; a full
 /// backlog makes clients wait for a retransmission, so there is no reason to ask for less.
 const BACKLOG: i32 = 4096;
+
+/// Highest descriptor number the listeners get: the kernel's table of descriptors, eight bytes
+/// each, is as long as the highest.
+const HIGHEST: u64 = 1 << 16;
+/// Numbers left free above where they begin, for all their copies.
+const COPIES: u64 = 32;
 
 /// Why there is no listener.
 #[derive(Debug, thiserror::Error)]
@@ -85,9 +92,25 @@ fn bind(addr: SocketAddr) -> Result<(TcpListener, u16), ListenError> {
         socket.listen(BACKLOG)
     };
     open().map_err(ListenError::Bind)?;
-    let listener = TcpListener::from(socket);
+    let listener = outermost(&socket.into()).map_err(ListenError::Bind)?;
     let port = listener.local_addr().map_err(ListenError::Bind)?.port();
     Ok((listener, port))
+}
+
+/// Another descriptor of a listener, numbered above all others.
+///
+/// A process that dies closes what it holds from the highest number down. So the listeners are
+/// gone before any connection is, the programs see that, and a client whose connection breaks goes
+/// direct when it tries again. With the usual low numbers it would be led to a listener in its
+/// last millisecond.
+pub(super) fn outermost(listener: &TcpListener) -> io::Result<TcpListener> {
+    let most = getrlimit(Resource::Nofile).current.unwrap_or(HIGHEST).min(HIGHEST);
+    let number = i32::try_from(most.saturating_sub(COPIES)).unwrap_or_default();
+    match rustix::io::fcntl_dupfd_cloexec(listener, number) {
+        Ok(copy) => Ok(copy.into()),
+        // So many are open that the numbers do not matter.
+        Err(_taken) => listener.try_clone(),
+    }
 }
 
 fn netns_cookie(socket: &TcpListener) -> io::Result<u64> {

@@ -122,7 +122,7 @@ impl Capture {
     /// namespace has. Non-blocking. While any copy of them is open, and nobody accepts, redirected
     /// connections hang: accept from them before [`Capture::redirect`].
     pub fn listeners(&self) -> std::io::Result<Vec<TcpListener>> {
-        self.listeners.iter().map(TcpListener::try_clone).collect()
+        self.listeners.iter().map(listen::outermost).collect()
     }
 
     /// Tells where accepted connections were going.
