@@ -13,6 +13,7 @@ pub mod relay;
 pub mod room;
 pub mod rules;
 pub mod upgrade;
+mod wait;
 
 use std::sync::Arc;
 

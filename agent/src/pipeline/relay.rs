@@ -1,30 +1,21 @@
 //! Giving the answer back: every chunk as it comes, the last one only when the record is safe.
 
 use std::collections::VecDeque;
-use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::{HeaderMap, Response, StatusCode};
-use tokio::sync::oneshot;
-use tokio::time::Sleep;
 
+use super::wait::{Cut, Settling};
 use super::{Exchange, Reject, headers};
 use crate::llm::call::Kind;
 use crate::llm::meter::{Encoding, Meter, MeterOptions};
-use crate::record::{Durability, Flag, Outcome};
+use crate::record::{Flag, Outcome};
 use crate::upstream::BoxError;
-
-/// How long a response's end waits for its record to be safe.
-const SETTLE_WAIT: Duration = Duration::from_millis(50);
-/// How long a cut answer waits before it is cut for the client too: when a body fails, hyper drops
-/// what it has taken of it and not yet written.
-const CUT_WAIT: Duration = Duration::from_millis(5);
 
 /// A response body towards the client.
 #[derive(Debug)]
@@ -59,20 +50,6 @@ pub struct Relay {
     over: bool,
     /// Why it is over before its end.
     cut: Option<Cut>,
-}
-
-/// What is left to say when everything that came before it has been written.
-#[derive(Debug)]
-struct Cut {
-    error: BoxError,
-    wait: Option<Pin<Box<Sleep>>>,
-}
-
-/// The wait for the ledger, bounded.
-#[derive(Debug)]
-struct Settling {
-    answer: oneshot::Receiver<Durability>,
-    bound: Option<Pin<Box<Sleep>>>,
 }
 
 /// Turns a provider's response into ours.
@@ -148,7 +125,7 @@ pub async fn refuse(mut exchange: Exchange, reject: &Reject) -> Response<Body> {
     let call = exchange.call_id();
     let body = Bytes::from(reject.body(exchange.context.parties.provider.format));
     if let Some(answer) = exchange.settle(told.outcome, None) {
-        let mut settling = Settling { answer, bound: None };
+        let mut settling = Settling::new(answer);
         std::future::poll_fn(|cx| settling.poll(cx)).await;
     }
     let mut response = own(told.status, body);
@@ -244,7 +221,7 @@ impl Relay {
         let reading = self.meter.as_ref().map(Meter::reading);
         let outcome = by_status(outcome, &mut self.exchange);
         if let Some(answer) = self.exchange.settle(outcome, reading.as_ref()) {
-            self.settling = Some(Settling { answer, bound: None });
+            self.settling = Some(Settling::new(answer));
         }
     }
 
@@ -267,7 +244,7 @@ impl Relay {
                     ready!(cut.poll(cx));
                 }
                 // The client must see that the answer is not whole.
-                return Poll::Ready(self.cut.take().map(|cut| Err(cut.error)));
+                return Poll::Ready(self.cut.take().map(|cut| Err(cut.into_error())));
             }
             let next = match self.broken.take() {
                 Some(error) => Some(Err(error)),
@@ -279,7 +256,7 @@ impl Relay {
                 Some(Err(error)) => {
                     self.exchange.note(|record| record.error = Some(error.to_string()));
                     self.end(Outcome::UpstreamCut);
-                    self.cut = Some(Cut { error: error.into(), wait: None });
+                    self.cut = Some(Cut::new(error.into()));
                 }
             }
         }
@@ -293,28 +270,6 @@ impl Drop for Relay {
             let reading = self.meter.as_ref().map(Meter::reading);
             drop(self.exchange.settle(Outcome::ClientAbort, reading.as_ref()));
         }
-    }
-}
-
-impl Settling {
-    /// Ready when the record is safe, or cannot be made so in time.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Poll::Ready(answer) = Pin::new(&mut self.answer).poll(cx) {
-            if answer != Ok(Durability::Kept) {
-                tracing::debug!("a response goes out before its record is safe");
-            }
-            return Poll::Ready(());
-        }
-        let bound = self.bound.get_or_insert_with(|| Box::pin(tokio::time::sleep(SETTLE_WAIT)));
-        bound.as_mut().poll(cx)
-    }
-}
-
-impl Cut {
-    /// Ready when what came before it has had time to be written.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let wait = self.wait.get_or_insert_with(|| Box::pin(tokio::time::sleep(CUT_WAIT)));
-        wait.as_mut().poll(cx)
     }
 }
 

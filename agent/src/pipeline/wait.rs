@@ -1,0 +1,66 @@
+//! What the end of a response waits for.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Sleep;
+
+use crate::record::Durability;
+use crate::upstream::BoxError;
+
+/// How long a response's end waits for its record to be safe.
+const SETTLE_WAIT: Duration = Duration::from_millis(50);
+/// How long a cut answer waits before it is cut for the client too: when a body fails, hyper drops
+/// what it has taken of it and not yet written.
+const CUT_WAIT: Duration = Duration::from_millis(5);
+
+/// The wait for the ledger, bounded.
+#[derive(Debug)]
+pub(super) struct Settling {
+    answer: oneshot::Receiver<Durability>,
+    bound: Option<Pin<Box<Sleep>>>,
+}
+
+impl Settling {
+    pub(super) fn new(answer: oneshot::Receiver<Durability>) -> Self {
+        Self { answer, bound: None }
+    }
+
+    /// Ready when the record is safe, or cannot be made so in time.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Poll::Ready(answer) = Pin::new(&mut self.answer).poll(cx) {
+            if answer != Ok(Durability::Kept) {
+                tracing::debug!("a response goes out before its record is safe");
+            }
+            return Poll::Ready(());
+        }
+        let bound = self.bound.get_or_insert_with(|| Box::pin(tokio::time::sleep(SETTLE_WAIT)));
+        bound.as_mut().poll(cx)
+    }
+}
+
+/// What is left to say when everything that came before it has been written.
+#[derive(Debug)]
+pub(super) struct Cut {
+    error: BoxError,
+    wait: Option<Pin<Box<Sleep>>>,
+}
+
+impl Cut {
+    pub(super) fn new(error: BoxError) -> Self {
+        Self { error, wait: None }
+    }
+
+    pub(super) fn into_error(self) -> BoxError {
+        self.error
+    }
+
+    /// Ready when what came before it has had time to be written.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let wait = self.wait.get_or_insert_with(|| Box::pin(tokio::time::sleep(CUT_WAIT)));
+        wait.as_mut().poll(cx)
+    }
+}
