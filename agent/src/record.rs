@@ -122,8 +122,6 @@ pub struct Attempt {
 pub enum Flag {
     /// The caller had already exited; attribution rests on what the kernel saved.
     Unverified,
-    /// The ledger did not confirm within its bound; the last bytes went out all the same.
-    NotDurable,
     /// The body exceeded the limit and was forwarded unread.
     BodyUnread,
     /// The body was not what the path promises; forwarded unchanged.
@@ -303,4 +301,7 @@ pub trait Sink: Send + Sync + std::fmt::Debug {
     /// A client showed that it does not accept our certificates, by this signal (a fixed word).
     /// For takers that count; others have nothing to do.
     fn distrusted(&self, _signal: &'static str) {}
+    /// A response went out before its record was confirmed to be safe: the wait for it is bounded.
+    /// For takers that count; others have nothing to do.
+    fn unconfirmed(&self) {}
 }

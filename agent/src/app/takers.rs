@@ -54,4 +54,8 @@ impl Sink for Takers {
     fn distrusted(&self, signal: &'static str) {
         self.metrics.distrusted(signal);
     }
+
+    fn unconfirmed(&self) {
+        self.metrics.unconfirmed();
+    }
 }

@@ -38,6 +38,7 @@ pub struct Metrics {
     calls: Calls,
     overhead: Histogram,
     estimated: IntCounter,
+    unconfirmed: IntCounter,
     connections: IntCounterVec,
     connection_bytes: IntCounterVec,
     unattributed: IntCounter,
@@ -107,6 +108,10 @@ impl Metrics {
             estimated: counter(
                 "weir_estimated_settlements_total",
                 "Calls whose usage had to be estimated, because the provider's figures never came.",
+            )?,
+            unconfirmed: counter(
+                "weir_unconfirmed_settlements_total",
+                "Responses that went out before their record was confirmed to be safe.",
             )?,
             connections: counters(
                 "weir_connections_total",
@@ -202,6 +207,11 @@ impl Metrics {
             #[expect(clippy::cast_precision_loss, reason = "a share of counts needs no more")]
             self.coverage.set(self.metered.get() as f64 / self.seen.get() as f64);
         }
+    }
+
+    /// A response went out before its record was confirmed.
+    pub fn unconfirmed(&self) {
+        self.unconfirmed.inc();
     }
 
     /// A client showed that it does not accept the CA.

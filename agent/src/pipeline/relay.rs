@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -125,7 +126,8 @@ pub async fn refuse(mut exchange: Exchange, reject: &Reject) -> Response<Body> {
     let call = exchange.call_id();
     let body = Bytes::from(reject.body(exchange.context.parties.provider.format));
     if let Some(answer) = exchange.settle(told.outcome, None) {
-        let mut settling = Settling::new(answer);
+        let sink = Arc::clone(&exchange.context.sink);
+        let mut settling = Settling::new(answer, sink);
         std::future::poll_fn(|cx| settling.poll(cx)).await;
     }
     let mut response = own(told.status, body);
@@ -221,7 +223,8 @@ impl Relay {
         let reading = self.meter.as_ref().map(Meter::reading);
         let outcome = by_status(outcome, &mut self.exchange);
         if let Some(answer) = self.exchange.settle(outcome, reading.as_ref()) {
-            self.settling = Some(Settling::new(answer));
+            let sink = Arc::clone(&self.exchange.context.sink);
+            self.settling = Some(Settling::new(answer, sink));
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -85,6 +86,7 @@ struct Records {
     settled: Mutex<Vec<Arc<Record>>>,
     opened: Mutex<Vec<Opened>>,
     withhold: bool,
+    unconfirmed: AtomicUsize,
     withheld: Mutex<Vec<oneshot::Sender<Durability>>>,
 }
 
@@ -113,6 +115,10 @@ impl Sink for Records {
     }
 
     fn connection(&self, _connection: Connection) {}
+
+    fn unconfirmed(&self) {
+        self.unconfirmed.fetch_add(1, Relaxed);
+    }
 }
 
 struct Scene {
@@ -252,6 +258,7 @@ async fn the_last_bytes_wait_for_the_record_but_not_for_ever() {
     let waited = asked.elapsed();
     assert!(waited >= Duration::from_millis(50), "released before its record was safe");
     assert!(waited < Duration::from_millis(60), "held for longer than the bound");
+    assert_eq!(scene.records.unconfirmed.load(Relaxed), 1, "and that is counted");
 }
 
 #[tokio::test]

@@ -2,13 +2,14 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
-use crate::record::Durability;
+use crate::record::{Durability, Sink};
 use crate::upstream::BoxError;
 
 /// How long a response's end waits for its record to be safe.
@@ -21,24 +22,27 @@ const CUT_WAIT: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub(super) struct Settling {
     answer: oneshot::Receiver<Durability>,
+    sink: Arc<dyn Sink>,
     bound: Option<Pin<Box<Sleep>>>,
 }
 
 impl Settling {
-    pub(super) fn new(answer: oneshot::Receiver<Durability>) -> Self {
-        Self { answer, bound: None }
+    pub(super) fn new(answer: oneshot::Receiver<Durability>, sink: Arc<dyn Sink>) -> Self {
+        Self { answer, sink, bound: None }
     }
 
     /// Ready when the record is safe, or cannot be made so in time.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Poll::Ready(answer) = Pin::new(&mut self.answer).poll(cx) {
             if answer != Ok(Durability::Kept) {
-                tracing::debug!("a response goes out before its record is safe");
+                self.sink.unconfirmed();
             }
             return Poll::Ready(());
         }
         let bound = self.bound.get_or_insert_with(|| Box::pin(tokio::time::sleep(SETTLE_WAIT)));
-        bound.as_mut().poll(cx)
+        ready!(bound.as_mut().poll(cx));
+        self.sink.unconfirmed();
+        Poll::Ready(())
     }
 }
 
