@@ -21,6 +21,7 @@ use super::Shared;
 use super::entry::{Call, Entry, Link};
 use super::importer::{Job, Sealed};
 use super::line;
+use super::pace::Pace;
 use super::queue::{Item, LULL};
 use super::segment::Segment;
 use super::shape::Interner;
@@ -44,10 +45,6 @@ const IN_MEMORY: u64 = 16_384;
 
 /// Time between attempts to write after one failed.
 const RETRY: Duration = Duration::from_millis(200);
-
-/// After a batch in which several callers waited, time for the next to gather: above some ten
-/// thousand calls a second, waking up for each would cost more than all the rest.
-const GATHER: Duration = Duration::from_micros(200);
 
 /// When a batch counts as reaching the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -120,10 +117,11 @@ impl Journal {
     /// Runs until the queue is closed and everything in it was written, or can't be.
     pub(super) fn run(mut self) {
         let mut items = Vec::new();
+        let mut pace = Pace::new(now());
         loop {
             let taken = self.shared.queue.take(&mut items, self.patience(now()));
             let now = now();
-            let waiting = self.accept(&mut items, now);
+            let settled = self.accept(&mut items, now);
             let everything = taken.closed || !taken.flushes.is_empty();
             self.ripen(if everything { None } else { Some(now) });
             self.write(now, everything);
@@ -135,8 +133,8 @@ impl Journal {
                 count(&self.shared.stats.dropped, self.backlog.len());
                 return;
             }
-            if waiting > 1 {
-                std::thread::sleep(GATHER);
+            if let Some(gather) = pace.gather(now, settled) {
+                std::thread::sleep(gather);
             }
         }
     }
@@ -149,9 +147,9 @@ impl Journal {
         Some(due.saturating_duration_since(now))
     }
 
-    /// Takes items over; returns how many callers wait for them.
-    fn accept(&mut self, items: &mut Vec<Item>, now: Instant) -> usize {
-        let mut waiting = 0;
+    /// Takes items over; returns how many settlements there were.
+    fn accept(&mut self, items: &mut Vec<Item>, now: Instant) -> u32 {
+        let mut settled = 0;
         for item in items.drain(..) {
             match item {
                 Item::Open(opened) => {
@@ -159,7 +157,7 @@ impl Journal {
                     self.young.insert(opened.call_id, opened);
                 }
                 Item::Settle(record, answer) => {
-                    waiting += 1;
+                    settled += 1;
                     self.young.remove(&record.call_id);
                     let entry = Entry::Settle(Call::settled(&record, &mut self.interner));
                     self.put(entry, Some(answer));
@@ -170,7 +168,7 @@ impl Journal {
                 }
             }
         }
-        waiting
+        settled
     }
 
     /// Moves openings into the backlog that are old enough, or all of them.

@@ -19,6 +19,7 @@ mod entry;
 mod line;
 mod queue;
 mod segment;
+mod pace;
 mod journal;
 mod sync;
 mod recovery;

@@ -1,0 +1,308 @@
+//! Crashes, full disks, damaged and foreign files: nothing confirmed is lost.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::super::entry::{Call, Entry, Link};
+use super::super::shape::Interner;
+use super::super::*;
+use crate::clock::System;
+use crate::llm::usage::NanoUsd;
+use crate::record::{CallId, Durability, Outcome, Treatment, UsageSource};
+
+use super::{noon, open, settle};
+
+/// What is in the journal after a crash.
+fn leave_behind(dir: &Path, number: u64, entries: &[Entry]) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for entry in entries {
+        line::encode(entry, number, &mut lines).unwrap();
+    }
+    fs::create_dir_all(dir.join("journal")).unwrap();
+    fs::write(segment::path(&dir.join("journal"), number), &lines).unwrap();
+    lines
+}
+
+#[test]
+fn calls_open_at_a_crash_are_settled_as_lost() {
+    let dir = TempDir::new().unwrap();
+    let mut interner = Interner::new(Arc::default());
+    let entries = [
+        Entry::Open(Call::opening(&sample::opened(1, noon()), &mut interner)),
+        Entry::Open(Call::opening(&sample::opened(2, noon()), &mut interner)),
+        Entry::Settle(Call::settled(&sample::record(2, noon()), &mut interner)),
+    ];
+    leave_behind(dir.path(), 4, &entries);
+    let ledger = open(dir.path());
+    let calls = ledger.reader().calls(&CallQuery::default()).unwrap();
+    let outcomes: Vec<_> = calls.iter().map(|it| (it.call_id, it.outcome)).collect();
+    assert_eq!(
+        outcomes,
+        [(sample::id(1, noon()), Some(Outcome::Lost)), (sample::id(2, noon()), Some(Outcome::Ok))]
+    );
+    assert_eq!(calls[0].usage_source, UsageSource::Unknown);
+    assert_eq!(ledger.health().lost_calls, 1);
+    let spend = ledger.reader().spend(&SpendQuery::default()).unwrap();
+    assert_eq!((spend[0].calls, spend[0].unknown_cost_calls, spend[0].errors), (2, 1, 1));
+    drop(ledger);
+    assert_eq!(open(dir.path()).health().lost_calls, 0, "settled once");
+}
+
+#[test]
+fn a_segment_is_imported_once_however_often_it_is_found() {
+    let dir = TempDir::new().unwrap();
+    let mut interner = Interner::new(Arc::default());
+    let connection = sample::connection(Treatment::Metered, "", noon());
+    let entries = [
+        Entry::Settle(Call::settled(&sample::record(1, noon()), &mut interner)),
+        Entry::Connection(Link::of(&connection, &mut interner)),
+    ];
+    let lines = leave_behind(dir.path(), 1, &entries);
+    drop(open(dir.path()));
+    let file = segment::path(&dir.path().join("journal"), 1);
+    assert!(!file.exists());
+    // Killed between the commit and the deletion.
+    fs::write(&file, lines).unwrap();
+    let ledger = open(dir.path());
+    assert!(!file.exists());
+    let spend = ledger.reader().spend(&SpendQuery::default()).unwrap();
+    assert_eq!((spend[0].calls, spend[0].cost_usd), (1, NanoUsd(14_500_000)));
+    assert_eq!(ledger.reader().coverage(None, None).unwrap().total, 1);
+}
+
+#[test]
+fn a_torn_tail_is_left_out_and_a_corrupt_line_put_aside() {
+    let dir = TempDir::new().unwrap();
+    let mut interner = Interner::new(Arc::default());
+    let mut settled = |n| Entry::Settle(Call::settled(&sample::record(n, noon()), &mut interner));
+    let lines = leave_behind(dir.path(), 1, &[settled(1), settled(2), settled(3), settled(4)]);
+    let lines = String::from_utf8(lines).unwrap();
+    let mut lines: Vec<&str> = lines.split_inclusive('\n').collect();
+    // Two definitions come first: these are the records 2 and 4.
+    lines[3] = "{\"settle\":{\"id\":\"gar\0bage\n";
+    let torn = lines[5].len() / 2;
+    lines[5] = &lines[5][..torn];
+    let journal = dir.path().join("journal");
+    fs::write(segment::path(&journal, 1), lines.concat()).unwrap();
+
+    let ledger = open(dir.path());
+    let calls = ledger.reader().calls(&CallQuery::default()).unwrap();
+    let ids: Vec<_> = calls.iter().map(|it| it.call_id).collect();
+    assert_eq!(ids, [sample::id(1, noon()), sample::id(3, noon())]);
+    assert_eq!(ledger.health().corrupt_lines, 1);
+    assert_eq!(fs::read_to_string(segment::corrupt_path(&journal, 1)).unwrap(), lines[3]);
+    assert_eq!(settle(&ledger, sample::record(5, noon())), Durability::Kept);
+}
+
+#[test]
+fn a_newer_schema_is_refused_and_left_alone() {
+    let dir = TempDir::new().unwrap();
+    drop(open(dir.path()));
+    let database = dir.path().join("ledger.db");
+    let raw = rusqlite::Connection::open(&database).unwrap();
+    raw.pragma_update(None, "user_version", 99).unwrap();
+    drop(raw);
+    let before = fs::read(&database).unwrap();
+    let refused = Ledger::open(dir.path(), Settings::default(), Arc::new(System));
+    assert!(matches!(refused, Err(LedgerError::Newer { found: 99, .. })), "{refused:?}");
+    assert_eq!(fs::read(&database).unwrap(), before);
+}
+
+#[test]
+fn a_state_directory_has_one_ledger_at_a_time() {
+    let dir = TempDir::new().unwrap();
+    let ledger = open(dir.path());
+    let second = Ledger::open(dir.path(), Settings::default(), Arc::new(System));
+    assert!(matches!(second, Err(LedgerError::Busy { .. })), "{second:?}");
+    drop(ledger);
+    open(dir.path());
+}
+
+#[test]
+fn while_the_database_is_locked_the_journal_keeps_everything() {
+    let dir = TempDir::new().unwrap();
+    let ledger = open(dir.path());
+    let other = rusqlite::Connection::open(dir.path().join("ledger.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    // More than is kept in memory for the importer: the rest is read back from the journal.
+    for round in 0..10 {
+        let answers: Vec<_> = (0..2_000)
+            .map(|n| ledger.settle(Arc::new(sample::record(round * 2_000 + n, noon()))))
+            .collect();
+        for answer in answers {
+            assert_eq!(answer.blocking_recv(), Ok(Durability::Kept));
+        }
+    }
+    assert!(!ledger.flush());
+    let health = ledger.health();
+    assert!(health.segments > 0 && health.import_errors > 0, "{health:?}");
+
+    other.execute_batch("ROLLBACK").unwrap();
+    while !ledger.flush() {
+        // The importer waits half a second between attempts.
+        thread::sleep(Duration::from_millis(20));
+    }
+    let spend = ledger.reader().spend(&SpendQuery::default()).unwrap();
+    assert_eq!((spend[0].calls, spend[0].cost_usd), (20_000, NanoUsd(20_000 * 14_500_000)));
+    let health = ledger.health();
+    assert_eq!((health.segments, health.dropped, health.corrupt_lines), (0, 0, 0));
+}
+
+/// Names the state directory to the copies of this program that the tests below start.
+const STATE: &str = "WEIR_TEST_STATE";
+
+#[expect(clippy::disallowed_methods, reason = "how a test tells its child what to do")]
+fn state_from_parent() -> Option<PathBuf> {
+    std::env::var_os(STATE).map(Into::into)
+}
+
+fn child(test: &str) -> Vec<String> {
+    let program = std::env::current_exe().unwrap();
+    let program = program.to_str().unwrap().to_owned();
+    vec![
+        program,
+        format!("ledger::tests::failures::{test}"),
+        "--exact".into(),
+        "--nocapture".into(),
+    ]
+}
+
+#[test]
+fn what_was_confirmed_survives_kill_9_under_load() {
+    if let Some(state) = state_from_parent() {
+        confirm_until_killed(&state);
+    }
+    let dir = TempDir::new().unwrap();
+    for round in 0..3 {
+        let command = child("what_was_confirmed_survives_kill_9_under_load");
+        let mut child = Command::new(&command[0])
+            .args(&command[1..])
+            .env(STATE, dir.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut confirmed = BTreeSet::new();
+        let mut note = |line: String| {
+            if let Some(id) = line.strip_prefix("kept ") {
+                assert!(confirmed.insert(id.parse::<CallId>().unwrap()), "confirmed twice");
+            }
+            confirmed.len()
+        };
+        while note(lines.next().unwrap().unwrap()) < 3_000 + 1_111 * round {}
+        child.kill().unwrap();
+        // What it said before it died counts too; its last line may be cut short.
+        let rest: Vec<String> = lines.map_while(Result::ok).collect();
+        for line in rest.into_iter().filter(|it| it.len() == "kept ".len() + ulid::ULID_LEN) {
+            note(line);
+        }
+        child.wait().unwrap();
+
+        let ledger = open(dir.path());
+        let calls = ledger.reader().calls(&CallQuery::default()).unwrap();
+        let kept: BTreeSet<_> = calls
+            .iter()
+            .filter(|it| it.outcome == Some(Outcome::Ok))
+            .map(|it| it.call_id)
+            .collect();
+        let missing: Vec<_> = confirmed.difference(&kept).collect();
+        assert!(missing.is_empty(), "{} of {} missing", missing.len(), confirmed.len());
+        let ids: BTreeSet<_> = calls.iter().map(|it| it.call_id).collect();
+        assert_eq!(ids.len(), calls.len(), "no call twice");
+        assert!(calls.iter().all(|it| it.outcome.is_some()), "no call left open");
+        assert_eq!(ledger.health().corrupt_lines, 0);
+    }
+}
+
+fn confirm_until_killed(state: &Path) -> ! {
+    let ledger = open(state);
+    let base = System.now().wall;
+    thread::scope(|scope| {
+        for worker in 0..4_u64 {
+            let ledger = &ledger;
+            scope.spawn(move || {
+                for n in 0_u64.. {
+                    let n = n * 4 + worker;
+                    Sink::open(ledger, sample::opened(n, base));
+                    if settle(ledger, sample::record(n, base)) == Durability::Kept {
+                        let line = format!("kept {}\n", sample::id(n, base));
+                        io::stdout().write_all(line.as_bytes()).unwrap();
+                    }
+                }
+            });
+        }
+    });
+    unreachable!("the workers never end")
+}
+
+#[test]
+fn a_full_disk_loses_nothing_that_fits_the_backlog() {
+    if let Some(state) = state_from_parent() {
+        return fill_the_disk(&state);
+    }
+    let dir = TempDir::new().unwrap();
+    let script = "mount -t tmpfs -o size=24m tmpfs \"$WEIR_TEST_STATE\" && exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private"]);
+    if !rustix::process::geteuid().is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command
+        .args(["sh", "-c", script, "sh"])
+        .args(child("a_full_disk_loses_nothing_that_fits_the_backlog"))
+        .env(STATE, dir.path())
+        .stdout(Stdio::piped());
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    if !output.status.success() && !said.contains("running 1 test") {
+        eprintln!("SKIPPED: no mount namespace here: {}", String::from_utf8_lossy(&output.stderr));
+        return;
+    }
+    assert!(said.contains("running 1 test"), "the child ran the scenario: {said}");
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn fill_the_disk(state: &Path) {
+    let ledger = open(state);
+    let reader = ledger.reader();
+    assert_eq!(settle(&ledger, sample::record(0, noon())), Durability::Kept);
+    assert!(ledger.flush());
+
+    let ballast = state.join("ballast");
+    let mut file = File::create(&ballast).unwrap();
+    while file.write_all(&[0; 4096]).is_ok() {}
+    while file.write_all(&[0; 1]).is_ok() {}
+    drop(file);
+    let mut lost = 0;
+    for n in 1..=4_000 {
+        let before = System.now().mono;
+        lost += usize::from(settle(&ledger, sample::record(n, noon())) == Durability::Dropped);
+        assert!(before.elapsed() < Duration::from_secs(1), "nobody is held up");
+    }
+    assert!(lost > 3_900, "{lost}");
+    assert!(!ledger.flush());
+    let health = ledger.health();
+    assert!(health.backlog > 3_900 && health.write_errors > 0, "{health:?}");
+    assert_eq!(health.dropped, 0);
+    // What was there can still be read.
+    assert_eq!(reader.calls(&CallQuery::default()).unwrap().len(), 1);
+
+    fs::remove_file(&ballast).unwrap();
+    while !ledger.flush() {
+        // The importer waits half a second between attempts.
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(ledger.health().backlog, 0);
+    assert_eq!(settle(&ledger, sample::record(5_000, noon())), Durability::Kept);
+    assert_eq!(reader.calls(&CallQuery::default()).unwrap().len(), 4_002);
+    ledger.close();
+    let left = segment::numbers(&state.join("journal")).unwrap();
+    assert!(left.is_empty(), "{left:?}");
+}
