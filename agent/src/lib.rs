@@ -6,6 +6,7 @@
 //! connect(2) ─► capture      the kernel redirects it here and says who it was (subject)
 //!               downstream   it is understood: relayed untouched, or its TLS terminated and served
 //!               pipeline     each request inside becomes one call: inspect, dispatch, relay, settle
+//!               policy       whether it may go on, and what to do when it fails, is decided (pure)
 //!               upstream     the provider is asked
 //!               llm          what was said is read: format, usage, price (pure)
 //!               record       what is known when the call is over
@@ -19,6 +20,7 @@ pub mod capture;
 pub mod subject;
 pub mod downstream;
 pub mod pipeline;
+pub mod policy;
 pub mod upstream;
 pub mod llm;
 pub mod record;

@@ -160,6 +160,12 @@ pub struct Record {
     pub subject: Arc<Subject>,
     /// `environment` of the configuration.
     pub environment: Arc<str>,
+    /// The team the workload or the user belongs to, where the configuration names one.
+    #[serde(default)]
+    pub team: Option<Arc<str>>,
+    /// The account behind the credential, as a keyed hash; never the credential.
+    #[serde(default)]
+    pub account: Option<Arc<str>>,
     /// `X-Agent-Name` as sent: refines within a workload, never replaces it.
     pub agent_name: Option<Arc<str>>,
     /// Provider's name (`openai`).
@@ -280,6 +286,57 @@ pub struct Connection {
     pub failed: bool,
 }
 
+/// What people may want to be told of, besides the record of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Topic {
+    /// A budget passed one of its thresholds; told once per threshold and period.
+    BudgetThreshold,
+    /// A budget is spent.
+    BudgetExceeded,
+    /// A budget will be spent before its period ends, at the present rate.
+    BudgetForecast,
+    /// A workload spends far more than it used to.
+    CostSpike,
+    /// A workload repeats itself.
+    Loop,
+    /// A circuit breaker opened.
+    BreakerOpened,
+    /// A circuit breaker closed.
+    BreakerClosed,
+    /// A call failed for good.
+    Escalation,
+    /// A guardrail blocked or warned.
+    Guardrail,
+    /// A workload was frozen, or let go on.
+    Freeze,
+}
+
+/// Something that happened, for whoever is to be told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// When.
+    pub at: SystemTime,
+    /// What about.
+    pub topic: Topic,
+    /// The policy behind it: `budgets.code-reviewer`, `breaker.openai`.
+    pub policy: Arc<str>,
+    /// Whom it is about: a workload, user, team or provider.
+    pub subject: Arc<str>,
+    /// The user it belongs to, where it is one's.
+    pub uid: Option<u32>,
+    /// The call that brought it about, where one did.
+    pub call_id: Option<CallId>,
+    /// One sentence, without content or secrets.
+    pub message: String,
+    /// Spent so far, for budgets.
+    pub spent: Option<NanoUsd>,
+    /// The limit, for budgets.
+    pub limit: Option<NanoUsd>,
+    /// The failure class, for escalations.
+    pub class: Option<Arc<str>>,
+}
+
 /// Whether a record is safe from the death of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
@@ -304,4 +361,6 @@ pub trait Sink: Send + Sync + std::fmt::Debug {
     /// A response went out before its record was confirmed to be safe: the wait for it is bounded.
     /// For takers that count; others have nothing to do.
     fn unconfirmed(&self) {}
+    /// Something happened that people may want to be told of. Never blocks.
+    fn notice(&self, _notice: Notice) {}
 }

@@ -98,6 +98,7 @@ impl Modes {
         // whole is only observed; who does not is told apart connection by connection.
         let terminate = matches!(wanted, Mode::Meter | Mode::Enforce);
         self.front.client.terminate.store(terminate, Relaxed);
+        self.front.rules.load().policies.act(wanted == Mode::Enforce);
         if let Some(kernel) = &self.kernel {
             let redirect = matches!(self.effective().mode, Mode::Meter | Mode::Enforce);
             kernel.watch(wanted != Mode::Off);

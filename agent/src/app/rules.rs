@@ -9,22 +9,24 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
+use crate::clock::Now;
 use crate::config::{self, Config, Host, PriceOverride, ProviderEntry};
 use crate::llm::price::{Card, Override, Prices, Rate};
 use crate::llm::providers::{Base, Format, Provider, Providers};
 use crate::llm::usage::NanoUsd;
-use crate::pipeline::Rules;
 use crate::pipeline::room::Room;
+use crate::pipeline::{Policies, Rules};
 use crate::upstream::{Tls, tls};
 
 /// What calls go by.
-pub(super) fn rules(config: &Config) -> Rules {
+pub(super) fn rules(config: &Config, now: Now) -> Rules {
     Rules {
         environment: Arc::clone(&config.environment),
         providers: providers(config),
         prices: Prices::embedded().with_overrides(config.prices.iter().map(price).collect()),
         request_body: usize::try_from(config.limits.request_body.get()).unwrap_or(usize::MAX),
         room: Room::default(),
+        policies: Arc::new(Policies::new(config.policy.clone(), config.reliability.clone(), now)),
     }
 }
 

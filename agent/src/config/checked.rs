@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use super::raw::{Format, Level, LogFormat, Mode, OnUntrusted, UnknownPrice};
 use super::value::{Fsync, Toggle};
 use crate::llm::usage::NanoUsd;
+use crate::policy;
 
 /// A whole configuration without faults.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +36,12 @@ pub struct Config {
     pub prices: Vec<PriceOverride>,
     /// What happens to a call whose model has no known price.
     pub unknown_price: UnknownPrice,
+    /// Limits, budgets, guardrails.
+    pub policy: policy::Settings,
+    /// Failover, retries, breakers, timeouts.
+    pub reliability: policy::reliability::Settings,
+    /// Who is told when something happens.
+    pub alerts: Alerts,
     /// The ledger.
     pub ledger: Ledger,
     /// What `/metrics` shows.
@@ -182,3 +189,7 @@ pub struct Log {
     /// How lines are written.
     pub format: LogFormat,
 }
+
+/// Who is told when something happens.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Alerts {}

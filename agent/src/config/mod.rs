@@ -17,12 +17,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use self::checked::{
-    Capture, Config, Host, Ledger, Limits, Listen, Log, Metrics, PriceOverride, ProviderEntry,
-    Rates,
+    Alerts, Capture, Config, Host, Ledger, Limits, Listen, Log, Metrics, PriceOverride,
+    ProviderEntry, Rates,
 };
 pub use self::paths::{Overrides, Paths};
 pub use self::problem::{Place, Problem, Problems};
-pub use self::raw::{Format, Level, LogFormat, Mode, OnUntrusted, UnknownPrice};
+pub use self::raw::{Format, Level, LogFormat, Mode, OnUntrusted, Profile, UnknownPrice};
 pub use self::value::{Fsync, Toggle, WordError};
 
 use self::raw::Raw;

@@ -50,6 +50,8 @@ pub(super) fn record(n: u64, at: SystemTime) -> Record {
         via: Via::Intercept,
         subject: subject("agent.py", 7, 1000),
         environment: "prod".into(),
+        team: None,
+        account: None,
         agent_name: None,
         provider: "openai".into(),
         host: "api.openai.com".into(),

@@ -38,6 +38,8 @@ fn record() -> Record {
         via: Via::Intercept,
         subject: subject("exe:python3:agent.py"),
         environment: Arc::from("test"),
+        team: None,
+        account: None,
         agent_name: None,
         provider: Arc::from("openai"),
         host: Arc::from("api.openai.com"),

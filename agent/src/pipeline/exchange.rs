@@ -51,6 +51,8 @@ impl Exchange {
             via: parties.via,
             subject: Arc::clone(&parties.subject),
             environment: Arc::clone(&rules.environment),
+            team: None,
+            account: None,
             agent_name: agent_name(request.headers()),
             provider: Arc::clone(&parties.provider.name),
             host: Arc::clone(&parties.host),

@@ -12,6 +12,7 @@ pub mod reject;
 pub mod relay;
 pub mod room;
 pub mod rules;
+pub mod policies;
 pub mod upgrade;
 mod wait;
 
@@ -23,6 +24,7 @@ use hyper::{Request, Response};
 use tokio::sync::OwnedSemaphorePermit;
 
 pub use exchange::Exchange;
+pub use policies::Policies;
 pub use reject::Reject;
 pub use relay::Body;
 pub use rules::Rules;

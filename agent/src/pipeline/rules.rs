@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::policies::Policies;
 use super::room::Room;
 use crate::llm::price::Prices;
 use crate::llm::providers::Providers;
@@ -19,4 +20,6 @@ pub struct Rules {
     pub request_body: usize,
     /// Room for request bodies that are being read; one that finds none is forwarded unread.
     pub room: Room,
+    /// What decides about calls; outlives this snapshot.
+    pub policies: Arc<Policies>,
 }

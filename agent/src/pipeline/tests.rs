@@ -19,6 +19,7 @@ use super::*;
 use crate::clock;
 use crate::llm::price::Prices;
 use crate::llm::providers::Providers;
+use crate::policy;
 use crate::record::{Connection, Durability, Flag, Kind, Opened, Outcome, Record, UsageSource};
 use crate::subject::{Process, Subject, Workload};
 use crate::upstream::connect::BoxFuture;
@@ -134,6 +135,11 @@ fn scene(connect: impl Connect + 'static, records: Records) -> Scene {
         prices: Prices::embedded(),
         request_body: 1024,
         room: room::Room::default(),
+        policies: Arc::new(Policies::new(
+            policy::Settings::default(),
+            policy::reliability::Settings::default(),
+            clock::System.now(),
+        )),
     };
     let provider = Arc::clone(rules.providers.by_name("openai").expect("built in"));
     let clock: Arc<dyn Clock> = Arc::new(clock::System);

@@ -2,6 +2,10 @@
 //!
 //! These doc comments are the reference: `weir config schema` prints them.
 
+mod limits;
+mod reliability;
+mod alerts;
+
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -10,6 +14,11 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(in crate::config) use self::alerts::{RawAlerts, RawAudit, RawTracing, RawWebhooks};
+pub(in crate::config) use self::limits::{
+    RawBudget, RawGuardrail, RawLoops, RawRateLimit, RawTeam,
+};
+pub(in crate::config) use self::reliability::{RawFailover, RawReliability};
 use super::value::{Address, Day, Fsync, OneOrMany, Price, Size, Span, Toggle};
 
 /// How much the agent does.
@@ -78,6 +87,15 @@ pub enum UnknownPrice {
     AllowAndFlag,
 }
 
+/// A set of stock limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// A user: 60 requests a minute, 1,000 an hour, 10,000 a day, 1,000,000 tokens and $100 a day.
+    /// A team: 50,000 requests, 5,000,000 tokens and $500 a day.
+    Standard,
+}
+
 /// How much the log says.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -110,36 +128,62 @@ pub enum LogFormat {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(title = "Weir configuration")]
-pub(super) struct Raw {
+pub(in crate::config) struct Raw {
     /// How much the agent does.
-    pub(super) mode: Mode,
+    pub(in crate::config) mode: Mode,
     /// Name of the environment (`prod`, `dev`), put on every record and metric.
-    pub(super) environment: String,
+    pub(in crate::config) environment: String,
     /// Where the agent listens; loopback only. Port 0 takes a free port.
-    pub(super) listen: RawListen,
+    pub(in crate::config) listen: RawListen,
     /// The kernel half: which connections are looked at.
-    pub(super) capture: RawCapture,
+    pub(in crate::config) capture: RawCapture,
     /// Whether clients accept the agent's CA.
-    pub(super) trust: RawTrust,
+    pub(in crate::config) trust: RawTrust,
     /// What happens to a client that does not accept the agent's CA.
-    pub(super) on_untrusted: OnUntrusted,
+    pub(in crate::config) on_untrusted: OnUntrusted,
     /// Bounds on what the agent takes on, and timeouts.
-    pub(super) limits: RawLimits,
+    pub(in crate::config) limits: RawLimits,
     /// Providers beside the built-in ones, or changes to those, by name.
-    pub(super) providers: BTreeMap<String, RawProvider>,
+    pub(in crate::config) providers: BTreeMap<String, RawProvider>,
     /// Prices that replace the catalogue's, by `PROVIDER/MODEL`.
-    pub(super) prices: BTreeMap<String, OneOrMany<RawPrice>>,
+    pub(in crate::config) prices: BTreeMap<String, OneOrMany<RawPrice>>,
     /// What happens to a call whose model has no known price.
-    pub(super) unknown_price: UnknownPrice,
+    pub(in crate::config) unknown_price: UnknownPrice,
+    /// Stock limits to begin with: `standard`.
+    pub(in crate::config) profile: Option<Profile>,
+    /// Teams by name: the workloads and users that belong to them.
+    pub(in crate::config) teams: BTreeMap<String, RawTeam>,
+    /// Limits on requests, tokens and dollars, by whom they are for.
+    pub(in crate::config) rate_limits: BTreeMap<String, RawRateLimit>,
+    /// Budgets, by whom they are for.
+    pub(in crate::config) budgets: BTreeMap<String, RawBudget>,
+    /// What may be asked for at all.
+    pub(in crate::config) guardrails: BTreeMap<String, RawGuardrail>,
+    /// Protection against programs that repeat themselves.
+    pub(in crate::config) loop_protection: RawLoops,
+    /// Other models to try when one fails.
+    pub(in crate::config) failover: RawFailover,
+    /// Retries, circuit breakers, timeouts, health checks.
+    pub(in crate::config) reliability: RawReliability,
+    /// Named groups of models, best first, for failover chains and budgets.
+    pub(in crate::config) tiers: BTreeMap<String, Vec<String>>,
+    /// Who is told when something happens.
+    pub(in crate::config) alerts: RawAlerts,
+    /// Webhooks that others call. Checked; they act in a later release.
+    pub(in crate::config) webhooks: RawWebhooks,
+    /// The audit log. Checked; it acts in a later release.
+    pub(in crate::config) audit: RawAudit,
+    /// Traces. Checked; they act in a later release.
+    pub(in crate::config) tracing: RawTracing,
     /// The record of all calls on disk.
-    pub(super) ledger: RawLedger,
+    pub(in crate::config) ledger: RawLedger,
     /// What `/metrics` shows.
-    pub(super) metrics: RawMetrics,
+    pub(in crate::config) metrics: RawMetrics,
     /// Names of applications beside the built-in ones: a process below one of them belongs to it
     /// (`my-agent` → `node` → `curl`).
-    pub(super) apps: Vec<String>,
+    pub(in crate::config) apps: Vec<String>,
     /// The agent's own log.
-    pub(super) log: RawLog,
+    pub(in crate::config) log: RawLog,
 }
 
 impl Default for Raw {
@@ -155,6 +199,19 @@ impl Default for Raw {
             providers: BTreeMap::new(),
             prices: BTreeMap::new(),
             unknown_price: UnknownPrice::default(),
+            profile: None,
+            teams: BTreeMap::new(),
+            rate_limits: BTreeMap::new(),
+            budgets: BTreeMap::new(),
+            guardrails: BTreeMap::new(),
+            loop_protection: RawLoops::default(),
+            failover: RawFailover::default(),
+            reliability: RawReliability::default(),
+            tiers: BTreeMap::new(),
+            alerts: RawAlerts::default(),
+            webhooks: RawWebhooks::default(),
+            audit: RawAudit::default(),
+            tracing: RawTracing::default(),
             ledger: RawLedger::default(),
             metrics: RawMetrics::default(),
             apps: Vec::new(),
@@ -166,11 +223,11 @@ impl Default for Raw {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Listen")]
-pub(super) struct RawListen {
+pub(in crate::config) struct RawListen {
     /// Explicit proxy and gateway.
-    pub(super) proxy: Address,
+    pub(in crate::config) proxy: Address,
     /// Metrics, health and API over HTTP.
-    pub(super) admin: Address,
+    pub(in crate::config) admin: Address,
 }
 
 impl Default for RawListen {
@@ -183,15 +240,15 @@ impl Default for RawListen {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Capture")]
-pub(super) struct RawCapture {
+pub(in crate::config) struct RawCapture {
     /// Whether to attach to the kernel: `auto` goes on without where that is not possible.
-    pub(super) enabled: Toggle,
+    pub(in crate::config) enabled: Toggle,
     /// Directory of the cgroup whose processes are captured; by default every process.
-    pub(super) cgroup: Option<PathBuf>,
+    pub(in crate::config) cgroup: Option<PathBuf>,
     /// Destination ports looked at.
-    pub(super) ports: Vec<u16>,
+    pub(in crate::config) ports: Vec<u16>,
     /// Destinations looked at beside the addresses of the providers' hosts.
-    pub(super) cidrs: Vec<String>,
+    pub(in crate::config) cidrs: Vec<String>,
 }
 
 impl Default for RawCapture {
@@ -203,27 +260,27 @@ impl Default for RawCapture {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Trust")]
-pub(super) struct RawTrust {
+pub(in crate::config) struct RawTrust {
     /// Take it that every client accepts the CA, whether or not `weir trust install` has run.
-    pub(super) assume: bool,
+    pub(in crate::config) assume: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Limits")]
-pub(super) struct RawLimits {
+pub(in crate::config) struct RawLimits {
     /// Connections handled at a time; beyond it new ones go directly to the provider.
-    pub(super) connections: u32,
+    pub(in crate::config) connections: u32,
     /// Largest request body that is read; a larger one is forwarded unread.
-    pub(super) request_body: Size,
+    pub(in crate::config) request_body: Size,
     /// Time a client has to send its TLS `ClientHello` and finish the handshake.
-    pub(super) handshake_timeout: Span,
+    pub(in crate::config) handshake_timeout: Span,
     /// Time to reach a provider.
-    pub(super) connect_timeout: Span,
+    pub(in crate::config) connect_timeout: Span,
     /// How long a relayed connection that one side has finished may stay silent.
-    pub(super) idle_timeout: Span,
+    pub(in crate::config) idle_timeout: Span,
     /// Time calls have to end when the agent stops.
-    pub(super) drain_timeout: Span,
+    pub(in crate::config) drain_timeout: Span,
 }
 
 impl Default for RawLimits {
@@ -243,22 +300,22 @@ impl Default for RawLimits {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Provider")]
-pub(super) struct RawProvider {
+pub(in crate::config) struct RawProvider {
     /// Host names whose connections are captured. A host given as an IP address is reached by
     /// proxy and base URL only.
-    pub(super) hosts: Vec<String>,
+    pub(in crate::config) hosts: Vec<String>,
     /// Wire format; may be left out where the provider is named after it.
-    pub(super) format: Option<Format>,
+    pub(in crate::config) format: Option<Format>,
     /// Where the gateway sends calls for this provider.
-    pub(super) base_url: Option<String>,
+    pub(in crate::config) base_url: Option<String>,
     /// Roots (PEM) that this provider's certificate is checked against, instead of the system's.
-    pub(super) ca_file: Option<PathBuf>,
+    pub(in crate::config) ca_file: Option<PathBuf>,
     /// Ask for usage in streams (`stream_options.include_usage`) where the client did not.
-    pub(super) inject_usage: Option<bool>,
+    pub(in crate::config) inject_usage: Option<bool>,
     /// Its tokens cost nothing.
-    pub(super) free: bool,
+    pub(in crate::config) free: bool,
     /// Prices that replace the catalogue's, by model.
-    pub(super) prices: BTreeMap<String, OneOrMany<RawPrice>>,
+    pub(in crate::config) prices: BTreeMap<String, OneOrMany<RawPrice>>,
 }
 
 /// Dollars per million tokens of each kind. A kind left out costs what the wider kind costs:
@@ -266,35 +323,35 @@ pub(super) struct RawProvider {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Price list")]
-pub(super) struct RawPrice {
+pub(in crate::config) struct RawPrice {
     /// First day (UTC) on which these prices hold; without it they always held.
-    pub(super) from: Option<Day>,
+    pub(in crate::config) from: Option<Day>,
     /// Uncached input.
-    pub(super) input: Option<Price>,
+    pub(in crate::config) input: Option<Price>,
     /// Input read from the provider's cache.
-    pub(super) cache_read: Option<Price>,
+    pub(in crate::config) cache_read: Option<Price>,
     /// Input written to the provider's cache for 5 minutes.
-    pub(super) cache_write_5m: Option<Price>,
+    pub(in crate::config) cache_write_5m: Option<Price>,
     /// Input written to the provider's cache for 1 hour.
-    pub(super) cache_write_1h: Option<Price>,
+    pub(in crate::config) cache_write_1h: Option<Price>,
     /// Output.
-    pub(super) output: Option<Price>,
+    pub(in crate::config) output: Option<Price>,
     /// Reasoning output.
-    pub(super) reasoning: Option<Price>,
+    pub(in crate::config) reasoning: Option<Price>,
     /// Audio input.
-    pub(super) audio_input: Option<Price>,
+    pub(in crate::config) audio_input: Option<Price>,
     /// Audio output.
-    pub(super) audio_output: Option<Price>,
+    pub(in crate::config) audio_output: Option<Price>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Ledger")]
-pub(super) struct RawLedger {
+pub(in crate::config) struct RawLedger {
     /// `always`, or how much time a power cut may take (`1s`).
-    pub(super) sync: Fsync,
+    pub(in crate::config) sync: Fsync,
     /// How long rows are kept.
-    pub(super) retention: Span,
+    pub(in crate::config) retention: Span,
 }
 
 impl Default for RawLedger {
@@ -306,11 +363,11 @@ impl Default for RawLedger {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Metrics")]
-pub(super) struct RawMetrics {
+pub(in crate::config) struct RawMetrics {
     /// Show workloads of all users; `false` hides whose they are.
-    pub(super) per_user: bool,
+    pub(in crate::config) per_user: bool,
     /// File with the token that readers of `/metrics` must send as `Authorization: Bearer`.
-    pub(super) token_file: Option<PathBuf>,
+    pub(in crate::config) token_file: Option<PathBuf>,
 }
 
 impl Default for RawMetrics {
@@ -322,9 +379,9 @@ impl Default for RawMetrics {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Log")]
-pub(super) struct RawLog {
+pub(in crate::config) struct RawLog {
     /// How much it says.
-    pub(super) level: Level,
+    pub(in crate::config) level: Level,
     /// How lines are written.
-    pub(super) format: LogFormat,
+    pub(in crate::config) format: LogFormat,
 }

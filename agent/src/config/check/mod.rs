@@ -1,6 +1,10 @@
 //! From the file as written to values that cannot be wrong: what spans several keys, or needs more
 //! than the word itself.
 
+mod limits;
+mod reliability;
+mod alerts;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
@@ -11,20 +15,27 @@ use std::time::Duration;
 use agent_common::MAX_PORTS;
 use ipnet::IpNet;
 
-use super::checked::{
+use crate::config::checked::{
     Capture, Config, Host, Ledger, Limits, Listen, Log, Metrics, PriceOverride, ProviderEntry,
     Rates,
 };
-use super::problem::{Problem, Step, Trail};
-use super::raw::{Format, Raw, RawPrice, RawProvider};
-use super::tree::{Node, Value};
-use super::value::{Address, OneOrMany, Span};
+use crate::config::problem::{Problem, Step, Trail};
+use crate::config::raw::{Format, Raw, RawPrice, RawProvider};
+use crate::config::tree::{Node, Value};
+use crate::config::value::{Address, OneOrMany, Span};
 
 /// Checks what was read from `kept`, which is `tree` without what could not be read. The result
 /// counts only where no problem was found.
-pub(super) fn check(raw: Raw, (tree, kept): (&Node, &Node), problems: &mut Vec<Problem>) -> Config {
+pub(in crate::config) fn check(
+    raw: Raw,
+    (tree, kept): (&Node, &Node),
+    problems: &mut Vec<Problem>,
+) -> Config {
     let mut check = Check { tree, kept, problems };
     let root = Trail::default();
+    let policy = limits::settings(&mut check, &raw);
+    let reliability = reliability::settings(&mut check, &raw);
+    let alerts = alerts::settings(&mut check, &raw);
     let mut prices = Vec::new();
     let providers = check.providers(raw.providers, &mut prices);
     check.prices(raw.prices, &mut prices);
@@ -69,6 +80,9 @@ pub(super) fn check(raw: Raw, (tree, kept): (&Node, &Node), problems: &mut Vec<P
         providers,
         prices,
         unknown_price: raw.unknown_price,
+        policy,
+        reliability,
+        alerts,
         ledger: Ledger {
             sync: raw.ledger.sync,
             retention: check.positive(raw.ledger.retention, &ledger.key("retention")),
@@ -370,7 +384,8 @@ fn builtin(name: &str) -> Option<Format> {
 fn rates(price: &RawPrice) -> Option<Rates> {
     let input = price.input?.0;
     let output = price.output.map_or(input, |price| price.0);
-    let or = |price: Option<super::value::Price>, wider| price.map_or(wider, |price| price.0);
+    let or =
+        |price: Option<crate::config::value::Price>, wider| price.map_or(wider, |price| price.0);
     Some(Rates {
         input,
         cache_read: or(price.cache_read, input),
@@ -384,7 +399,7 @@ fn rates(price: &RawPrice) -> Option<Rates> {
 }
 
 /// Where a key of the effective configuration was written.
-pub(super) fn origin(tree: &Node, trail: &[Step]) -> Option<String> {
+pub(in crate::config) fn origin(tree: &Node, trail: &[Step]) -> Option<String> {
     let node = tree.find(&Trail(trail.to_vec()))?;
     Some(format!("{}:{}", node.at.file.display(), node.at.line))
 }

@@ -1,0 +1,45 @@
+//! The policies over all calls: what decides, behind its locks.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use parking_lot::Mutex;
+
+use crate::clock::Now;
+use crate::policy::{self, Engine, Reliability};
+
+/// What decides about calls. The locks are held for a decision, never across a wait; where both
+/// are needed, one after the other.
+#[derive(Debug)]
+pub struct Policies {
+    /// Limits, budgets, guardrails.
+    pub engine: Mutex<Engine>,
+    /// Retries, breakers, failover.
+    pub reliability: Mutex<Reliability>,
+    /// Whether they act (`mode: enforce`), or only decide.
+    acting: AtomicBool,
+}
+
+impl Policies {
+    /// Nothing used yet, every breaker closed.
+    pub fn new(
+        limits: policy::Settings,
+        reliability: policy::reliability::Settings,
+        now: Now,
+    ) -> Self {
+        Self {
+            engine: Mutex::new(Engine::new(limits, now)),
+            reliability: Mutex::new(Reliability::new(reliability, now)),
+            acting: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether policies act.
+    pub fn is_acting(&self) -> bool {
+        self.acting.load(Relaxed)
+    }
+
+    /// Lets them act, or only decide.
+    pub fn act(&self, acting: bool) {
+        self.acting.store(acting, Relaxed);
+    }
+}

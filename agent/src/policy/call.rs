@@ -1,0 +1,164 @@
+//! A call as rules see it, and what they say of it.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::llm::usage::NanoUsd;
+use crate::record::{Decision, Notice};
+use crate::subject::Subject;
+
+/// A call that wants to be made.
+#[derive(Debug, Clone, Copy)]
+pub struct Call<'a> {
+    /// Who makes it.
+    pub subject: &'a Subject,
+    /// `X-Agent-Name`: refines within the workload.
+    pub agent_name: Option<&'a str>,
+    /// `environment` of the configuration.
+    pub environment: &'a str,
+    /// Provider's name.
+    pub provider: &'a str,
+    /// Host asked for.
+    pub host: &'a str,
+    /// Request path without the query.
+    pub path: &'a str,
+    /// Model asked for; `None` where the request names none, or could not be read.
+    pub model: Option<&'a str>,
+    /// Size of the request's body.
+    pub body_bytes: u64,
+    /// What it can come to at most.
+    pub bound: Bound,
+    /// A hash of the prompt, where the body could be read.
+    pub prompt: Option<u64>,
+}
+
+/// What a call can come to at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Bound {
+    /// Input tokens.
+    pub input: u64,
+    /// Output tokens: what the client allows, clamped to the model's maximum; that maximum where
+    /// the client sets no limit.
+    pub output: u64,
+    /// Whether the client itself set a limit on the output.
+    pub output_asked: bool,
+    /// Price of `input`; `None` where the price is unknown.
+    pub input_cost: Option<NanoUsd>,
+    /// Price of both; `None` where the price is unknown.
+    pub cost: Option<NanoUsd>,
+}
+
+/// What a call came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Actual {
+    /// Whether anything was sent to a provider. A call that never left uses nothing up.
+    pub sent: bool,
+    /// Tokens of all kinds but those read from a cache.
+    pub tokens: u64,
+    /// What it cost; `None` where the price or the usage is unknown.
+    pub cost: Option<NanoUsd>,
+    /// Whether it ended in an error.
+    pub failed: bool,
+}
+
+/// What was reserved for a call. It has to be settled, by [`super::Engine::settle`].
+#[derive(Debug, Default)]
+#[must_use = "what was reserved stays reserved until it is settled"]
+pub struct Ticket {
+    /// What was reserved, and where.
+    pub(super) holds: Vec<Hold>,
+}
+
+/// One reservation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Hold {}
+
+/// All that is said of a call before it is made.
+#[derive(Debug)]
+pub struct Admission {
+    /// Whether it may be made.
+    pub verdict: Verdict,
+    /// What each rule said, in the order in which they were asked; for `weir explain`. `at` is
+    /// left zero, for the caller to fill in.
+    pub decisions: Vec<Decision>,
+    /// What people may want to be told of.
+    pub notices: Vec<Notice>,
+}
+
+/// Whether a call may be made.
+#[derive(Debug)]
+pub enum Verdict {
+    /// It may.
+    Pass {
+        /// What was reserved for it.
+        ticket: Ticket,
+        /// It must wait that long first.
+        delay: Duration,
+        /// The most output it may be given, where that is less than its bound: the client set no
+        /// limit, and the budget buys no more. To be written into the request.
+        max_output: Option<u64>,
+        /// The model or tier (`tier:NAME`) to ask instead.
+        downgrade: Option<Arc<str>>,
+    },
+    /// It may not. Nothing was used up.
+    Refuse(Box<Denied>),
+    /// It may not, and its workload is to be frozen.
+    Freeze(Box<Denied>),
+}
+
+/// Why a call may not be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denied {
+    /// The policy that says so: `rate_limits.batch-agent`.
+    pub policy: Arc<str>,
+    /// Whom the rule counts: `batch-agent`, `user:alice`, `team:payments`.
+    pub subject: Arc<str>,
+    /// What it is about.
+    pub reason: Reason,
+    /// One sentence: `Rate limit exceeded for agent: batch-agent (5 req/min)`.
+    pub message: String,
+    /// Everything the rule limits, for `current_usage` and `limits` in the refusal.
+    pub figures: Vec<Figure>,
+    /// A call like this one may be made then; at least a second. `None` where waiting is no use.
+    pub retry_after: Option<Duration>,
+}
+
+/// What a refusal is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// Too many requests.
+    Requests,
+    /// Too many tokens.
+    Tokens,
+    /// Too much money.
+    Budget,
+    /// Not allowed at all.
+    Guardrail,
+    /// Its price is unknown, and the configuration says `deny`.
+    UnknownPrice,
+    /// The same thing again and again.
+    Loop,
+}
+
+/// One limit and how much of it is used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Figure {
+    /// `requests_per_minute`, `tokens_per_day`, `usd_per_hour`, `daily_limit_usd`, …: the key of
+    /// the configuration.
+    pub unit: &'static str,
+    /// Used, reservations included.
+    pub used: Amount,
+    /// The limit.
+    pub limit: Amount,
+    /// When it is (next) empty again; for sliding windows, when the oldest use leaves.
+    pub resets_at: Option<SystemTime>,
+}
+
+/// A count or money.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Amount {
+    /// Requests or tokens.
+    Count(u64),
+    /// Money.
+    Usd(NanoUsd),
+}

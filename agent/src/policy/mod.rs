@@ -1,0 +1,21 @@
+//! What is decided about calls: whether one may be made, and what to do when it fails.
+//!
+//! Pure: values in, values out, told the time. [`Engine`] holds what was used and decides who may
+//! still ask (limits, budgets, guardrails, loops); [`Reliability`] knows how providers fare and
+//! decides what happens after a failure (retries, breakers, failover). Both are kept behind one
+//! short lock by the pipeline, which acts.
+
+pub mod enforcement;
+pub mod call;
+pub mod settings;
+pub mod engine;
+pub mod reliability;
+pub mod view;
+
+pub use self::call::{
+    Actual, Admission, Amount, Bound, Call, Denied, Figure, Reason, Ticket, Verdict,
+};
+pub use self::enforcement::Enforcement;
+pub use self::engine::Engine;
+pub use self::reliability::Reliability;
+pub use self::settings::Settings;
