@@ -14,9 +14,10 @@ use crate::provider::Provider;
 
 /// Addresses from documentation ranges: on loopback, yet not loopback addresses, so the kernel
 /// half treats them as it treats the real ones.
-const PROVIDERS: [(&str, [&str; 2]); 2] = [
+const PROVIDERS: [(&str, [&str; 2]); 3] = [
     ("api.openai.com", ["192.0.2.10", "2001:db8::10"]),
     ("api.anthropic.com", ["192.0.2.11", "2001:db8::11"]),
+    ("generativelanguage.googleapis.com", ["192.0.2.12", "2001:db8::12"]),
 ];
 /// A host that is no provider's, and what it resolves to: nobody listens there unless a test does.
 pub const BYSTANDER: (&str, IpAddr) =

@@ -8,6 +8,7 @@ use serde_json::Value;
 pub(super) enum Dialect {
     OpenAi,
     Anthropic,
+    Gemini,
 }
 
 /// What the path names.
@@ -18,6 +19,8 @@ pub(super) enum Endpoint {
     Completions,
     Embeddings,
     Messages,
+    /// A Gemini model, whole or streamed.
+    Generate,
     CountTokens,
     Models,
     Model(String),
@@ -34,6 +37,7 @@ impl Endpoint {
             ("POST", "/v1/messages") => Self::Messages,
             ("POST", "/v1/messages/count_tokens") => Self::CountTokens,
             ("GET", "/v1/models") => Self::Models,
+            ("POST", path) if generates(path).is_some() => Self::Generate,
             ("GET", path) => match path.strip_prefix("/v1/models/") {
                 Some(id) => Self::Model(id.to_owned()),
                 None => Self::Unknown,
@@ -46,7 +50,12 @@ impl Endpoint {
     pub(super) fn is_inference(&self) -> bool {
         matches!(
             self,
-            Self::Chat | Self::Responses | Self::Completions | Self::Embeddings | Self::Messages
+            Self::Chat
+                | Self::Responses
+                | Self::Completions
+                | Self::Embeddings
+                | Self::Messages
+                | Self::Generate
         )
     }
 }
@@ -69,14 +78,24 @@ pub(super) struct Ask {
 impl Ask {
     pub(super) fn of(method: &Method, path: &str, headers: &HeaderMap, body: &[u8]) -> Self {
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
-        let speaks_anthropic =
-            path.starts_with("/v1/messages") || headers.contains_key("anthropic-version");
+        let credentials = ["authorization", "x-api-key", "x-goog-api-key"];
+        let generated = generates(path);
+        let model = generated.map(|(model, _)| model).or_else(|| body["model"].as_str());
         Self {
             endpoint: Endpoint::of(method, path),
-            dialect: if speaks_anthropic { Dialect::Anthropic } else { Dialect::OpenAi },
-            authorised: headers.contains_key("authorization") || headers.contains_key("x-api-key"),
-            model: body["model"].as_str().unwrap_or("unknown").to_owned(),
-            stream: body["stream"].as_bool().unwrap_or(false),
+            dialect: if path.starts_with("/v1/messages")
+                || headers.contains_key("anthropic-version")
+            {
+                Dialect::Anthropic
+            } else if path.starts_with("/v1beta/") {
+                Dialect::Gemini
+            } else {
+                Dialect::OpenAi
+            },
+            authorised: credentials.iter().any(|name| headers.contains_key(*name)),
+            model: model.unwrap_or("unknown").to_owned(),
+            stream: generated
+                .map_or_else(|| body["stream"].as_bool().unwrap_or(false), |(_, stream)| stream),
             include_usage: body["stream_options"]["include_usage"].as_bool().unwrap_or(false),
             tool: offered_tool(&body).filter(|_| !brings_result(&body)),
             inputs: body["input"].as_array().map_or(1, Vec::len),
@@ -84,17 +103,29 @@ impl Ask {
     }
 }
 
+/// The model of a Gemini path, and whether a stream is asked for.
+fn generates(path: &str) -> Option<(&str, bool)> {
+    let (model, method) = path.strip_prefix("/v1beta/models/")?.split_once(':')?;
+    match method {
+        "generateContent" => Some((model, false)),
+        "streamGenerateContent" => Some((model, true)),
+        _ => None,
+    }
+}
+
 /// Chat completions nest the name under `function`; Responses and Messages don't.
 fn offered_tool(body: &Value) -> Option<String> {
     let tool = body["tools"].get(0)?;
+    let tool = tool["functionDeclarations"].get(0).unwrap_or(tool);
     let name = tool["function"]["name"].as_str().or_else(|| tool["name"].as_str())?;
     Some(name.to_owned())
 }
 
 fn brings_result(body: &Value) -> bool {
-    let last = body["messages"].as_array().or_else(|| body["input"].as_array());
+    let last = ["messages", "input", "contents"].iter().find_map(|key| body[key].as_array());
     let Some(last) = last.and_then(|items| items.last()) else { return false };
     last["role"] == "tool"
         || last["type"] == "function_call_output"
         || last["content"][0]["type"] == "tool_result"
+        || !last["parts"][0]["functionResponse"].is_null()
 }

@@ -1,6 +1,6 @@
 //! The strings the mock is held by: what it answers next, and what it has seen.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -69,12 +69,14 @@ struct Inner {
 struct Plan {
     standing: Script,
     queued: VecDeque<Script>,
+    /// Standing and queued scripts of single hosts, which come before those of all.
+    hosts: HashMap<String, (Script, VecDeque<Script>)>,
 }
 
 impl Control {
     pub(super) fn new(standing: Script) -> Self {
         Self(Arc::new(Inner {
-            plan: Mutex::new(Plan { standing, queued: VecDeque::new() }),
+            plan: Mutex::new(Plan { standing, ..Plan::default() }),
             seen: Mutex::default(),
             listening: watch::Sender::new(true),
             connections: AtomicU64::default(),
@@ -94,6 +96,16 @@ impl Control {
     /// Scripts the next inference request only; several calls queue up.
     pub fn once(&self, script: Script) {
         self.0.plan.lock().queued.push_back(script);
+    }
+
+    /// Replaces the standing script of one host; what is queued for all no longer reaches it.
+    pub fn standing_at(&self, host: &str, script: Script) {
+        self.0.plan.lock().at(host).0 = script;
+    }
+
+    /// Scripts the next inference request to one host only; several calls queue up.
+    pub fn once_at(&self, host: &str, script: Script) {
+        self.0.plan.lock().at(host).1.push_back(script);
     }
 
     /// Whether the mock accepts connections; `false` closes its listening sockets, so that
@@ -124,8 +136,12 @@ impl Control {
         self.0.listening.subscribe()
     }
 
-    pub(super) fn next_script(&self) -> (Script, bool) {
+    /// The script of the next inference at a host, and whether it was queued for this one.
+    pub(super) fn next_script(&self, host: &str) -> (Script, bool) {
         let mut plan = self.0.plan.lock();
+        if let Some((standing, queued)) = plan.hosts.get_mut(host) {
+            return queued.pop_front().map_or((*standing, false), |script| (script, true));
+        }
         plan.queued.pop_front().map_or((plan.standing, false), |script| (script, true))
     }
 
@@ -152,5 +168,12 @@ impl Control {
         self.0.billed.fetch_add(1, Ordering::Relaxed);
         self.0.input_tokens.fetch_add(tokens.input, Ordering::Relaxed);
         self.0.output_tokens.fetch_add(tokens.output, Ordering::Relaxed);
+    }
+}
+
+impl Plan {
+    fn at(&mut self, host: &str) -> &mut (Script, VecDeque<Script>) {
+        let standing = self.standing;
+        self.hosts.entry(host.to_owned()).or_insert_with(|| (standing, VecDeque::new()))
     }
 }

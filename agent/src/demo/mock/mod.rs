@@ -1,4 +1,4 @@
-//! An embedded provider: speaks OpenAI's and Anthropic's APIs over real TLS, HTTP/1.1 and HTTP/2,
+//! An embedded provider: speaks OpenAI's, Anthropic's and Gemini's APIs over real TLS, HTTP/1.1 and HTTP/2,
 //! bills deterministic tokens, and misbehaves on request.
 //!
 //! The demo and the test harness share it. Its memory is bounded: connections, the body it reads,
@@ -10,6 +10,7 @@ mod script;
 mod control;
 mod openai;
 mod anthropic;
+mod gemini;
 mod transcript;
 mod serve;
 
@@ -28,6 +29,9 @@ pub use ca::CaError;
 pub use control::{Control, Seen, Stats};
 pub use script::{Ending, Script, Tokens, UnknownWord};
 
+/// The hosts it stands for.
+const NAMES: [&str; 3] =
+    ["api.openai.com", "api.anthropic.com", "generativelanguage.googleapis.com"];
 /// Most connections served at once; further ones wait in the kernel's backlog.
 const MOST_CONNECTIONS: usize = 8 * 1024;
 
@@ -46,7 +50,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
-            names: vec!["api.openai.com".to_owned(), "api.anthropic.com".to_owned()],
+            names: NAMES.map(str::to_owned).to_vec(),
             script: Script::default(),
         }
     }

@@ -55,6 +55,8 @@ pub enum Ending {
     },
     /// The connection is closed without a response head.
     Hangup,
+    /// No answer ever comes; ends when the client leaves.
+    Hang,
 }
 
 /// One answer's script.
@@ -125,6 +127,7 @@ impl Script {
             "error" => self.ending = Ending::ErrorEvent { after: count().unwrap_or(1) },
             "cut" => self.ending = Ending::Cut { after: count().unwrap_or(1) },
             "hangup" => self.ending = Ending::Hangup,
+            "hang" => self.ending = Ending::Hang,
             _ => return None,
         }
         Some(())

@@ -1,7 +1,9 @@
 //! One connection of the mock: TLS, the HTTP version the client chose, and each request's answer.
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderName, HeaderValue, RETRY_AFTER,
+};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -16,7 +18,7 @@ use super::ask::{Ask, Dialect, Endpoint};
 use super::control::{Control, Seen};
 use super::script::{Ending, Script};
 use super::transcript::{self, Answer, Body, Cut};
-use super::{anthropic, openai};
+use super::{anthropic, gemini, openai};
 use crate::drain::Drain;
 
 /// Longest body kept; the rest of a longer one is read and dropped.
@@ -54,7 +56,10 @@ async fn answer(request: Request<Incoming>, control: Control) -> Result<Response
     let (head, body) = request.into_parts();
     let body = read(body).await?;
     let ask = Ask::of(&head.method, head.uri.path(), &head.headers, &body);
-    let scripted = script(&ask, head.headers.get("x-mock"), &control);
+    let named = head.headers.get(HOST).and_then(|host| host.to_str().ok());
+    let host = head.uri.host().or(named).unwrap_or_default();
+    let host = host.split(':').next().unwrap_or_default();
+    let scripted = script(&ask, (host, head.headers.get("x-mock")), &control);
     let accepts_gzip = head
         .headers
         .get(ACCEPT_ENCODING)
@@ -79,6 +84,7 @@ async fn answer(request: Request<Incoming>, control: Control) -> Result<Response
     }
     match script.ending {
         Ending::Hangup => return Err(Cut),
+        Ending::Hang => return std::future::pending().await,
         Ending::Status { code, retry_after } => return Ok(refusal(&ask, code, retry_after)),
         Ending::Whole | Ending::ErrorEvent { .. } | Ending::Cut { .. } => {}
     }
@@ -88,12 +94,43 @@ async fn answer(request: Request<Incoming>, control: Control) -> Result<Response
     let answer = match ask.dialect {
         Dialect::OpenAi => openai::answer(&ask, script.tokens, serial),
         Dialect::Anthropic => anthropic::answer(&ask, script.tokens, serial),
+        Dialect::Gemini => gemini::answer(&ask, script.tokens, serial),
     };
-    Ok(delivered(answer, &script, serial))
+    let mut response = delivered(answer, &script, serial);
+    response.headers_mut().extend(limits(ask.dialect));
+    Ok(response)
+}
+
+/// What is left of the account's limits, as each provider says it.
+fn limits(dialect: Dialect) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+    let fields: &[(&'static str, &'static str)] = match dialect {
+        Dialect::OpenAi => &[
+            ("x-ratelimit-limit-requests", "10000"),
+            ("x-ratelimit-remaining-requests", "7500"),
+            ("x-ratelimit-reset-requests", "6ms"),
+            ("x-ratelimit-limit-tokens", "2000000"),
+            ("x-ratelimit-remaining-tokens", "1900000"),
+            ("x-ratelimit-reset-tokens", "3s"),
+        ],
+        Dialect::Anthropic => &[
+            ("anthropic-ratelimit-requests-limit", "4000"),
+            ("anthropic-ratelimit-requests-remaining", "3000"),
+            ("anthropic-ratelimit-input-tokens-limit", "400000"),
+            ("anthropic-ratelimit-input-tokens-remaining", "100000"),
+        ],
+        Dialect::Gemini => &[],
+    };
+    fields
+        .iter()
+        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
 }
 
 /// Which script applies, or the status of a request that gets none.
-fn script(ask: &Ask, header: Option<&HeaderValue>, control: &Control) -> Result<Script, u16> {
+fn script(
+    ask: &Ask,
+    (host, header): (&str, Option<&HeaderValue>),
+    control: &Control,
+) -> Result<Script, u16> {
     if !ask.authorised {
         return Err(401);
     }
@@ -104,7 +141,7 @@ fn script(ask: &Ask, header: Option<&HeaderValue>, control: &Control) -> Result<
     if !ask.endpoint.is_inference() {
         return Ok(Script::default());
     }
-    let (script, queued) = control.next_script();
+    let (script, queued) = control.next_script(host);
     if queued {
         return Ok(script);
     }
@@ -138,6 +175,7 @@ fn refusal(ask: &Ask, code: u16, retry_after: Option<u64>) -> Response<Body> {
     let body: Value = match ask.dialect {
         Dialect::OpenAi => openai::error(code),
         Dialect::Anthropic => anthropic::error(code),
+        Dialect::Gemini => gemini::error(code),
     };
     let mut response = delivered(Answer::Unary(body), &Script::default(), 0);
     *response.status_mut() =
