@@ -2,13 +2,11 @@
 //! made it, at its exact price.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::symlink;
-use std::path::Path;
 use std::time::Duration;
 
 use agent::demo::mock::{Script, Tokens};
 use anyhow::Context;
-use harness::{Output, Route, Stage, artefacts, money, on_stage};
+use harness::{Output, Route, Stage, money, on_stage};
 
 /// What every answer is billed: parts of it cached and reasoning, so that a counter added twice
 /// shows in the price.
@@ -77,15 +75,7 @@ impl Case {
     }
 
     async fn run(&self, stage: &Stage, route: Route) -> anyhow::Result<()> {
-        let home = artefacts::client(self.home)?;
-        let output = if self.home == "node" {
-            let script = beside_modules(stage, &home, self.script)?;
-            stage.run(route, &["node", &script]).await?
-        } else {
-            let python = home.join("bin/python3").display().to_string();
-            let script = artefacts::script(&format!("python/{}", self.script));
-            stage.run(route, &[&python, &script.display().to_string()]).await?
-        };
+        let output = stage.script(route, self.home, self.script).await?;
         self.check(&output)
     }
 
@@ -95,18 +85,6 @@ impl Case {
         anyhow::ensure!(is_good, "{} ended with {code:?}\n{stdout}\n{stderr}", self.script);
         Ok(())
     }
-}
-
-/// Node looks for modules beside the script, so the script is put beside them.
-fn beside_modules(stage: &Stage, home: &Path, script: &str) -> anyhow::Result<String> {
-    let directory = stage.scratch().join("node");
-    if !directory.exists() {
-        std::fs::create_dir(&directory)?;
-        symlink(home.join("node_modules"), directory.join("node_modules"))?;
-    }
-    let copy = directory.join(script);
-    std::fs::copy(artefacts::script(&format!("node/{script}")), &copy)?;
-    Ok(copy.display().to_string())
 }
 
 /// Runs every client that can take the route, then compares what the agent says it cost.

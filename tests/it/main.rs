@@ -17,6 +17,8 @@ mod provider;
 #[cfg(test)]
 mod reading;
 #[cfg(test)]
+mod reliability;
+#[cfg(test)]
 mod stage;
 #[cfg(test)]
 mod tls;

@@ -1,4 +1,5 @@
-//! The configuration: one YAML file and its drop-ins, read into values that cannot be wrong.
+//! The configuration: one YAML file, its drop-ins and its environment's overlay, read into values
+//! that cannot be wrong.
 //!
 //! Raw types mirror the file, checked types are what the agent uses; in between every problem is
 //! found at once, with its place. A configuration with a problem is never used in part.
@@ -25,10 +26,12 @@ pub use self::problem::{Place, Problem, Problems};
 pub use self::raw::{Format, Level, LogFormat, Mode, OnUntrusted, Profile, UnknownPrice};
 pub use self::value::{Fsync, Toggle, WordError};
 
+use self::problem::Trail;
 use self::raw::Raw;
 use self::tree::Node;
 
-/// Reads the main file and the drop-ins beside it. Without any file the defaults hold, unless the
+/// Reads the main file, the drop-ins beside it and what its environment lays over them
+/// (`environments/NAME.yaml`). Without any file the defaults hold, unless the
 /// main file was named by the user.
 pub fn load(paths: &Paths) -> Result<Config, Problems> {
     effective(paths).map(|effective| effective.config)
@@ -94,12 +97,42 @@ fn merged(paths: &Paths, problems: &mut Vec<Problem>) -> (Node, Vec<PathBuf>) {
     }
     files.extend(drop_ins(&paths.conf_d(), problems));
     for path in &files {
-        match std::fs::read_to_string(path) {
-            Ok(text) => tree.merge(tree::parse(&text, &Arc::from(path.as_path()), problems)),
-            Err(fault) => problems.push(unreadable(path, &fault)),
+        read_over(&mut tree, path, problems);
+    }
+    if let Some(environment) = environment(&tree) {
+        let overlay = paths.overlay(&environment);
+        if overlay.exists() {
+            read_over(&mut tree, &overlay, problems);
+            files.push(overlay);
+        }
+        if self::environment(&tree).is_none_or(|now| now != environment) {
+            let what = format!("this file is for `{environment}` and may not leave it");
+            let place = tree.find(&environment_key()).map(|node| node.at.clone());
+            problems.push(Problem { place, path: "environment".to_owned(), what, hint: None });
         }
     }
     (tree, files)
+}
+
+fn read_over(tree: &mut Node, path: &Path, problems: &mut Vec<Problem>) {
+    match std::fs::read_to_string(path) {
+        Ok(text) => tree.merge(tree::parse(&text, &Arc::from(path), problems)),
+        Err(fault) => problems.push(unreadable(path, &fault)),
+    }
+}
+
+fn environment_key() -> Trail {
+    Trail::default().key("environment")
+}
+
+/// The environment that was chosen, where its name can be one of a file.
+fn environment(tree: &Node) -> Option<String> {
+    match &tree.find(&environment_key())?.value {
+        tree::Value::Text(name) if !name.starts_with('.') && !name.contains('/') => {
+            Some(name.clone())
+        }
+        _ => None,
+    }
 }
 
 fn drop_ins(dir: &Path, problems: &mut Vec<Problem>) -> Vec<PathBuf> {

@@ -71,6 +71,12 @@ impl Paths {
         self.config.parent().unwrap_or_else(|| Path::new("")).join("conf.d")
     }
 
+    /// What is merged last, over everything, in this environment.
+    pub fn overlay(&self, environment: &str) -> PathBuf {
+        let beside = self.config.parent().unwrap_or_else(|| Path::new(""));
+        beside.join("environments").join(environment).with_added_extension("yaml")
+    }
+
     /// The admin socket this instance listens on.
     pub fn socket(&self) -> PathBuf {
         self.run.join("weir.sock")

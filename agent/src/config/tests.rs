@@ -153,7 +153,7 @@ limits: {request_body: 64 megs, connections: 0}
 prices:
   gpt-x: {input: 1}
   openai/gpt-y: {input: -1, outptu: 2}
-budgets: {}
+cache: {}
 "#,
     );
     let expected = [
@@ -186,7 +186,7 @@ budgets: {}
          decimal number of at most 9 places (`1.25`)",
         "W/weir.yaml:20:29: prices.openai/gpt-y.outptu: this key is not known to weir 0.1.0 \
          (did you mean `output`?)",
-        "W/weir.yaml:21:1: budgets: this key is not known to weir 0.1.0",
+        "W/weir.yaml:21:1: cache: this key is not known to weir 0.1.0",
     ];
     for (found, expected) in found.iter().zip(expected) {
         assert_eq!(found, expected);
@@ -223,7 +223,7 @@ fn single_faults_are_named() {
         ("prices: {a/b: [{input: 1}, {input: 2}]}", "1:28: prices.a/b[1]: two price lists"),
         ("providers: {x: {format: a, hosts: [b]}}", "1:25: providers.x.format: `a` is not one"),
         ("prices: {a/b: {input: x}}", "1:23: prices.a/b.input: `x` is not a price"),
-        ("rate_limits: {}", "1:1: rate_limits: this key is not known to weir"),
+        ("cache: {}", "1:1: cache: this key is not known to weir"),
     ];
     for (text, expected) in cases {
         let found = problems(text);
@@ -301,4 +301,30 @@ fn the_schema_knows_every_key() {
     assert_eq!(schema["additionalProperties"], false);
     assert_eq!(schema["title"], "Weir configuration");
     assert_eq!(schema["properties"]["mode"]["default"], "observe");
+}
+
+#[test]
+fn an_environment_lays_its_own_file_over_everything() {
+    let dir = Dir::new(&[
+        ("weir.yaml", "environment: dev\nmode: meter\napps: [one]\n"),
+        ("conf.d/10.yaml", "environment: prod\nlimits: {connections: 5}\n"),
+        ("environments/prod.yaml", "mode: enforce\nlimits: {connections: 7}\n"),
+        ("environments/dev.yaml", "mode: off\n"),
+    ]);
+    let config = dir.load();
+    assert_eq!((config.mode, config.limits.connections.get()), (Mode::Enforce, 7));
+    assert_eq!((&*config.environment, config.apps.len()), ("prod", 1));
+    assert_eq!(effective(&dir.paths()).unwrap().files.len(), 3);
+
+    // Another environment has no file, and needs none; a name is no path.
+    assert_eq!(self::config("environment: stage\n").mode, Mode::Observe);
+    assert_eq!(self::config("environment: ../x\n").mode, Mode::Observe);
+
+    let dir = Dir::new(&[
+        ("weir.yaml", "environment: prod\n"),
+        ("environments/prod.yaml", "environment: dev\n"),
+    ]);
+    let expected = "W/environments/prod.yaml:1:14: environment: this file is for `prod` and may \
+        not leave it";
+    assert_eq!(dir.problems(), [expected]);
 }

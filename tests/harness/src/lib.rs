@@ -10,6 +10,7 @@ pub mod http;
 pub mod stage;
 pub mod read;
 pub mod client;
+pub mod sdk;
 pub mod wait;
 pub mod money;
 
