@@ -11,6 +11,8 @@ mod failures;
 #[cfg(test)]
 mod kernel;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod paths;
 #[cfg(test)]
 mod provider;
