@@ -26,6 +26,9 @@ pub(crate) struct Options {
     /// Seconds per measurement, after 1.2 s of warm-up
     #[arg(long, default_value_t = 4)]
     seconds: u64,
+    /// Weir enforces policies of every kind
+    #[arg(long)]
+    policies: bool,
     /// Only these cells
     #[arg(long, value_delimiter = ',')]
     cells: Vec<String>,
@@ -78,7 +81,7 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
     let cells: Vec<&Cell> = CELLS.iter().filter(wanted).collect();
     let rig = Rig::set().await?;
     let known = hooks::programs();
-    let peers = Peers::start(&rig, &options.peers).await?;
+    let peers = Peers::start(&rig, &options.peers, options.policies).await?;
     let idle: BTreeMap<&str, f64> = options
         .peers
         .iter()

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use agent::demo::daemon::{Config, Daemon};
 use agent::demo::stage::Cgroup;
 use anyhow::Context;
+use serde_json::json;
 
 use crate::rig::{BACK, Charged, FRONT, PROVIDER, Rig, answers, pin, weir};
 
@@ -36,9 +37,11 @@ struct Agent {
 
 impl Peers {
     /// Starts those that are wanted.
-    pub(crate) async fn start(rig: &Rig, wanted: &[Peer]) -> anyhow::Result<Self> {
+    /// With `policies`, Weir enforces some that apply to every call.
+    pub(crate) async fn start(rig: &Rig, wanted: &[Peer], policies: bool) -> anyhow::Result<Self> {
         let nginx = if wanted.contains(&Peer::Nginx) { Some(nginx(rig).await?) } else { None };
-        let weir = if wanted.contains(&Peer::Weir) { Some(agent(rig).await?) } else { None };
+        let weir =
+            if wanted.contains(&Peer::Weir) { Some(agent(rig, policies).await?) } else { None };
         Ok(Self { nginx, weir })
     }
 
@@ -141,12 +144,34 @@ http {{
 
 /// The daemon as it is installed, ledger and metrics on; only then pinned and charged, so that
 /// its start does not count.
-async fn agent(rig: &Rig) -> anyhow::Result<Agent> {
-    let config = Config::new(&rig.pki.ca, [4180, 4181]).capturing(rig.stage.cgroup().path());
+async fn agent(rig: &Rig, policies: bool) -> anyhow::Result<Agent> {
+    let mut config = Config::new(&rig.pki.ca, [4180, 4181]).capturing(rig.stage.cgroup().path());
+    if policies {
+        config = enforcing(config);
+    }
     let daemon = Daemon::start(&weir()?, &rig.stage.scratch().join("weir"), &config).await?;
     let cgroup = Cgroup::create("weir-bench-agent")?;
     let pid = daemon.pid().context("the daemon has ended")?;
     fs::write(cgroup.path().join("cgroup.procs"), pid.to_string())?;
     pin(pid, BACK)?;
     Ok(Agent { daemon, cgroup })
+}
+
+/// Policies of every kind that apply to each call of the generator and refuse none: limits for all,
+/// per user and per workload, budgets, guardrails, retries, breakers, a failover chain.
+fn enforcing(config: Config) -> Config {
+    const MANY: u64 = 1_000_000_000_000;
+    let limits = json!({
+        "requests_per_minute": MANY, "requests_per_hour": MANY, "requests_per_day": MANY,
+        "tokens_per_minute": MANY, "tokens_per_day": MANY, "usd_per_hour": 1_000_000,
+    });
+    let budget = json!({"daily_limit_usd": 1_000_000, "monthly_limit_usd": 9_000_000});
+    let mut config = config
+        .with(&["mode"], json!("enforce"))
+        .with(&["failover", "chains", "gpt-4o-mini"], json!(["gpt-4o"]));
+    for key in ["*", "user:*", "workload:*"] {
+        config = config.with(&["rate_limits", key], limits.clone());
+        config = config.with(&["budgets", key], budget.clone());
+    }
+    config
 }

@@ -33,7 +33,7 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
 
 async fn measure(options: &Options) -> anyhow::Result<()> {
     let rig = Rig::set().await?;
-    let peers = Peers::start(&rig, &[options.peer]).await?;
+    let peers = Peers::start(&rig, &[options.peer], false).await?;
     options.peer.arrange(&rig)?;
     let charged = peers.charged(&rig, options.peer)?;
     let (to, ca) = peers.reached(&rig, options.peer)?;

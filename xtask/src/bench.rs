@@ -13,7 +13,7 @@ use crate::{setup, shell};
 pub(crate) enum Bench {
     /// CPU per call, added latency and memory: direct, through nginx, through Weir
     Overhead {
-        /// Arguments for the benchmark: --json, --rounds, --cells, --peers
+        /// Arguments for the benchmark: --json, --rounds, --cells, --peers, --policies
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
