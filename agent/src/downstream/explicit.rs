@@ -4,7 +4,6 @@
 pub mod gateway;
 pub mod guard;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -29,8 +28,6 @@ use crate::upstream::{Link, Offer, Outgoing, SocketOptions, Target};
 struct Client {
     front: Arc<Front>,
     subject: Arc<Subject>,
-    /// Our own listeners, which must not be reached through ourselves.
-    own: Arc<[SocketAddr]>,
     gateway: gateway::Links,
     /// What the connection counts as, also while it is a tunnel.
     permit: Permit,
@@ -39,7 +36,7 @@ struct Client {
 /// Deals with one connection to the explicit port.
 ///
 /// Only processes of this host are served, and only those whose socket the kernel attributes.
-pub async fn serve(front: Arc<Front>, own: Arc<[SocketAddr]>, accepted: Accepted) {
+pub async fn serve(front: Arc<Front>, accepted: Accepted) {
     let Accepted { stream, client, permit } = accepted;
     let Ok(local) = stream.local_addr() else { return };
     // Reads the socket tables and /proc: tens of microseconds, or more where a process has many
@@ -67,7 +64,7 @@ pub async fn serve(front: Arc<Front>, own: Arc<[SocketAddr]>, accepted: Accepted
     }
     let drain = front.runtime.drain.clone();
     let client =
-        Arc::new(Client { front, subject, own, gateway: gateway::Links::default(), permit });
+        Arc::new(Client { front, subject, gateway: gateway::Links::default(), permit });
     serve::http1(stream, &drain, |request| answer(Arc::clone(&client), request)).await;
 }
 
@@ -89,7 +86,7 @@ async fn connect(client: Arc<Client>, mut request: Request<Incoming>) -> Respons
     let Some((host, port)) = named else {
         return refuse(StatusCode::BAD_REQUEST, "CONNECT needs host:port");
     };
-    let destination = match guard::check(&client.front, &client.own, &host, port).await {
+    let destination = match guard::check(&client.front, &host, port).await {
         Ok(destination) => destination,
         Err(refusal) => return refuse(refusal.status(), &refusal.to_string()),
     };
@@ -130,7 +127,7 @@ async fn forward(client: &Arc<Client>, request: Request<Incoming>) -> Response<B
         let hint = "use CONNECT for https; absolute-form requests are plain http";
         return refuse(StatusCode::BAD_REQUEST, hint);
     }
-    let destination = match guard::check(&client.front, &client.own, &host, port).await {
+    let destination = match guard::check(&client.front, &host, port).await {
         Ok(destination) => destination,
         Err(refusal) => return refuse(refusal.status(), &refusal.to_string()),
     };

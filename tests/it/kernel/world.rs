@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use agent::capture::origin::Origin;
-use agent::capture::{Capture, Event, Settings};
+use agent::capture::{Capture, Event, Helper, Settings};
 use agent::drain::Drain;
 use ipnet::IpNet;
 use rustix::thread::{CapabilitySet, UnshareFlags};
@@ -124,7 +124,7 @@ impl World {
         for addr in [WANTED4, WANTED6, OTHER4] {
             drain.spawn(serve(TcpListener::bind(addr).await.unwrap()));
         }
-        let capture = Capture::attach(&cgroup.settings(), &drain).unwrap();
+        let capture = Capture::attach(&cgroup.settings(), &Helper::in_process(), &drain).unwrap();
         assert!(capture.capabilities().complete(), "{:#?}", capture.capabilities());
         capture.targets(&TARGETS.map(|net| net.parse().unwrap())).unwrap();
         capture.redirect(true).unwrap();
