@@ -3,6 +3,7 @@
 
 pub mod gateway;
 pub mod guard;
+mod model;
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use tokio::net::TcpStream;
 
 use super::accept::Permit;
 use super::intercept::Accepted;
+use super::outward::Watched;
 use super::session::{self, Arrival};
 use super::{Front, serve};
 use crate::pipeline::{self, Body, headers, relay};
@@ -111,8 +113,8 @@ async fn connect(client: Arc<Client>, mut request: Request<Incoming>) -> Respons
 
 /// The socket under an upgraded connection, and what was read from it beyond the request.
 fn take_back(upgraded: Upgraded) -> Option<(TcpStream, BytesMut)> {
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
-    Some((parts.io.into_inner(), BytesMut::from(&parts.read_buf[..])))
+    let parts = upgraded.downcast::<TokioIo<Watched<TcpStream>>>().ok()?;
+    Some((parts.io.into_inner().into_inner(), BytesMut::from(&parts.read_buf[..])))
 }
 
 /// Absolute-form: plain HTTP through a proxy. A provider's host is metered, any other passed on.

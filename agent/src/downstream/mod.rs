@@ -13,6 +13,7 @@ pub mod ca;
 pub mod certs;
 pub mod replay;
 pub mod serve;
+mod outward;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

@@ -246,8 +246,14 @@ impl Cgroup {
 
     /// Starts the actor within the cgroup.
     pub(super) fn spawn(&self, act: &str, args: &[&str]) -> Child {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_actor"));
-        command.arg(act).arg(format!("cgroup={}", self.path())).args(args);
+        self.spawn_by(&["env"], act, args)
+    }
+
+    /// Starts the actor within the cgroup by a command that runs others.
+    pub(super) fn spawn_by(&self, by: &[&str], act: &str, args: &[&str]) -> Child {
+        let mut command = Command::new(by[0]);
+        command.args(&by[1..]).arg(env!("CARGO_BIN_EXE_actor")).arg(act);
+        command.arg(format!("cgroup={}", self.path())).args(args);
         command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap()
     }
 
