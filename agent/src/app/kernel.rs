@@ -225,9 +225,11 @@ impl Kernel {
 
     fn direct(&self, closed: &Closed, subject: Arc<Subject>) -> Connection {
         let address = closed.origin.destination;
-        let host = self.targets.host(address.ip());
+        let hosts = self.targets.hosts(address.ip());
         let rules = self.front.rules.load();
-        let provider = host.as_ref().and_then(|host| rules.providers.by_host(host));
+        let providers = hosts.iter().filter_map(|host| rules.providers.by_host(host));
+        let provider = any_of(providers.map(|provider| &provider.name));
+        let host = any_of(&hosts);
         Connection {
             opened_at: self
                 .front
@@ -239,8 +241,7 @@ impl Kernel {
                 .unwrap_or(std::time::SystemTime::UNIX_EPOCH),
             duration: closed.duration,
             subject,
-            provider: provider
-                .map_or_else(|| Arc::from("unknown"), |provider| Arc::clone(&provider.name)),
+            provider: provider.unwrap_or_else(|| Arc::from("unknown")),
             host: host.unwrap_or_else(|| Arc::from(address.ip().to_string())),
             treatment: Treatment::Direct,
             reason: Arc::from(reason(closed.verdict)),
@@ -273,6 +274,23 @@ impl Pressure for Kernel {
     }
 }
 
+/// Names of which each may be meant, as one: `a|b`. An address tells no more where several share it.
+fn any_of<'a>(names: impl IntoIterator<Item = &'a Arc<str>>) -> Option<Arc<str>> {
+    /// More would be no help to a reader.
+    const MOST: usize = 3;
+    let mut distinct: Vec<&Arc<str>> = Vec::new();
+    for name in names {
+        if distinct.len() < MOST && !distinct.contains(&name) {
+            distinct.push(name);
+        }
+    }
+    match &distinct[..] {
+        [] => None,
+        [only] => Some(Arc::clone(only)),
+        several => Some(several.iter().map(|name| &***name).collect::<Vec<_>>().join("|").into()),
+    }
+}
+
 fn reason(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Redirected => "redirected",
@@ -281,5 +299,22 @@ fn reason(verdict: Verdict) -> &'static str {
         Verdict::Stale => "stale",
         Verdict::Device => "device",
         Verdict::Unsaved => "unsaved",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_share_an_address_are_all_said() {
+        let names = |names: &[&str]| {
+            let names: Vec<Arc<str>> = names.iter().map(|name| Arc::from(*name)).collect();
+            any_of(&names).map(|name| name.to_string())
+        };
+        assert_eq!(names(&[]), None);
+        assert_eq!(names(&["openai", "openai"]).as_deref(), Some("openai"));
+        assert_eq!(names(&["mistral", "openai", "mistral"]).as_deref(), Some("mistral|openai"));
+        assert_eq!(names(&["a", "b", "c", "d"]).as_deref(), Some("a|b|c"));
     }
 }

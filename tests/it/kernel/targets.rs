@@ -85,14 +85,14 @@ fn hosts_file_answers_become_targets() {
         let story = async {
             targets.settled().await;
             let addr = WANTED4.parse::<std::net::SocketAddr>().unwrap().ip();
-            assert_eq!(targets.host(addr).as_deref(), Some(HOST));
+            assert_eq!(targets.hosts(addr), [HOST.into()]);
             assert_eq!(world.dial(&[&format!("to={WANTED4}")]).await["reply"], "weir");
             assert_eq!(world.dial(&[&format!("to={WANTED6}")]).await["reply"], "direct");
 
             files.write("hosts", "2001:db8::10 other.example.test\n");
             wants.send(wanted(&[HOST, "other.example.test"])).unwrap();
             let addr = WANTED6.parse::<std::net::SocketAddr>().unwrap().ip();
-            while targets.host(addr).is_none() {
+            while targets.hosts(addr).is_empty() {
                 tokio::task::yield_now().await;
             }
             assert_eq!(world.dial(&[&format!("to={WANTED6}")]).await["reply"], "weir");

@@ -37,8 +37,8 @@ use super::attach::{AttachError, Attached};
 use super::listen::Listening;
 use super::stats::ProgramStats;
 
-pub use self::marker::VARIABLE as TRUST_VARIABLE;
 pub(super) use self::look::{Facts, Instance, Look, Sight};
+pub use self::marker::VARIABLE as TRUST_VARIABLE;
 pub(super) use self::proc::Stat;
 pub use self::socket::{Kind, Wish};
 

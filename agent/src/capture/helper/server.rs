@@ -70,9 +70,7 @@ impl Server {
             }
             Request::Container(id) => Reply::Name(self.names.container(id)),
             Request::Pod(uid) => Reply::Name(self.names.pod(uid)),
-            Request::Socket(wish) => {
-                Reply::Socket(socket::open(wish, self.spared.load(Relaxed))?)
-            }
+            Request::Socket(wish) => Reply::Socket(socket::open(wish, self.spared.load(Relaxed))?),
         })
     }
 }
