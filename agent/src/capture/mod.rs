@@ -17,7 +17,6 @@ pub mod identity;
 mod attach;
 mod cgroup;
 mod capability;
-mod diag;
 mod flows;
 mod heartbeat;
 pub mod helper;

@@ -8,8 +8,9 @@
 //! plain values and file descriptors (sockets, maps), which a SEQPACKET socket can carry, and errors
 //! that cross as their text. For now `server` answers within this process, and a question is a
 //! function call; to split it off, `link` is the one file to change: it would send what it now hands
-//! over. Two things would stay on the server's side then: what the programs narrate (`--log-bpf`),
-//! and the memory of what is attached, so that [`Request::Detach`] is also what a closed socket means.
+//! over, and a closed socket would mean [`Request::Detach`]. Two things do not cross, and would have
+//! to be asked for then: what the programs narrate (`--log-bpf`, a closure in the answer), and the
+//! self-test's child, which joins the captured cgroup and is still forked by the asking side.
 //!
 //! Answers say no more than is needed. Of a process's environment only one variable is compared, and
 //! its answer is a yes or no; of its open files only whether a socket is among them.

@@ -6,7 +6,7 @@
 //! files. Without privilege this finds the processes of one's own user and only the uid of others.
 //! Sockets of other hosts and other network namespaces are not found, and so refused.
 
-mod diag;
+pub(super) mod diag;
 mod table;
 
 use std::collections::VecDeque;

@@ -92,11 +92,13 @@ fn tables_agree_with_netlink() {
 
 #[test]
 fn cookies_are_those_of_the_socket() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let found = socket(stream.local_addr().unwrap(), stream.peer_addr().unwrap()).unwrap();
-    let cookie = rustix::net::sockopt::socket_cookie(&stream).unwrap();
-    assert_eq!(found.unwrap().cookie, Some(cookie));
+    for bound in ["127.0.0.1:0", "[::1]:0"] {
+        let listener = TcpListener::bind(bound).unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let found = socket(stream.local_addr().unwrap(), stream.peer_addr().unwrap()).unwrap();
+        let cookie = rustix::net::sockopt::socket_cookie(&stream).unwrap();
+        assert_eq!(found.unwrap().cookie, Some(cookie));
+    }
 }
 
 #[test]

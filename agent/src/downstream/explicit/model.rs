@@ -187,7 +187,8 @@ mod tests {
             let mut body = serde_json::to_string(&body).unwrap();
             body.pop();
             let comma = if body.len() > 1 { "," } else { "" };
-            body.push_str(&format!("{comma}\"model\":{}", serde_json::to_string(&name).unwrap()));
+            let name_as_json = serde_json::to_string(&name).unwrap();
+            body.extend([comma, "\"model\":", &name_as_json]);
             let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(body.len())).collect();
             at.extend([0, body.len()]);
             at.sort_unstable();

@@ -354,7 +354,7 @@ mod tests {
         set(Some(INSTALLED + Duration::from_secs(50)));
         assert_eq!(verdict(&trust, &curl), Verdict::Intercept);
         trust.rejected(&curl, UNKNOWN_CA, now);
-        set(Some(INSTALLED + Duration::from_secs(60)));
+        set(Some(INSTALLED + Duration::from_secs(55)));
         assert_eq!(verdict(&trust, &curl), Verdict::Intercept, "installed anew");
     }
 

@@ -123,7 +123,7 @@ fn a_damaged_database_is_put_aside_and_what_the_journal_holds_goes_into_a_new_on
         assert_eq!(calls.iter().map(|it| it.call_id).collect::<Vec<_>>(), [record.call_id]);
         assert_eq!(ledger.health().renewed, 1);
         let aside = dir.path().join("ledger.db.corrupt-20261001T120000Z");
-        assert_eq!(ledger.put_aside(), [aside.clone()]);
+        assert_eq!(ledger.put_aside(), std::slice::from_ref(&aside));
         assert_eq!(fs::read(&aside).unwrap(), before, "not a byte of it is changed");
         assert_eq!(settle(&ledger, sample::record(3, noon())), Durability::Kept);
         drop(ledger);
@@ -177,7 +177,7 @@ fn one_record_that_the_database_refuses_does_not_take_the_others_with_it() {
     }
     assert!(ledger.flush());
     let calls = ledger.reader().calls(&CallQuery::default()).unwrap();
-    let kept: Vec<_> = calls.iter().map(|it| (it.call_id, it.workload.to_string())).collect();
+    let kept: Vec<_> = calls.iter().map(|it| (it.call_id, it.workload.clone())).collect();
     let expected = [1, 3].map(|n| (sample::id(n, noon()), format!("exe:{n}.py")));
     assert_eq!(kept, expected);
     assert_eq!(ledger.health().corrupt_lines, 1);
