@@ -103,6 +103,30 @@ fn a_kill_costs_the_calls_in_flight_and_the_ledger_knows_every_other() -> anyhow
 }
 
 #[test]
+fn a_damaged_ledger_does_not_stop_the_agent_and_is_seen() -> anyhow::Result<()> {
+    on_stage(async |stage| {
+        let config = stage.config();
+        stage.start(&config).await?;
+        stage.succeed(Route::Redirect, &curl(&[])).await?;
+        stage.settled(1).await?;
+        let state = stage.daemon()?.root().parent().context("a directory")?.to_owned();
+        stage.stop().await?;
+        std::fs::write(state.join("ledger.db"), "not what it was")?;
+
+        stage.start(&config).await?;
+        stage.succeed(Route::Redirect, &curl(&[])).await?;
+        assert_eq!(stage.settled(1).await?.len(), 1, "what came before is aside");
+        let status = stage.daemon()?.weir(&["status", "--json"]).output().await?;
+        assert_eq!(status.status.code(), Some(10), "degraded");
+        let told = String::from_utf8(status.stdout)?;
+        assert!(told.contains("ledger.db.corrupt-"), "{told}");
+        let counted = stage.metric::<u64>("weir_ledger_errors_total", "database").await?;
+        assert_eq!(counted, 1);
+        Ok(())
+    })
+}
+
+#[test]
 fn down_and_up_switch_at_the_next_connection() -> anyhow::Result<()> {
     on_stage(async |stage| {
         let config = stage.config();

@@ -120,6 +120,45 @@ fn the_gateway_asks_for_a_base_url_where_the_model_tells_no_provider() -> anyhow
 }
 
 #[test]
+fn the_gateway_forwards_bodies_over_the_limit_where_anything_tells_the_provider()
+-> anyhow::Result<()> {
+    on_stage(async |stage| {
+        let config = stage.config().with(&["limits", "request_body"], json!("4KiB"));
+        stage.start(&config).await?;
+        let filler = "x".repeat(300_000);
+        let first = format!("{{\"model\":\"gpt-4o-mini\",\"user\":\"{filler}\",\"messages\":[]}}");
+        let last = format!("{{\"user\":\"{filler}\",\"model\":\"gpt-4o-mini\",\"messages\":[]}}");
+        let post = |path: &str, body: &str| -> anyhow::Result<Vec<String>> {
+            let file = stage.scratch().join("body.json");
+            std::fs::write(&file, body)?;
+            let (url, data) = (format!("http://127.0.0.1:4180{path}"), file.display().to_string());
+            let words = ["-d".to_owned(), format!("@{data}"), url];
+            Ok([vec!["-w".to_owned(), "%{http_code}".to_owned()], words.to_vec()].concat())
+        };
+        // The model comes first, or only OpenAI has such a path.
+        for (path, body) in [("/v1/chat/completions", &first), ("/v1/responses", &last)] {
+            let words = post(path, body)?;
+            let words: Vec<_> = words.iter().map(String::as_str).collect();
+            stage.succeed(Route::Direct, &curl(&words)).await?;
+            let seen = stage.provider().seen();
+            // The provider answers when it has all that is announced.
+            let announced = seen.last().and_then(|seen| seen.headers.get("content-length"));
+            assert_eq!(announced.unwrap(), &body.len().to_string(), "{path}");
+        }
+        for call in stage.settled(2).await? {
+            assert_eq!((&call["provider"], &call["kind"]), (&json!("openai"), &json!("opaque")));
+            assert_eq!(call["flags"], json!(["body_unread"]), "{call}");
+        }
+        let words = post("/v1/chat/completions", &last)?;
+        let words: Vec<_> = words.iter().map(String::as_str).collect();
+        let refused = stage.run(Route::Direct, &curl(&words)).await?;
+        assert!(refused.stdout.ends_with("413"), "{}", refused.stdout);
+        assert!(refused.stdout.contains("/openai/v1"), "{}", refused.stdout);
+        Ok(())
+    })
+}
+
+#[test]
 fn the_gateway_answers_no_other_site() -> anyhow::Result<()> {
     on_stage(async |stage| {
         let config = stage.config();
@@ -153,6 +192,51 @@ fn the_proxy_leads_neither_to_the_agent_nor_to_metadata() -> anyhow::Result<()> 
             assert_ne!(refused.code, Some(0), "{url}");
             assert!(refused.stdout.ends_with("403"), "{url}: {}", refused.stdout);
         }
+        Ok(())
+    })
+}
+
+#[test]
+fn the_proxy_knows_the_agents_listeners_of_the_moment() -> anyhow::Result<()> {
+    on_stage(async |stage| {
+        let config = stage.config();
+        stage.start(&config).await?;
+        stage.told(&["down"]).await?;
+        stage.told(&["up"]).await?;
+        let status: serde_json::Value =
+            serde_json::from_str(&stage.told(&["status", "--json"]).await?)?;
+        let listeners = status["listeners"].as_array().cloned().unwrap_or_default();
+        let intercept: Vec<_> = listeners
+            .iter()
+            .filter(|listener| listener["name"] == "intercept")
+            .filter_map(|listener| listener["address"].as_str())
+            .collect();
+        assert!(!intercept.is_empty(), "{status}");
+        for address in intercept {
+            let url = format!("http://{address}/");
+            let words = ["-x", PROXY, "--globoff", "-w", "%{http_code}", &url];
+            let refused = stage.run(Route::Direct, &curl(&words)).await?;
+            assert!(refused.stdout.ends_with("403"), "{url}: {}", refused.stdout);
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_provider_that_is_the_agent_itself_ends_at_the_first_turn() -> anyhow::Result<()> {
+    on_stage(async |stage| {
+        let mirror = json!({
+            "hosts": ["mirror.example"], "format": "openai",
+            "base_url": "http://127.0.0.1:4180/mirror/v1",
+        });
+        let config = stage.config().with(&["providers", "mirror"], mirror);
+        stage.start(&config).await?;
+        let url = "http://127.0.0.1:4180/mirror/v1/chat/completions";
+        let output = stage.run(Route::Direct, &curl(&["-w", "%{http_code}", url])).await?;
+        assert!(output.stdout.ends_with("502"), "{}", output.stdout);
+        let calls = stage.settled(1).await?;
+        assert_eq!(calls.len(), 1, "it does not call itself");
+        assert_eq!(calls[0]["outcome"], "connect_error", "{}", calls[0]);
         Ok(())
     })
 }

@@ -123,6 +123,13 @@ impl Running {
                 warn(what, Some("weir doctor"), false);
             }
         }
+        for aside in self.ledger.put_aside() {
+            let what = format!(
+                "the ledger's database was damaged and put aside as {}: what it held is not counted",
+                aside.display()
+            );
+            warn(what, Some("move it away once you have what you need of it"), true);
+        }
         let health = self.ledger.health();
         if health.dropped > 0 {
             let what = format!("{} records could not be kept", health.dropped);

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::capture::resolve::Resolver;
 use crate::capture::targets::{Targets, Wanted};
 use crate::capture::{
-    AttachError, Capabilities, Capture, Closed, Event, Opened, Settings, Verdict,
+    AttachError, Capabilities, Capture, Closed, Event, Helper, Opened, Settings, Verdict,
 };
 use crate::downstream::accept::{self, Limit, Pressure};
 use crate::downstream::{Front, intercept};
@@ -24,6 +24,7 @@ use crate::subject::Subject;
 /// The kernel half and everything that hangs on it.
 pub(super) struct Kernel {
     settings: Settings,
+    helper: Helper,
     front: Arc<Front>,
     limit: Mutex<Option<Limit>>,
     targets: Targets,
@@ -52,9 +53,14 @@ const ON_THE_WAY: Duration = Duration::from_millis(100);
 
 impl Kernel {
     /// Nothing attached yet.
-    pub(super) fn new(settings: Settings, front: Arc<Front>, resolver: Resolver) -> Arc<Self> {
+    pub(super) fn new(
+        settings: Settings,
+        front: Arc<Front>,
+        (helper, resolver): (Helper, Resolver),
+    ) -> Arc<Self> {
         Arc::new(Self {
             settings,
+            helper,
             targets: Targets::new(resolver, Arc::clone(&front.runtime.clock)),
             front,
             limit: Mutex::new(None),
@@ -102,11 +108,14 @@ impl Kernel {
             return Ok(());
         }
         let drain = self.front.runtime.drain.child();
-        let capture = Arc::new(Capture::attach(&self.settings, &drain)?);
+        let capture = Arc::new(Capture::attach(&self.settings, &self.helper, &drain)?);
+        let mut addresses = Vec::new();
         for listener in capture.listeners().map_err(AttachError::from)? {
+            addresses.push(listener.local_addr().map_err(AttachError::from)?);
             let listener = TcpListener::from_std(listener).map_err(AttachError::from)?;
             self.accept(listener, &capture, &drain);
         }
+        self.front.upstream.tcp.own().intercept(addresses);
         let (kernel, events) = (Arc::clone(self), capture.events());
         drain.spawn(async move { kernel.take_events(events).await });
         state.capabilities = capture.capabilities().clone();
@@ -127,6 +136,10 @@ impl Kernel {
         capture.detach();
         std::thread::sleep(ON_THE_WAY);
         drain.signal();
+        let state = self.state.lock();
+        if state.capture.is_none() {
+            self.front.upstream.tcp.own().intercept(Vec::new());
+        }
     }
 
     /// Whether the programs are attached.
@@ -212,9 +225,11 @@ impl Kernel {
 
     fn direct(&self, closed: &Closed, subject: Arc<Subject>) -> Connection {
         let address = closed.origin.destination;
-        let host = self.targets.host(address.ip());
+        let hosts = self.targets.hosts(address.ip());
         let rules = self.front.rules.load();
-        let provider = host.as_ref().and_then(|host| rules.providers.by_host(host));
+        let providers = hosts.iter().filter_map(|host| rules.providers.by_host(host));
+        let provider = any_of(providers.map(|provider| &provider.name));
+        let host = any_of(&hosts);
         Connection {
             opened_at: self
                 .front
@@ -226,8 +241,7 @@ impl Kernel {
                 .unwrap_or(std::time::SystemTime::UNIX_EPOCH),
             duration: closed.duration,
             subject,
-            provider: provider
-                .map_or_else(|| Arc::from("unknown"), |provider| Arc::clone(&provider.name)),
+            provider: provider.unwrap_or_else(|| Arc::from("unknown")),
             host: host.unwrap_or_else(|| Arc::from(address.ip().to_string())),
             treatment: Treatment::Direct,
             reason: Arc::from(reason(closed.verdict)),
@@ -260,6 +274,23 @@ impl Pressure for Kernel {
     }
 }
 
+/// Names of which each may be meant, as one: `a|b`. An address tells no more where several share it.
+fn any_of<'a>(names: impl IntoIterator<Item = &'a Arc<str>>) -> Option<Arc<str>> {
+    /// More would be no help to a reader.
+    const MOST: usize = 3;
+    let mut distinct: Vec<&Arc<str>> = Vec::new();
+    for name in names {
+        if distinct.len() < MOST && !distinct.contains(&name) {
+            distinct.push(name);
+        }
+    }
+    match &distinct[..] {
+        [] => None,
+        [only] => Some(Arc::clone(only)),
+        several => Some(several.iter().map(|name| &***name).collect::<Vec<_>>().join("|").into()),
+    }
+}
+
 fn reason(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Redirected => "redirected",
@@ -268,5 +299,22 @@ fn reason(verdict: Verdict) -> &'static str {
         Verdict::Stale => "stale",
         Verdict::Device => "device",
         Verdict::Unsaved => "unsaved",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_share_an_address_are_all_said() {
+        let names = |names: &[&str]| {
+            let names: Vec<Arc<str>> = names.iter().map(|name| Arc::from(*name)).collect();
+            any_of(&names).map(|name| name.to_string())
+        };
+        assert_eq!(names(&[]), None);
+        assert_eq!(names(&["openai", "openai"]).as_deref(), Some("openai"));
+        assert_eq!(names(&["mistral", "openai", "mistral"]).as_deref(), Some("mistral|openai"));
+        assert_eq!(names(&["a", "b", "c", "d"]).as_deref(), Some("a|b|c"));
     }
 }

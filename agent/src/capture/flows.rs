@@ -11,9 +11,9 @@ use agent_common::{Addr, FlowKey, Record};
 use aya::maps::{HashMap, MapData, MapError};
 use parking_lot::Mutex;
 
-use super::diag;
 use super::listen::Listening;
 use super::origin::{Caller, Origin, Origins};
+use super::owner::diag;
 
 /// The redirected connections of one network namespace that are yet to be accepted.
 #[derive(Debug)]
@@ -67,8 +67,8 @@ impl Flows {
 
     fn ask_socket(&self, client: SocketAddr) -> Option<u64> {
         let listener = if client.is_ipv4() { self.listener4 } else { self.listener6? };
-        match diag::cookie(client, listener) {
-            Ok(cookie) => cookie,
+        match diag::socket(client, listener) {
+            Ok(socket) => socket?.cookie,
             Err(error) => {
                 tracing::warn!(%error, "sock_diag does not answer: a connection is lost");
                 None

@@ -38,12 +38,15 @@ pub struct Wanted {
     pub networks: BTreeSet<IpNet>,
 }
 
+/// The wanted hosts behind each address, in alphabetical order.
+type Names = BTreeMap<IpAddr, Vec<Arc<str>>>;
+
 /// Follows the wanted hosts to their addresses. Clones share one state.
 #[derive(Debug, Clone)]
 pub struct Targets {
     resolver: Resolver,
     clock: Arc<dyn Clock>,
-    names: Arc<ArcSwap<BTreeMap<IpAddr, Arc<str>>>>,
+    names: Arc<ArcSwap<Names>>,
     settled: watch::Sender<bool>,
 }
 
@@ -53,10 +56,10 @@ impl Targets {
         Self { resolver, clock, names: Arc::default(), settled: watch::Sender::new(false) }
     }
 
-    /// The wanted host that an address belongs to. Where several share it: the first in
-    /// alphabetical order, so that the answer does not change from one connection to the next.
-    pub fn host(&self, addr: IpAddr) -> Option<Arc<str>> {
-        self.names.load().get(&addr.to_canonical()).map(Arc::clone)
+    /// The wanted hosts that an address belongs to, in alphabetical order: several where they share
+    /// it, and then a connection that nobody looked into may have been to any of them.
+    pub fn hosts(&self, addr: IpAddr) -> Vec<Arc<str>> {
+        self.names.load().get(&addr.to_canonical()).cloned().unwrap_or_default()
     }
 
     /// Resolves when every wanted host has been answered for, or has failed, once.
@@ -207,11 +210,11 @@ impl Book {
         single.chain(self.networks.iter().copied()).collect()
     }
 
-    fn names(&self) -> BTreeMap<IpAddr, Arc<str>> {
-        let mut names = BTreeMap::new();
+    fn names(&self) -> Names {
+        let mut names = Names::new();
         for (host, page) in &self.hosts {
             for addr in page.addrs.keys() {
-                names.entry(*addr).or_insert_with(|| Arc::clone(host));
+                names.entry(*addr).or_default().push(Arc::clone(host));
             }
         }
         names
@@ -221,13 +224,15 @@ impl Book {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capture::helper::Helper;
 
     const ADDR: &str = "192.0.2.1";
 
     #[tokio::test]
     async fn a_host_given_as_an_address_is_a_target_of_its_own() {
         let drain = Drain::new();
-        let targets = Targets::new(Resolver::new(), Arc::new(crate::clock::System));
+        let targets =
+            Targets::new(Resolver::new(Helper::in_process()), Arc::new(crate::clock::System));
         let (_wants, following) = watch::channel(Arc::new(wanted(&[ADDR], &["198.51.100.0/24"])));
         let (applied, mut sets) = tokio::sync::mpsc::unbounded_channel();
         let (keeper, signal) = (targets.clone(), drain.clone());
@@ -235,7 +240,7 @@ mod tests {
             keeper.keep(following, |nets| drop(applied.send(nets.to_vec())), signal).await;
         });
         targets.settled().await;
-        assert_eq!(targets.host(ADDR.parse().unwrap()).as_deref(), Some(ADDR));
+        assert_eq!(targets.hosts(ADDR.parse().unwrap()), [ADDR.into()]);
         let mut last = Vec::new();
         while let Ok(set) = sets.try_recv() {
             last = set;
@@ -302,14 +307,14 @@ mod tests {
     }
 
     #[test]
-    fn mapped_answers_and_shared_addresses_have_one_name() {
+    fn a_shared_address_has_the_names_of_all_and_a_mapped_one_is_the_same() {
         let (mut book, now) = (Book::default(), start());
         book.want(&wanted(&["b", "a"], &[]));
         book.answered("b", Some(answer(&[ADDR], 30)), now);
         book.answered("a", Some(answer(&["::ffff:192.0.2.1"], 30)), now);
         assert_eq!(
             book.names().into_iter().collect::<Vec<_>>(),
-            [(ADDR.parse().unwrap(), "a".into())]
+            [(ADDR.parse().unwrap(), vec!["a".into(), "b".into()])]
         );
     }
 

@@ -11,7 +11,6 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rusqlite::ErrorCode;
 
 use crate::clock::{Clock, System};
 use crate::record::CallId;
@@ -21,8 +20,8 @@ use super::entry::{Entry, micros};
 use super::error::LedgerError;
 use super::queue::Flush;
 use super::stats::count;
-use super::store::Store;
-use super::{recovery, segment};
+use super::store::{Store, is_about_content};
+use super::{aside, recovery, segment};
 
 /// Time between attempts after the database refused.
 const RETRY: Duration = Duration::from_millis(500);
@@ -229,10 +228,13 @@ impl Importer {
                 Ok(())
             }
             Err(error) if is_about_content(&error) => {
-                tracing::error!(%error, number = sealed.number, "journal segment put aside");
-                count(&self.shared.stats.corrupt_lines, entries.len());
-                let from = segment::path(&self.dir, sealed.number);
-                fs::rename(from, segment::corrupt_path(&self.dir, sealed.number))?;
+                let (number, dir) = (sealed.number, &self.dir);
+                self.store.import_singly(number, entries, |refused| {
+                    tracing::error!(%error, number, refused = refused.len(), "records put aside");
+                    count(&self.shared.stats.corrupt_lines, refused.len());
+                    aside::records(dir, number, refused).map_err(ImportError::from)
+                })?;
+                self.shared.recent.extend(entries);
                 Ok(())
             }
             Err(error) => Err(error.into()),
@@ -245,9 +247,35 @@ impl Importer {
             tracing::warn!(%error, "cannot write the ledger's database: the journal is kept");
         }
         self.retry_at = Some(now() + RETRY);
+        if let ImportError::Database(error) = error
+            && aside::is_damage(error)
+            && self.renew()
+        {
+            self.retry_at = Some(now());
+            return;
+        }
         // A connection that met an I/O error may keep failing after the cause is gone.
         if let Ok(store) = Store::open(&self.database) {
             self.store = store;
+        }
+    }
+
+    /// Begins a new database in place of a damaged one; once, or a bad disk would be filled with
+    /// them.
+    fn renew(&mut self) -> bool {
+        if self.shared.stats.renewed.load(Ordering::Relaxed) > 0 {
+            return false;
+        }
+        match aside::open(&self.database, self.clock.now().wall) {
+            Ok((store, renewed)) => {
+                self.store = store;
+                count(&self.shared.stats.renewed, usize::from(renewed));
+                renewed
+            }
+            Err(error) => {
+                tracing::warn!(%error, "no new database for the ledger yet");
+                false
+            }
         }
     }
 
@@ -281,14 +309,6 @@ impl Importer {
             }
         }
     }
-}
-
-/// Whether the database objects to what it is given, which will not change by waiting.
-fn is_about_content(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig)
-    )
 }
 
 fn now() -> Instant {

@@ -10,7 +10,7 @@
 //! so that it survives the death of the process; within a second it is on the disk. At the next
 //! start, segments left behind are imported, each exactly once, and calls still open are settled
 //! as lost. When the disk is full or fails, calls go on: records wait in a bounded backlog, and
-//! [`Ledger::health`] counts what did not fit.
+//! [`Ledger::health`] counts what did not fit. A damaged database is put aside and a new one begun.
 
 mod error;
 mod stats;
@@ -24,6 +24,7 @@ mod journal;
 mod sync;
 mod recovery;
 mod store;
+mod aside;
 mod importer;
 mod reader;
 
@@ -57,8 +58,7 @@ pub use stats::Health;
 use importer::{Importer, Recent};
 use journal::Journal;
 use queue::{Item, Queue};
-use stats::Stats;
-use store::Store;
+use stats::{Stats, count};
 use sync::Unsynced;
 
 /// How long a flush waits for the database.
@@ -99,7 +99,8 @@ struct Shared {
 
 impl Ledger {
     /// Opens the ledger in `state_dir`, creating it where needed, and brings it up to date with
-    /// what an earlier run left. Blocks; a ledger of a newer version is refused and left alone.
+    /// what an earlier run left. Blocks; a ledger of a newer version is refused and left alone, a
+    /// damaged one put aside.
     pub fn open(
         state_dir: &Path,
         settings: Settings,
@@ -108,8 +109,9 @@ impl Ledger {
         let dir = state_dir.join("journal");
         let database = state_dir.join("ledger.db");
         let lock = lock(&dir)?;
-        let store = Store::open(&database)?;
+        let (store, renewed) = aside::open(&database, clock.now().wall)?;
         let stats = Arc::<Stats>::default();
+        count(&stats.renewed, usize::from(renewed));
         let shared = Arc::new(Shared {
             queue: Queue::new(Arc::clone(&stats)),
             stats,
@@ -153,6 +155,11 @@ impl Ledger {
     /// The ledger's own figures.
     pub fn health(&self) -> Health {
         self.shared.stats.health()
+    }
+
+    /// Damaged databases of this ledger that lie beside it, until somebody moves them away.
+    pub fn put_aside(&self) -> Vec<PathBuf> {
+        aside::databases(&self.database)
     }
 
     /// Takes no more records, writes what there is, and returns when it is in the database (or,

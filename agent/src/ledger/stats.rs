@@ -21,6 +21,8 @@ pub struct Health {
     pub corrupt_lines: u64,
     /// Calls found open at start and settled as lost.
     pub lost_calls: u64,
+    /// Damaged databases put aside, and new ones begun.
+    pub renewed: u64,
 }
 
 #[derive(Debug, Default)]
@@ -36,6 +38,7 @@ pub(super) struct Stats {
     pub(super) import_errors: AtomicU64,
     pub(super) corrupt_lines: AtomicU64,
     pub(super) lost_calls: AtomicU64,
+    pub(super) renewed: AtomicU64,
 }
 
 impl Stats {
@@ -50,6 +53,7 @@ impl Stats {
             import_errors: read(&self.import_errors),
             corrupt_lines: read(&self.corrupt_lines),
             lost_calls: read(&self.lost_calls),
+            renewed: read(&self.renewed),
         }
     }
 }

@@ -231,6 +231,7 @@ impl Metrics {
             ("sync", health.sync_errors),
             ("import", health.import_errors),
             ("read", health.corrupt_lines),
+            ("database", health.renewed),
         ] {
             advance(&mine.errors.with_label_values(&[operation]), total);
         }

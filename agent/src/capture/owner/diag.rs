@@ -26,7 +26,10 @@ const REQUEST: u16 = 1;
 const HEADER: usize = 16;
 
 /// Asks for the socket whose own address is `local` and whose peer is `remote`.
-pub(super) fn socket(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<Socket>> {
+pub(in crate::capture) fn socket(
+    local: SocketAddr,
+    remote: SocketAddr,
+) -> io::Result<Option<Socket>> {
     let netlink = socket_with(
         AddressFamily::NETLINK,
         SocketType::RAW,

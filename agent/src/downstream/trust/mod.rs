@@ -2,13 +2,12 @@
 //!
 //! A client that rejects our certificate costs its application one call, so it is asked once. From
 //! then on its connections are passed through, without asking again: verdicts hold until the agent
-//! or the program restarts. What an executable does says little where it is an interpreter (in one
+//! or the program restarts, or the CA is installed anew. What an executable does says little where it is an interpreter (in one
 //! Python, one library may trust the CA and another not), so there the verdict belongs to the
 //! process instance; otherwise to the executable and its user.
 
 pub mod installed;
 pub mod ledger;
-pub mod marker;
 mod signal;
 
 use std::collections::{HashMap, VecDeque};
@@ -24,6 +23,9 @@ pub use signal::{Reached, Signal, Strength, classify};
 
 /// Clients remembered. Beyond it the longest known is forgotten, and asked again when it returns.
 const CAPACITY: usize = 4096;
+
+/// Installations told apart by less than this are one.
+const DRIFT: Duration = Duration::from_secs(1);
 
 /// Two possible signals within this time make a verdict.
 const SUSPICION: Duration = Duration::from_mins(1);
@@ -70,6 +72,12 @@ impl Settings {
         });
         Self { assume, installed_at }
     }
+
+    /// Whether the CA was installed since. The two clocks drift, so a moment later is the same.
+    fn is_newer_than(self, before: Self) -> bool {
+        let earlier = |at: Duration| before.installed_at.is_none_or(|then| then + DRIFT < at);
+        self.installed_at.is_some_and(earlier)
+    }
 }
 
 /// A client that has rejected our certificate, for `weir ps` and `weir explain`.
@@ -104,9 +112,13 @@ impl Trust {
         Self { settings: Mutex::new(settings), clients: Mutex::default() }
     }
 
-    /// Takes note of an installation or removal of the CA.
+    /// Takes note of an installation or removal of the CA. What clients did before it was installed
+    /// says nothing about what they do now: they are asked again.
     pub fn set(&self, settings: Settings) {
-        *self.settings.lock() = settings;
+        let before = std::mem::replace(&mut *self.settings.lock(), settings);
+        if settings.is_newer_than(before) {
+            *self.clients.lock() = Clients::default();
+        }
     }
 
     /// Whether clients trust us for all that is known: the CA is installed, or taken to be.
@@ -121,8 +133,7 @@ impl Trust {
     }
 
     /// What to do with a connection of `subject`. `vouched` is asked only where the answer depends
-    /// on it: whether the process was started with the CA in its environment (`weir run`, see
-    /// [`marker`]).
+    /// on it: whether the process was started with the CA in its environment (`weir run`).
     pub fn verdict(&self, subject: &Subject, vouched: impl FnOnce() -> bool) -> Verdict {
         if let Some(State::Rejected(distrust)) = self.clients.lock().states.get(&Key::of(subject)) {
             return Verdict::Untrusted { since: distrust.since, signal: distrust.signal };
@@ -326,6 +337,25 @@ mod tests {
         assert_eq!(verdict(&trust, &other), Verdict::Intercept);
         let shown = trust.snapshot();
         assert_eq!((shown.len(), shown[0].pid, shown[0].instance_only), (1, 7, false));
+    }
+
+    #[test]
+    fn a_new_installation_makes_up_for_what_was_rejected_before() {
+        let (trust, now) = (trust(), System.now());
+        let curl = subject("/usr/bin/curl", 7, LATER);
+        let untrusted = || matches!(verdict(&trust, &curl), Verdict::Untrusted { .. });
+        let set = |at| trust.set(Settings { assume: false, installed_at: at });
+        trust.rejected(&curl, UNKNOWN_CA, now);
+        // Looked at again, with clocks that drift apart; then removed.
+        set(Some(INSTALLED + Duration::from_millis(3)));
+        assert!(untrusted());
+        set(None);
+        assert!(untrusted());
+        set(Some(INSTALLED + Duration::from_secs(50)));
+        assert_eq!(verdict(&trust, &curl), Verdict::Intercept);
+        trust.rejected(&curl, UNKNOWN_CA, now);
+        set(Some(INSTALLED + Duration::from_secs(55)));
+        assert_eq!(verdict(&trust, &curl), Verdict::Intercept, "installed anew");
     }
 
     #[test]

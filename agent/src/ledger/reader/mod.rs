@@ -11,6 +11,7 @@ mod processes;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
@@ -38,7 +39,9 @@ const IDLE: usize = 2;
 pub struct Reader {
     shared: Arc<Shared>,
     database: PathBuf,
-    idle: Arc<Mutex<Vec<Connection>>>,
+    /// Each with the number of new databases begun before it was opened: one to a database that
+    /// was put aside since is of no use.
+    idle: Arc<Mutex<Vec<(u64, Connection)>>>,
 }
 
 impl Reader {
@@ -108,16 +111,17 @@ impl Reader {
     ) -> Result<T, LedgerError> {
         // Where this fails, the answer is as old as the last import.
         self.shared.flush();
+        let renewed = self.shared.stats.renewed.load(Relaxed);
         let idle = self.idle.lock().pop();
         let failed = |source| LedgerError::Database { path: self.database.clone(), source };
         let connection = match idle {
-            Some(connection) => connection,
-            None => store::read_only(&self.database).map_err(failed)?,
+            Some((of, connection)) if of == renewed => connection,
+            _ => store::read_only(&self.database).map_err(failed)?,
         };
         let answer = question(&connection).map_err(failed)?;
         let mut idle = self.idle.lock();
         if idle.len() < IDLE {
-            idle.push(connection);
+            idle.push((renewed, connection));
         }
         Ok(answer)
     }

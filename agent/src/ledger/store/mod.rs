@@ -15,6 +15,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 use super::error::LedgerError;
 
 pub(super) use words::{parse, word};
+pub(super) use write::is_about_content;
 
 /// Each brings the schema from the version of its index to the next; never changed once released.
 const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];

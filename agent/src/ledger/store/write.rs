@@ -1,5 +1,7 @@
 //! One batch of entries, one transaction. Written twice, it leaves the same rows.
 
+mod singly;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -11,6 +13,8 @@ use crate::subject::Subject;
 use super::super::entry::{Call, Entry, Link};
 use super::super::shape::{Known, KnownSubject, Shape};
 use super::{ID_SKEW, Row, SEGMENT, Store, put_meta, word};
+
+pub(in crate::ledger) use singly::is_about_content;
 
 /// Calls whose decisions share a row: a row of its own for each would double the cost of a call.
 const DECISIONS: usize = 32;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Seek as _, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::clock::System;
 use crate::llm::usage::NanoUsd;
 use crate::record::{CallId, Durability, Outcome, Treatment, UsageSource};
 
-use super::{noon, open, settle};
+use super::{At, noon, open, settle};
 
 /// What is in the journal after a crash.
 fn leave_behind(dir: &Path, number: u64, entries: &[Entry]) -> Vec<u8> {
@@ -99,6 +99,105 @@ fn a_torn_tail_is_left_out_and_a_corrupt_line_put_aside() {
     assert_eq!(ledger.health().corrupt_lines, 1);
     assert_eq!(fs::read_to_string(segment::corrupt_path(&journal, 1)).unwrap(), lines[3]);
     assert_eq!(settle(&ledger, sample::record(5, noon())), Durability::Kept);
+}
+
+#[test]
+fn a_damaged_database_is_put_aside_and_what_the_journal_holds_goes_into_a_new_one() {
+    let dir = TempDir::new().unwrap();
+    let database = dir.path().join("ledger.db");
+    for damage in [b"this is no database at all".to_vec(), vec![0xff; 8192]] {
+        {
+            let ledger = open(dir.path());
+            assert_eq!(settle(&ledger, sample::record(1, noon())), Durability::Kept);
+        }
+        let mut file = OpenOptions::new().write(true).open(&database).unwrap();
+        file.write_all(&damage).unwrap();
+        drop(file);
+        let before = fs::read(&database).unwrap();
+        let mut interner = Interner::new(Arc::default());
+        let record = sample::record(2, noon());
+        leave_behind(dir.path(), 9, &[Entry::Settle(Call::settled(&record, &mut interner))]);
+
+        let ledger = Ledger::open(dir.path(), Settings::default(), Arc::new(At(noon()))).unwrap();
+        let calls = ledger.reader().calls(&CallQuery::default()).unwrap();
+        assert_eq!(calls.iter().map(|it| it.call_id).collect::<Vec<_>>(), [record.call_id]);
+        assert_eq!(ledger.health().renewed, 1);
+        let aside = dir.path().join("ledger.db.corrupt-20261001T120000Z");
+        assert_eq!(ledger.put_aside(), std::slice::from_ref(&aside));
+        assert_eq!(fs::read(&aside).unwrap(), before, "not a byte of it is changed");
+        assert_eq!(settle(&ledger, sample::record(3, noon())), Durability::Kept);
+        drop(ledger);
+        assert_eq!(open(dir.path()).health().renewed, 0, "once");
+    }
+}
+
+#[test]
+fn a_database_damaged_while_in_use_is_replaced_and_readers_see_the_new_one() {
+    let dir = TempDir::new().unwrap();
+    let ledger = open(dir.path());
+    let reader = ledger.reader();
+    assert_eq!(settle(&ledger, sample::record(1, noon())), Durability::Kept);
+    assert_eq!(reader.calls(&CallQuery::default()).unwrap().len(), 1);
+
+    let database = dir.path().join("ledger.db");
+    // Everything but the header; what is in the log must not hide it.
+    let raw = rusqlite::Connection::open(&database).unwrap();
+    raw.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    drop(raw);
+    let size = fs::metadata(&database).unwrap().len();
+    let mut file = OpenOptions::new().write(true).open(&database).unwrap();
+    file.seek(io::SeekFrom::Start(4096)).unwrap();
+    file.write_all(&vec![0xff; usize::try_from(size).unwrap() - 4096]).unwrap();
+
+    assert_eq!(settle(&ledger, sample::record(2, noon())), Durability::Kept);
+    while ledger.health().renewed == 0 {
+        ledger.flush();
+    }
+    while !ledger.flush() {}
+    let calls = reader.calls(&CallQuery::default()).unwrap();
+    assert_eq!(calls.iter().map(|it| it.call_id).collect::<Vec<_>>(), [sample::id(2, noon())]);
+    assert_eq!(ledger.put_aside().len(), 1);
+}
+
+#[test]
+fn one_record_that_the_database_refuses_does_not_take_the_others_with_it() {
+    let dir = TempDir::new().unwrap();
+    let ledger = open(dir.path());
+    let raw = rusqlite::Connection::open(dir.path().join("ledger.db")).unwrap();
+    let refuse = format!(
+        "CREATE TRIGGER refuse BEFORE INSERT ON call WHEN NEW.call_id = '{}'
+         BEGIN SELECT RAISE(ABORT, 'refused'); END",
+        sample::id(2, noon())
+    );
+    raw.execute_batch(&refuse).unwrap();
+    for n in 1..=3 {
+        let mut record = sample::record(n, noon());
+        record.subject = sample::subject(&format!("{n}.py"), 7, 1000);
+        drop(ledger.settle(Arc::new(record)));
+    }
+    assert!(ledger.flush());
+    let calls = ledger.reader().calls(&CallQuery::default()).unwrap();
+    let kept: Vec<_> = calls.iter().map(|it| (it.call_id, it.workload.clone())).collect();
+    let expected = [1, 3].map(|n| (sample::id(n, noon()), format!("exe:{n}.py")));
+    assert_eq!(kept, expected);
+    assert_eq!(ledger.health().corrupt_lines, 1);
+
+    // What was put aside can be read by itself.
+    let journal = dir.path().join("journal");
+    let files: Vec<_> = fs::read_dir(&journal).unwrap().map(|it| it.unwrap().path()).collect();
+    let aside = files.iter().find(|it| it.extension().is_some_and(|end| end == "corrupt"));
+    let lines = fs::read_to_string(aside.unwrap()).unwrap();
+    let numbers = AtomicU64::default();
+    let mut decoder = line::Decoder::new(&numbers);
+    let entries =
+        lines.split_inclusive('\n').filter_map(|it| decoder.decode(it.as_bytes()).unwrap());
+    let ids: Vec<_> = entries
+        .map(|entry| match entry {
+            Entry::Settle(call) => call.id,
+            Entry::Open(_) | Entry::Connection(_) => panic!("a settlement"),
+        })
+        .collect();
+    assert_eq!(ids, [sample::id(2, noon())]);
 }
 
 #[test]

@@ -191,7 +191,7 @@ fn rows_past_retention_go_and_others_stay() {
     let clock = Arc::new(At(noon() + 6 * day));
     drop(Ledger::open(dir.path(), settings, clock).unwrap());
     // Pruning is the importer's idle work; here it is done to the end.
-    let mut store = Store::open(&dir.path().join("ledger.db")).unwrap();
+    let mut store = store::Store::open(&dir.path().join("ledger.db")).unwrap();
     while store.prune(entry::micros(noon() + 3 * day)).unwrap() {}
     drop(store);
     let raw = rusqlite::Connection::open(dir.path().join("ledger.db")).unwrap();
