@@ -33,8 +33,8 @@ pub(super) struct Reading<'a> {
 pub(super) enum Fit {
     /// It does.
     Now,
-    /// It does after so long.
-    After(Duration),
+    /// It does after so long; where only reservations are in the way, likely after `likely`.
+    After { sure: Duration, likely: Duration },
     /// It never does: it is more than the whole limit.
     Never,
 }
@@ -144,7 +144,10 @@ impl Gauge {
         };
         let settled = self.taken.sum().saturating_sub(self.reserved);
         let only_reserved = settled.saturating_add(amount) <= limit;
-        Fit::After(if only_reserved && wait > SURE { MEANWHILE } else { wait })
+        // A call that runs stays a call; it only comes to fewer tokens and less money.
+        let may_shrink = only_reserved && self.cap.of != Quantity::Requests;
+        let likely = if may_shrink && wait > SURE { MEANWHILE } else { wait };
+        Fit::After { sure: wait, likely }
     }
 
     /// Whether a sliding limit could be waited for.

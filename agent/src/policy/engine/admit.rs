@@ -68,6 +68,8 @@ struct Breach {
     class: u8,
     /// When none of the rule's gauges stands in the way any more; `None` for never.
     wait: Option<Duration>,
+    /// The same, without hoping that running calls come to less than they reserved.
+    sure: Option<Duration>,
     /// Whether a sliding limit is in the way.
     sliding: bool,
 }
@@ -506,7 +508,7 @@ fn answer(limit: &Limit, breach: Option<Breach>) -> (Act, Duration) {
         OnBreach::Freeze => (Act::Freeze, Duration::ZERO),
         OnBreach::Downgrade(_) => (Act::Downgrade, Duration::ZERO),
         OnBreach::Alert => (Act::Alert, Duration::ZERO),
-        OnBreach::Throttle(most) => match breach.wait {
+        OnBreach::Throttle(most) => match breach.sure {
             Some(wait) if wait <= *most => (Act::Delay, wait),
             // A budget of the calendar is not waited for: it slows calls down.
             _ if !breach.sliding => (Act::Delay, *most),
@@ -560,22 +562,23 @@ fn breach(gauges: &[Gauge], bound: &Bound, t: Reading<'_>) -> Option<Breach> {
     let mut found: Option<Breach> = None;
     for (place, gauge) in gauges.iter().enumerate() {
         let Some(need) = need(gauge, bound) else { continue };
-        let wait = match gauge.fit(need, t) {
+        let (wait, sure) = match gauge.fit(need, t) {
             Fit::Now => continue,
-            Fit::After(wait) => Some(wait),
-            Fit::Never => None,
+            Fit::After { sure, likely } => (Some(likely), Some(sure)),
+            Fit::Never => (None, None),
         };
         let class = rules::class(gauge.cap.of);
         let sliding = gauge.is_sliding();
         found = Some(match found {
-            None => Breach { gauge: place, class, wait, sliding },
+            None => Breach { gauge: place, class, wait, sure, sliding },
             Some(first) => {
                 let wait = first.wait.zip(wait).map(|(one, other)| one.max(other));
+                let sure = first.sure.zip(sure).map(|(one, other)| one.max(other));
                 let sliding = first.sliding || sliding;
                 if class < first.class {
-                    Breach { gauge: place, class, wait, sliding }
+                    Breach { gauge: place, class, wait, sure, sliding }
                 } else {
-                    Breach { wait, sliding, ..first }
+                    Breach { wait, sure, sliding, ..first }
                 }
             }
         });

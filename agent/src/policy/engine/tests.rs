@@ -42,7 +42,9 @@ fn engine(rules: Vec<Set>) -> (Engine, Time) {
 }
 
 fn limited(section: &str, name: &str, caps: &[Cap]) -> Set {
-    rule(section, name, Says::Limit(testing::limit(caps)))
+    let silent = Watch { alert_at: Vec::new(), forecast: false, spike_percent: None };
+    let watch = (section == "budgets").then_some(silent);
+    rule(section, name, Says::Limit(Limit { watch, ..testing::limit(caps) }))
 }
 
 fn with(section: &str, name: &str, limit: Limit) -> Set {

@@ -146,7 +146,7 @@ fn a_stream_past_its_reservation_is_reserved_anew_and_cut_only_where_a_rule_says
     let subject = agent("a");
     let call = Call { bound: bound(100, 100, DOLLAR), ..testing::call(&subject) };
     for cut in [false, true] {
-        let limit = Limit { cut_streams: cut, ..testing::limit(&[daily_usd(3)]) };
+        let limit = Limit { cut_streams: cut, ..watched(OnBreach::Deny, &[daily_usd(3)]) };
         let (mut engine, mut time) = engine(vec![with("budgets", "a", limit)]);
         let mut ticket = passes(engine.admit(&call, true, time.0));
         for dollars in 1..=3 {
@@ -209,7 +209,7 @@ fn a_restart_forgets_nothing_and_a_new_rule_learns_what_was() {
         engine.restore(&row, time.0);
     }
     let figures = figures(&engine);
-    assert_eq!(figures, [("day".to_owned(), 7), ("5h".to_owned(), 3)]);
+    assert_eq!(figures[..2], [("day".to_owned(), 7), ("5h".to_owned(), 3)]);
     let month = engine.usage(Some("budgets.more"), time.0).remove(0);
     assert_eq!(month.figure.used, Amount::Usd(NanoUsd(52 * DOLLAR)));
     engine.replace(settings, time.0);

@@ -33,7 +33,7 @@ fn the_refusal_says_whom_what_and_until_when() {
     early.pass(wait.checked_sub(Duration::from_nanos(1)).unwrap());
     assert!(matches!(engine.admit(&call, true, early.0).verdict, Verdict::Refuse(_)));
     time.pass(wait);
-    passes(engine.admit(&call, true, time.0));
+    drop(passes(engine.admit(&call, true, time.0)));
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn the_refusal_names_budgets_before_tokens_before_requests() {
         named.push(denied.reason);
         // The wait is that of the slowest of all that stand in the way.
         time.pass(denied.retry_after.unwrap());
-        passes(engine.admit(&call, true, time.0));
+        drop(passes(engine.admit(&call, true, time.0)));
     }
     assert_eq!(named, [Reason::Guardrail, Reason::Budget, Reason::Tokens, Reason::Requests]);
 }
@@ -138,17 +138,17 @@ fn everyone_has_their_own_where_the_rule_says_so() {
     let same_workload = subject("exe:a", "bob", 1001);
     let stranger = subject("exe:a", "carol", 1002);
     for engine in [&mut by_user, &mut by_workload, &mut by_team] {
-        passes(engine.admit(&testing::call(&first), true, time.0));
+        drop(passes(engine.admit(&testing::call(&first), true, time.0)));
     }
     let denied = refused(by_user.admit(&testing::call(&same_user), true, time.0));
     assert_eq!(denied.message, "Rate limit exceeded for user: alice (1 req/min)");
-    passes(by_user.admit(&testing::call(&same_workload), true, time.0));
-    passes(by_workload.admit(&testing::call(&same_user), true, time.0));
+    drop(passes(by_user.admit(&testing::call(&same_workload), true, time.0)));
+    drop(passes(by_workload.admit(&testing::call(&same_user), true, time.0)));
     let denied = refused(by_workload.admit(&testing::call(&same_workload), true, time.0));
     assert_eq!(&*denied.subject, "exe:a");
     let denied = refused(by_team.admit(&testing::call(&same_workload), true, time.0));
     assert_eq!(&*denied.subject, "team:payments");
-    passes(by_team.admit(&testing::call(&stranger), true, time.0));
+    drop(passes(by_team.admit(&testing::call(&stranger), true, time.0)));
     assert_eq!(by_team.team_of(&first).as_deref(), Some("payments"));
     let uids: Vec<_> = by_user.usage(None, time.0).iter().map(|view| view.uid).collect();
     assert_eq!(uids, [Some(1000), Some(1001)]);
@@ -159,11 +159,11 @@ fn a_claimed_name_cannot_use_up_another_ones_limit() {
     let (mut engine, time) = engine(vec![limited("rate_limits", "batch-agent", &[per_minute(1)])]);
     let stranger = testing::subject("exe:node:evil.js", 1001, "mallory");
     let call = Call { agent_name: Some("batch-agent"), ..testing::call(&stranger) };
-    passes(engine.admit(&call, true, time.0));
+    drop(passes(engine.admit(&call, true, time.0)));
     let denied = refused(engine.admit(&call, true, time.0));
     assert_eq!(&*denied.subject, "batch-agent in exe:node:evil.js");
     let real = testing::subject("unit:batch-agent.service", 0, "root");
-    passes(engine.admit(&testing::call(&real), true, time.0));
+    drop(passes(engine.admit(&testing::call(&real), true, time.0)));
     // And a listed workload does not get away by claiming another name.
     let call = Call { agent_name: Some("nobody"), ..testing::call(&real) };
     refused(engine.admit(&call, true, time.0));
@@ -186,15 +186,15 @@ fn rules_can_be_about_models_and_hours() {
     ]);
     let subject = agent("a");
     let call = testing::call(&subject);
-    passes(engine.admit(&call, true, time.0));
+    drop(passes(engine.admit(&call, true, time.0)));
     let denied = refused(engine.admit(&call, true, time.0));
     assert_eq!(denied.message, "Rate limit exceeded for model: gpt-4o* (1 req/min)");
     let other = Call { model: Some("o3"), ..call };
     for _ in 0..3 {
-        passes(engine.admit(&other, true, time.0));
+        drop(passes(engine.admit(&other, true, time.0)));
     }
     time.pass(11 * HOUR);
-    passes(engine.admit(&other, true, time.0));
+    drop(passes(engine.admit(&other, true, time.0)));
     assert_eq!(&*refused(engine.admit(&other, true, time.0)).policy, "rate_limits.night");
 }
 
@@ -282,7 +282,7 @@ fn p3_an_unknown_price_is_never_free() {
     let actual = Actual { cost: None, ..cost_of(0) };
     let _notices = assuming.settle(ticket, &actual, time.0);
     assert_eq!(assuming.budgets(time.0)[0].spent, dollars(50), "the reservation stands");
-    passes(assuming.admit(&call, true, time.0));
+    drop(passes(assuming.admit(&call, true, time.0)));
     assert_eq!(refused(assuming.admit(&call, true, time.0)).reason, Reason::Budget);
     let mut flagging = with(UnknownPrice::AllowAndFlag);
     let admission = flagging.admit(&call, true, time.0);
@@ -324,8 +324,8 @@ fn a_runaway_loop_is_stopped_and_reported_and_may_go_on_later() {
     let denied = refused(admission);
     assert_eq!((denied.reason, &*denied.policy), (Reason::Loop, "loop_protection"));
     let other = agent("b");
-    passes(engine.admit(&Call { subject: &other, ..call }, true, time.0));
-    passes(engine.admit(&Call { prompt: Some(1), ..call }, true, time.0));
+    drop(passes(engine.admit(&Call { subject: &other, ..call }, true, time.0)));
+    drop(passes(engine.admit(&Call { prompt: Some(1), ..call }, true, time.0)));
     time.pass(denied.retry_after.unwrap());
     let failed = Actual { failed: true, ..cost_of(0) };
     for _ in 0..2 {

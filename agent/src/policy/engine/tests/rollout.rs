@@ -12,8 +12,8 @@ fn a_shadow_counts_what_enforcing_would_have_refused_and_no_more() {
     let call = testing::call(&subject);
     for _ in 0..600 {
         time.pass(Duration::from_secs(1));
-        passes(shadow.admit(&call, true, time.0));
-        passes(metering.admit(&call, false, time.0));
+        drop(passes(shadow.admit(&call, true, time.0)));
+        drop(passes(metering.admit(&call, false, time.0)));
         if let Verdict::Pass { ticket, .. } = enforce.admit(&call, true, time.0).verdict {
             let _notices = enforce.settle(ticket, &cost_of(1), time.0);
         }
@@ -40,7 +40,7 @@ fn rules_are_switched_by_hand_and_given_back() {
     let (mut engine, time) = engine(vec![limited("rate_limits", "a", &[per_minute(1)])]);
     let subject = agent("a");
     let call = testing::call(&subject);
-    passes(engine.admit(&call, true, time.0));
+    drop(passes(engine.admit(&call, true, time.0)));
     assert!(!engine.set("rate_limits.b", None));
     for (by_hand, expected) in [
         (Some(Enforcement::Shadow), "rate_limits.a would-refuse"),
