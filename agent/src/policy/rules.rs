@@ -10,6 +10,7 @@ use super::gauge::Reading;
 use super::selector::{Meant, Who};
 use super::settings::{self, Per, Quantity, Says};
 use super::teams::Teams;
+use super::text;
 use crate::subject::Subject;
 
 /// Profiles kept; then all are forgotten, for they are quickly made again.
@@ -32,6 +33,8 @@ pub(super) struct Rule {
     pub(super) began: SystemTime,
     /// Whether what was used before that is still to be restored.
     pub(super) is_new: bool,
+    /// What its decisions say of each of its limits.
+    pub(super) labels: Vec<(String, String)>,
     /// When people were last told of it, for rules that have no period.
     pub(super) told: Option<u64>,
 }
@@ -48,6 +51,7 @@ impl Rule {
     pub(super) fn new(id: u64, set: settings::Rule, now: SystemTime) -> Self {
         Self {
             id,
+            labels: text::labels(&set.says),
             set,
             by_hand: None,
             counters: Counters::default(),
@@ -75,6 +79,7 @@ impl Rule {
             Says::Guard(_) | Says::Price(_) | Says::Loops(_) => {}
         }
         self.is_new = false;
+        self.labels = text::labels(&set.says);
         self.set = set;
     }
 
@@ -102,7 +107,8 @@ pub(super) fn class(of: Quantity) -> u8 {
 /// The rules that mean one kind of caller, found once and kept.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Profiles {
-    known: HashMap<Box<str>, Vec<Entry>>,
+    known: HashMap<Box<str>, usize>,
+    profiles: Vec<Vec<Entry>>,
     scratch: String,
 }
 
@@ -125,6 +131,7 @@ impl Profiles {
     /// Forgets everything: the rules, or how far they go, have changed.
     pub(super) fn clear(&mut self) {
         self.known.clear();
+        self.profiles.clear();
     }
 
     /// The rules that mean this caller.
@@ -133,18 +140,22 @@ impl Profiles {
         subject: &Subject,
         agent_name: Option<&str>,
         (rules, teams): (&[Rule], &Teams),
-    ) -> &mut Vec<Entry> {
+    ) -> &mut [Entry] {
         let agent_name = agent_name.filter(|name| name.len() <= LONGEST_NAME);
         self.scratch.clear();
         identify(&mut self.scratch, subject, agent_name);
-        if !self.known.contains_key(self.scratch.as_str()) {
-            if self.known.len() >= MOST_PROFILES {
-                self.known.clear();
+        let place = if let Some(place) = self.known.get(self.scratch.as_str()) {
+            *place
+        } else {
+            if self.profiles.len() >= MOST_PROFILES {
+                self.clear();
             }
-            let entries = entries(subject, agent_name, (rules, teams));
-            self.known.insert(self.scratch.as_str().into(), entries);
-        }
-        self.known.entry(self.scratch.as_str().into()).or_default()
+            self.profiles.push(entries(subject, agent_name, (rules, teams)));
+            let place = self.profiles.len() - 1;
+            self.known.insert(self.scratch.as_str().into(), place);
+            place
+        };
+        self.profiles.get_mut(place).map_or(&mut [], Vec::as_mut_slice)
     }
 }
 

@@ -46,34 +46,45 @@ impl Words {
     }
 }
 
-/// Dollars as [`NanoUsd`] prints them, without its detours: this is on the path of every call.
+/// Two digits at a time: decisions are written on the path of every call, and the detours of
+/// formatted printing would be most of what a decision costs.
+const PAIRS: &str = "00010203040506070809101112131415161718192021222324252627282930313233343536373839\
+                     40414243444546474849505152535455565758596061626364656667686970717273747576777879\
+                     8081828384858687888990919293949596979899";
+
+fn pair(number: u64) -> &'static str {
+    let at = usize::try_from(number % 100).unwrap_or(0) * 2;
+    PAIRS.get(at..at + 2).unwrap_or_default()
+}
+
+fn push_number(text: &mut String, number: u64) {
+    if number >= 100 {
+        push_number(text, number / 100);
+        text.push_str(pair(number));
+    } else if number >= 10 {
+        text.push_str(pair(number));
+    } else {
+        text.push_str(pair(number).get(1..).unwrap_or_default());
+    }
+}
+
+/// Dollars as [`NanoUsd`] prints them.
 fn push_usd(text: &mut String, nanos: u64) {
     const UNIT: u64 = 1_000_000_000;
     text.push('$');
     push_number(text, nanos / UNIT);
     text.push('.');
-    let mut fraction = [b'0'; 9];
-    let mut left = nanos % UNIT;
-    for digit in fraction.iter_mut().rev() {
-        *digit = b'0' + u8::try_from(left % 10).unwrap_or(0);
-        left /= 10;
+    // Ten digits: the last is always 0.
+    let fraction = nanos % UNIT * 10;
+    let mut left = fraction;
+    let mut place = 100_000_000;
+    while left > 0 || place == 100_000_000 {
+        let digits = pair(left / place);
+        left %= place;
+        let is_last = left == 0 && place < 100_000_000 && digits.ends_with('0');
+        text.push_str(if is_last { digits.get(..1).unwrap_or_default() } else { digits });
+        place = (place / 100).max(1);
     }
-    let kept = fraction.iter().rposition(|digit| *digit != b'0').map_or(2, |last| last + 1).max(2);
-    text.extend(fraction[..kept].iter().map(|digit| char::from(*digit)));
-}
-
-fn push_number(text: &mut String, number: u64) {
-    let mut digits = [0_u8; 20];
-    let (mut at, mut left) = (digits.len(), number);
-    loop {
-        at -= 1;
-        digits[at] = b'0' + u8::try_from(left % 10).unwrap_or(0);
-        left /= 10;
-        if left == 0 {
-            break;
-        }
-    }
-    text.push_str(std::str::from_utf8(&digits[at..]).unwrap_or_default());
 }
 
 fn push_amount(text: &mut String, of: Quantity, amount: u64) {
@@ -96,25 +107,37 @@ pub(super) fn usd(nanos: u64) -> NanoUsd {
     NanoUsd(i64::try_from(nanos).unwrap_or(i64::MAX))
 }
 
+/// What stays the same in what is said of a limit: its unit, and how much it is.
+pub(super) fn labels(says: &Says) -> Vec<(String, String)> {
+    let Says::Limit(limit) = says else { return Vec::new() };
+    let label = |cap: &Cap| {
+        let mut limit = " of ".to_owned();
+        push_amount(&mut limit, cap.of, cap.limit.get());
+        (format!("{} ", cap.unit), limit)
+    };
+    limit.caps.iter().map(label).collect()
+}
+
 /// `requests_per_minute 2 -> 3 of 5`, for `weir explain`: before and after the call. `None` is a
 /// price that is not known.
-pub(super) fn push_figure(text: &mut String, gauge: &Gauge, need: Option<u64>) {
+pub(super) fn push_figure(
+    text: &mut String,
+    (unit, limit): &(String, String),
+    gauge: &Gauge,
+    need: Option<u64>,
+) {
     if !text.is_empty() {
         text.push_str("; ");
     }
-    let of = gauge.cap.of;
-    text.push_str(gauge.cap.unit);
-    text.push(' ');
-    push_amount(text, of, gauge.used());
+    let (of, used) = (gauge.cap.of, gauge.used());
+    text.push_str(unit);
+    push_amount(text, of, used);
+    text.push_str(" -> ");
     match need {
-        Some(need) => {
-            text.push_str(" -> ");
-            push_amount(text, of, gauge.used().saturating_add(need));
-        }
-        None => text.push_str(" -> ?"),
+        Some(need) => push_amount(text, of, used.saturating_add(need)),
+        None => text.push('?'),
     }
-    text.push_str(" of ");
-    push_amount(text, of, gauge.cap.limit.get());
+    text.push_str(limit);
 }
 
 /// `5 req/min`, `$10.00/day`.
@@ -250,7 +273,9 @@ mod tests {
 
     #[test]
     fn money_reads_as_everywhere_else() {
-        for nanos in [0, 1, 14_500_000, 3_000_000_000, 1_063_761_250, u64::from(u32::MAX)] {
+        for nanos in
+            [0, 1, 10, 990, 14_500_000, 100_000_000, 3_000_000_000, 1_063_761_250, 4_294_967_295]
+        {
             let mut text = String::new();
             push_usd(&mut text, nanos);
             assert_eq!(text, format!("${}", usd(nanos)));

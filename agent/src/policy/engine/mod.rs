@@ -193,7 +193,8 @@ impl Engine {
             super::rules::entries(call.subject, call.agent_name, (&self.rules, &self.teams));
         let rules = entries.iter().filter_map(|entry| {
             let rule = self.rules.get(entry.rule)?;
-            Some(Rule { set: rule.set.clone(), counters: rule.counters.only(&entry.key), ..*rule })
+            let counters = rule.counters.only(&entry.key);
+            Some(Rule { set: rule.set.clone(), labels: rule.labels.clone(), counters, ..*rule })
         });
         Self {
             rules: rules.collect(),

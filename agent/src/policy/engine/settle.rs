@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Extension, show};
 use crate::policy::budget::News;
 use crate::policy::call::{Actual, Bound, Hold, Reserved, Ticket};
-use crate::policy::counters::Counter;
+use crate::policy::counters::{Counter, Owner};
 use crate::policy::gauge::{Fit, Gauge, Part, Reading};
 use crate::policy::rules::Rule;
 use crate::policy::settings::{self, Quantity, Says};
@@ -129,7 +129,6 @@ pub(super) fn settle(
         {
             repetition.failed(t.at);
         }
-        let whose = (Arc::clone(&counter.key), counter.owner.uid());
         for gauge in &mut counter.gauges {
             gauge.advance(t);
             let of = gauge.cap.of;
@@ -143,7 +142,8 @@ pub(super) fn settle(
             let parts = std::iter::once(Part { at: hold.at, amount: first }).chain(more);
             let counted = gauge.settle(parts, (came_to(of), hold.is_surplus), t);
             if counted > 0 {
-                watch(set, gauge, &whose, (counted, t), &mut notices);
+                let whose = (&counter.key, counter.owner);
+                watch(set, gauge, whose, (counted, t), &mut notices);
             }
         }
     }
@@ -154,7 +154,7 @@ pub(super) fn settle(
 fn watch(
     set: &settings::Rule,
     gauge: &mut Gauge,
-    whose: &(Arc<str>, Option<u32>),
+    whose: (&Arc<str>, Owner),
     (amount, t): (u64, Reading<'_>),
     notices: &mut Vec<Notice>,
 ) {
@@ -165,7 +165,12 @@ fn watch(
     let standing = show::standing(gauge, t);
     let Some(watcher) = &mut gauge.watcher else { return };
     watcher.spend(t.at, amount);
-    let News { threshold, exceeded, exhausted_in, spike } = watcher.news(watch, standing);
+    let news = watcher.news(watch, standing);
+    if news == News::default() {
+        return;
+    }
+    let News { threshold, exceeded, exhausted_in, spike } = news;
+    let whose = &(Arc::clone(whose.0), whose.1.uid());
     let whom = text::whom(set, &whose.0);
     let cap = text::cap(&gauge.cap);
     let spent = text::usd(gauge.spent());
