@@ -69,9 +69,9 @@ enum Account {
 }
 
 impl Gauge {
-    pub(super) fn new(cap: Cap, watched: bool, t: Reading<'_>) -> Self {
-        let watched = watched && cap.of == Quantity::Usd;
-        let watcher = watched.then(|| Box::new(Watcher::new(cap.over)));
+    pub(super) fn new(cap: Cap, is_budget: bool, t: Reading<'_>) -> Self {
+        let is_watched = is_budget && cap.of == Quantity::Usd;
+        let watcher = is_watched.then(|| Box::new(Watcher::new(cap.over)));
         Self { cap, taken: Account::new(cap.over, t), surplus: None, reserved: 0, watcher }
     }
 
@@ -245,10 +245,9 @@ impl Gauge {
     }
 
     /// Goes on under a limit that has changed.
-    pub(super) fn renew(mut self, cap: Cap, watched: bool) -> Self {
+    pub(super) fn renew(mut self, cap: Cap, is_budget: bool) -> Self {
         self.cap = cap;
-        let watched = watched && cap.of == Quantity::Usd;
-        match (&self.watcher, watched) {
+        match (&self.watcher, is_budget && cap.of == Quantity::Usd) {
             (None, true) => self.watcher = Some(Box::new(Watcher::new(cap.over))),
             (Some(_), false) => self.watcher = None,
             _ => {}

@@ -97,7 +97,7 @@ mod tests {
                 Some("Input of up to 100 tokens is over 99"),
             ),
             (
-                Guard { max_output_tokens: Some(999), ..none.clone() },
+                Guard { max_output_tokens: Some(999), ..none },
                 Some("Output of up to 1000 tokens is over 999"),
             ),
         ] {

@@ -107,8 +107,8 @@ pub(super) fn class(of: Quantity) -> u8 {
 /// The rules that mean one kind of caller, found once and kept.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Profiles {
-    known: HashMap<Box<str>, usize>,
-    profiles: Vec<Vec<Entry>>,
+    places: HashMap<Box<str>, usize>,
+    known: Vec<Vec<Entry>>,
     scratch: String,
 }
 
@@ -130,8 +130,8 @@ pub(super) struct Entry {
 impl Profiles {
     /// Forgets everything: the rules, or how far they go, have changed.
     pub(super) fn clear(&mut self) {
+        self.places.clear();
         self.known.clear();
-        self.profiles.clear();
     }
 
     /// The rules that mean this caller.
@@ -144,18 +144,18 @@ impl Profiles {
         let agent_name = agent_name.filter(|name| name.len() <= LONGEST_NAME);
         self.scratch.clear();
         identify(&mut self.scratch, subject, agent_name);
-        let place = if let Some(place) = self.known.get(self.scratch.as_str()) {
+        let place = if let Some(place) = self.places.get(self.scratch.as_str()) {
             *place
         } else {
-            if self.profiles.len() >= MOST_PROFILES {
+            if self.known.len() >= MOST_PROFILES {
                 self.clear();
             }
-            self.profiles.push(entries(subject, agent_name, (rules, teams)));
-            let place = self.profiles.len() - 1;
-            self.known.insert(self.scratch.as_str().into(), place);
+            self.known.push(entries(subject, agent_name, (rules, teams)));
+            let place = self.known.len() - 1;
+            self.places.insert(self.scratch.as_str().into(), place);
             place
         };
-        self.profiles.get_mut(place).map_or(&mut [], Vec::as_mut_slice)
+        self.known.get_mut(place).map_or(&mut [], Vec::as_mut_slice)
     }
 }
 

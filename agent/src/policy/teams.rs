@@ -42,8 +42,8 @@ impl Teams {
             self.globs.iter().find(|(glob, _)| means(glob)).map(|(_, team)| team)
         };
         let user = || {
-            let named = subject.process.user.as_ref().and_then(|user| self.users.get(user));
-            named.or_else(|| self.users.get(&*subject.process.uid.to_string()))
+            let by_name = subject.process.user.as_ref().and_then(|user| self.users.get(user));
+            by_name.or_else(|| self.users.get(&*subject.process.uid.to_string()))
         };
         names().find_map(|name| self.workloads.get(name)).or_else(glob).or_else(user)
     }

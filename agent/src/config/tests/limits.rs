@@ -227,6 +227,10 @@ fn rules_that_cannot_work_are_named_with_their_place() {
             "teams: {a: {users: [x]}, b: {users: [x]}}",
             "1:38: teams.b.users[0]: `x` is in team `a` already",
         ),
+        (
+            "budgets: {'team:*': {daily_limit_usd: 1}}",
+            "1:21: budgets.team:*: there are no teams under `teams`",
+        ),
         ("teams: {a: {}}", "1:12: teams.a: has neither workloads nor users"),
         (
             "budgets: {a: {daily_limit_usd: 10, monthly_limit_usd: 5}}",

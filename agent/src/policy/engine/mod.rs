@@ -178,7 +178,10 @@ impl Engine {
     /// known leaves the reservation as it is: no unknown is a zero.
     pub fn settle(&mut self, ticket: Ticket, actual: &Actual, now: Now) -> Vec<Notice> {
         let t = Reading { at: self.line.at(now), wall: now.wall, zone: &self.zone };
-        settle::settle(&mut self.rules, &ticket, actual, t)
+        let notices = settle::settle(&mut self.rules, &ticket, actual, t);
+        // Settled once: nobody can hand it in again.
+        drop(ticket);
+        notices
     }
 
     /// What would be said of a call if policies acted; nothing is reserved.

@@ -112,7 +112,7 @@ pub(super) fn settle(
 ) -> Vec<Notice> {
     let mut notices = Vec::new();
     let total = total(ticket);
-    let came_to = |of: Quantity| match (actual.sent, of) {
+    let actual_of = |of: Quantity| match (actual.sent, of) {
         (false, _) => 0,
         (true, Quantity::Requests) => 1,
         (true, Quantity::Tokens) => actual.tokens,
@@ -140,10 +140,10 @@ pub(super) fn settle(
             let first = if of == Quantity::Requests { 1 } else { amount(ticket.first) };
             let more = ticket.more.iter().map(|(at, more)| Part { at: *at, amount: amount(*more) });
             let parts = std::iter::once(Part { at: hold.at, amount: first }).chain(more);
-            let counted = gauge.settle(parts, (came_to(of), hold.is_surplus), t);
-            if counted > 0 {
+            let came_to = gauge.settle(parts, (actual_of(of), hold.is_surplus), t);
+            if came_to > 0 {
                 let whose = (&counter.key, counter.owner);
-                watch(set, gauge, whose, (counted, t), &mut notices);
+                watch(set, gauge, whose, (came_to, t), &mut notices);
             }
         }
     }

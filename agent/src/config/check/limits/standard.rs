@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::config::amount::{Count, Dollars};
-use crate::config::raw::{Raw, RawBudget, RawMatch, RawPer, RawRateLimit};
+use crate::config::raw::{Raw, RawBudget, RawPer, RawRateLimit};
 use crate::llm::usage::NanoUsd;
 
 const USER: &str = "standard-user";
@@ -29,7 +29,7 @@ pub(super) fn rate_limits(raw: &Raw) -> BTreeMap<String, RawRateLimit> {
         };
         for (name, stock) in [(USER, user), (TEAM, team)] {
             let own = limits.remove(name).unwrap_or_default();
-            limits.insert(name.to_owned(), limit_over(own, stock));
+            limits.insert(name.to_owned(), limit_over(own, &stock));
         }
     }
     limits
@@ -51,7 +51,7 @@ pub(super) fn budgets(raw: &Raw) -> BTreeMap<String, RawBudget> {
                 RawBudget {
                     daily_limit_usd: own.daily_limit_usd.or(stock.daily_limit_usd),
                     per: own.per.or(stock.per),
-                    matching: Some(own.matching.unwrap_or_else(RawMatch::default)),
+                    matching: Some(own.matching.unwrap_or_default()),
                     ..own
                 },
             );
@@ -60,14 +60,14 @@ pub(super) fn budgets(raw: &Raw) -> BTreeMap<String, RawBudget> {
     budgets
 }
 
-fn limit_over(own: RawRateLimit, stock: RawRateLimit) -> RawRateLimit {
+fn limit_over(own: RawRateLimit, stock: &RawRateLimit) -> RawRateLimit {
     RawRateLimit {
         requests_per_minute: own.requests_per_minute.or(stock.requests_per_minute),
         requests_per_hour: own.requests_per_hour.or(stock.requests_per_hour),
         requests_per_day: own.requests_per_day.or(stock.requests_per_day),
         tokens_per_day: own.tokens_per_day.or(stock.tokens_per_day),
         per: own.per.or(stock.per),
-        matching: Some(own.matching.unwrap_or_else(RawMatch::default)),
+        matching: Some(own.matching.unwrap_or_default()),
         ..own
     }
 }

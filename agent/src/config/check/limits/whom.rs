@@ -93,6 +93,9 @@ impl Check<'_> {
         let whole = || vec![Pattern::new(key)];
         let selector = match kind {
             "workload" | "user" | "team" if name == "*" => {
+                if kind == "team" && known.teams.is_empty() {
+                    self.problem(trail, "there are no teams under `teams`".to_owned());
+                }
                 let per = match kind {
                     "workload" => Per::Workload,
                     "user" => Per::User,

@@ -58,7 +58,7 @@ fn p9_a_refused_call_uses_nothing_up() {
 fn the_refusal_names_budgets_before_tokens_before_requests() {
     let tokens = |limit| cap("tokens_per_minute", Quantity::Tokens, Over::Sliding(MINUTE), limit);
     let blocked = Guard { deny_models: vec![Pattern::new("gpt-*")], ..Guard::default() };
-    let rules = vec![
+    let rules = [
         rule("guardrails", "*", Says::Guard(blocked)),
         limited("budgets", "*", &[daily_usd(1)]),
         limited("rate_limits", "a", &[tokens(2000)]),
@@ -115,8 +115,8 @@ fn what_was_not_used_of_a_reservation_is_free_again() {
 #[test]
 fn everyone_has_their_own_where_the_rule_says_so() {
     let each = |per, name: &str, selector: Selector| Set {
-        per,
         selector,
+        per,
         ..limited("rate_limits", name, &[per_minute(1)])
     };
     let settings = Settings {
