@@ -1,6 +1,6 @@
 //! The benchmark: what Weir costs beside nginx and beside nothing, in one run on one machine.
 //!
-//! `cargo xtask bench` builds it optimised and runs `overhead` or `streams`; the other commands
+//! `cargo xtask bench` builds it optimised and runs `overhead`, `streams` or `policy`; the other commands
 //! are its own child processes, so that each can be pinned and charged apart.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool")]
 
@@ -14,6 +14,7 @@ mod peers;
 mod hooks;
 mod overhead;
 mod streams;
+mod policy;
 
 use std::process::ExitCode;
 
@@ -32,6 +33,8 @@ enum Task {
     Overhead(overhead::Options),
     /// Memory with many streams held open by one process
     Streams(streams::Options),
+    /// What deciding on a call costs, with many rules and subjects
+    Policy(policy::Options),
     /// The provider: as little work per answer as can be
     #[command(hide = true)]
     Upstream(upstream::Options),
@@ -57,6 +60,7 @@ fn run(task: Task) -> anyhow::Result<()> {
     match task {
         Task::Overhead(options) => overhead::run(options),
         Task::Streams(options) => streams::run(options),
+        Task::Policy(options) => policy::run(&options),
         Task::Upstream(options) => upstream::run(&options),
         Task::Load(options) => load::run(options),
         Task::Connects(options) => {

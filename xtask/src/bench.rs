@@ -23,6 +23,12 @@ pub(crate) enum Bench {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// What deciding on a call costs, with 200 rules and 10,000 subjects
+    Policy {
+        /// Arguments for the benchmark: --json, --rules, --subjects, --calls
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 /// Builds what is measured and becomes the benchmark.
@@ -30,6 +36,7 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
     let (name, arguments) = match bench {
         Bench::Overhead { arguments } => ("overhead", arguments),
         Bench::Streams { arguments } => ("streams", arguments),
+        Bench::Policy { arguments } => ("policy", arguments),
     };
     setup::run(true)?;
     let build = ["build", "--release", "--package", "agent", "--package", "tests", "--bins"];

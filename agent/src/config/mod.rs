@@ -8,6 +8,7 @@ mod problem;
 mod tree;
 mod read;
 mod value;
+mod amount;
 mod raw;
 mod checked;
 mod check;
