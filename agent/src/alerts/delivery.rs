@@ -58,9 +58,9 @@ pub struct Delivery {
 
 impl Delivery {
     /// A delivery that waits.
-    pub(super) fn new(at: SystemTime, channel: &Arc<str>, notice: Notice) -> Self {
+    pub(super) fn new(id: Ulid, at: SystemTime, channel: &Arc<str>, notice: Notice) -> Self {
         Self {
-            id: Ulid::from_datetime(at),
+            id,
             at,
             channel: Arc::clone(channel),
             notice,

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use ulid::Ulid;
 
 use super::delivery::{Delivery, Pace, Status};
 use super::dial::Dial;
@@ -107,8 +108,7 @@ impl Desk {
         }
         let now = self.clock.now().wall;
         for channel in self.told(&notice) {
-            let delivery = Delivery::new(now, &channel, notice.clone());
-            self.put(delivery.clone());
+            let delivery = self.begin(|id| Delivery::new(id, now, &channel, notice.clone()));
             self.queue(delivery);
         }
     }
@@ -143,9 +143,9 @@ impl Desk {
             limit: None,
             class: None,
         };
-        let delivery = Delivery { test: true, ..Delivery::new(at, channel, notice) };
         let place = queue.try_reserve().map_err(|_| TestError::Full(name.to_owned()))?;
-        self.put(delivery.clone());
+        let new = |id| Delivery { test: true, ..Delivery::new(id, at, channel, notice) };
+        let delivery = self.begin(new);
         place.send(delivery.clone());
         Ok(delivery)
     }
@@ -177,9 +177,23 @@ impl Desk {
         self.put(Delivery { status: Status::Dead, error: Some(why), ended_at, ..delivery });
     }
 
+    /// Keeps a new delivery.
+    fn begin(&self, new: impl FnOnce(Ulid) -> Delivery) -> Delivery {
+        let mut books = self.books.lock();
+        let delivery = new(books.deliveries.fresh(self.clock.now().wall));
+        let kept = books.deliveries.put(delivery.clone());
+        drop(books);
+        self.kept(kept);
+        delivery
+    }
+
     /// Keeps how a delivery stands.
     pub(super) fn put(&self, delivery: Delivery) {
-        let (gone, written) = self.books.lock().deliveries.put(delivery);
+        let kept = self.books.lock().deliveries.put(delivery);
+        self.kept(kept);
+    }
+
+    fn kept(&self, (gone, written): (Option<Delivery>, io::Result<()>)) {
         if gone.is_some_and(|gone| gone.status == Status::Queued) {
             self.dropped.fetch_add(1, Relaxed);
         }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::delivery::Failed;
-use super::guard::{Reach, reach};
+use super::guard::{Reach, permits, reach};
 use crate::upstream::connect::Tcp;
 use crate::upstream::{Connect, Destination, Io, Offer, SocketOptions, Tls};
 
@@ -26,11 +26,7 @@ impl Dial {
         allow_private: bool,
     ) -> Result<Vec<SocketAddr>, Failed> {
         let found = self.addresses(host, port).await?;
-        let fits = |address: &SocketAddr| match reach(address.ip()) {
-            Reach::Public => true,
-            Reach::Private => allow_private,
-            Reach::Never => false,
-        };
+        let fits = |address: &SocketAddr| permits(address.ip(), allow_private);
         let permitted: Vec<_> = found.iter().copied().filter(fits).collect();
         match (permitted.is_empty(), found.first()) {
             (true, Some(first)) if reach(first.ip()) == Reach::Never => {

@@ -121,7 +121,7 @@ impl Escalations {
         let known = self.0.iter().rev().find(|known| known.is_same(notice));
         let is_new = known.is_none();
         let entry = known.map_or_else(
-            || Escalation::new(Ulid::from_datetime(notice.at), notice),
+            || Escalation::new(self.0.fresh(notice.at), notice),
             |known| known.again(notice),
         );
         (is_new, self.0.put(entry).1)

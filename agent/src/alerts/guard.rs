@@ -15,6 +15,15 @@ pub enum Reach {
     Never,
 }
 
+/// Whether something may be posted to an address.
+pub fn permits(address: IpAddr, allow_private: bool) -> bool {
+    match reach(address) {
+        Reach::Public => true,
+        Reach::Private => allow_private,
+        Reach::Never => false,
+    }
+}
+
 /// What an address is. Addresses that carry another one are what that one is.
 pub fn reach(address: IpAddr) -> Reach {
     match address {

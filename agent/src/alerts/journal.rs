@@ -9,6 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -89,6 +90,16 @@ impl<T: Entry> Journal<T> {
             Ok(())
         });
         (gone, written)
+    }
+
+    /// An id for an entry of this time, after all that are there: order holds within a millisecond,
+    /// and when the clock is set back.
+    pub(super) fn fresh(&self, at: SystemTime) -> Ulid {
+        let fresh = Ulid::from_datetime(at);
+        match self.entries.last_key_value() {
+            Some((last, _)) if *last >= fresh => last.increment().unwrap_or(fresh),
+            _ => fresh,
+        }
     }
 
     /// One entry.

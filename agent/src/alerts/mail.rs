@@ -82,7 +82,7 @@ mod tests {
             from: Arc::from("weir@a.test"),
             to: vec![Arc::from("one@a.test"), Arc::from("two@a.test")],
         };
-        message(&mail, &Delivery::new(sample::at(), &Arc::from("m"), notice), body, "h")
+        message(&mail, &Delivery::new(ulid::Ulid::from_parts(1, 1), sample::at(), &Arc::from("m"), notice), body, "h")
     }
 
     #[test]

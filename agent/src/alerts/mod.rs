@@ -9,7 +9,7 @@
 
 pub mod settings;
 pub mod template;
-mod guard;
+pub mod guard;
 mod journal;
 mod delivery;
 mod escalation;
@@ -35,7 +35,6 @@ use ulid::Ulid;
 pub use self::delivery::{Delivery, Pace, Status};
 pub use self::dial::Dial;
 pub use self::escalation::{Escalation, State};
-pub use self::guard::{Reach, reach};
 pub use self::settings::{Settings, word};
 pub use self::worker::Worker;
 

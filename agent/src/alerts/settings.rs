@@ -124,10 +124,13 @@ impl std::str::FromStr for Url {
         let host = authority.host().trim_matches(['[', ']']);
         let port = match authority.port() {
             Some(port) => port.as_str().parse().map_err(|_| NotAUrl)?,
+            // A port that is none is not seen as one.
+            None if authority.as_str() != authority.host() => return Err(NotAUrl),
             None if tls => 443,
             None => 80,
         };
-        if host.is_empty() || port == 0 || text.contains('#') || authority.as_str().contains('@') {
+        let extras = text.contains('#') || authority.as_str().contains('@');
+        if host.is_empty() || port == 0 || extras {
             return Err(NotAUrl);
         }
         Ok(Self {

@@ -145,7 +145,7 @@ mod tests {
     use crate::alerts::sample;
 
     fn delivery(notice: Notice) -> Delivery {
-        Delivery::new(sample::at(), &Arc::from("ops"), notice)
+        Delivery::new(ulid::Ulid::from_parts(1, 1), sample::at(), &Arc::from("ops"), notice)
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod problem;
 mod tree;
 mod read;
 mod value;
+mod secret;
 mod raw;
 mod checked;
 mod check;
@@ -23,6 +24,7 @@ pub use self::checked::{
 pub use self::paths::{Overrides, Paths};
 pub use self::problem::{Place, Problem, Problems};
 pub use self::raw::{Format, Level, LogFormat, Mode, OnUntrusted, Profile, UnknownPrice};
+pub use self::secret::{SecretError, SecretSource};
 pub use self::value::{Fsync, Toggle, WordError};
 
 use self::raw::Raw;

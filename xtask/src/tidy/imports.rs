@@ -46,7 +46,15 @@ const MODULES: [(&str, &[&str]); 23] = [
     (
         "config",
         // What the configuration says of alerts is read into the types that act on it.
-        &["policy", "llm", "subject", "secret", "record", "alerts::settings", "alerts::template"],
+        &[
+            "policy",
+            "llm",
+            "subject",
+            "secret",
+            "alerts::settings",
+            "alerts::template",
+            "alerts::guard",
+        ],
     ),
     (
         "admin",

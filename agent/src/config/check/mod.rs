@@ -4,6 +4,8 @@
 mod limits;
 mod reliability;
 mod alerts;
+mod later;
+mod secrets;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -31,11 +33,12 @@ pub(in crate::config) fn check(
     (tree, kept): (&Node, &Node),
     problems: &mut Vec<Problem>,
 ) -> Config {
-    let mut check = Check { tree, kept, problems };
+    let mut check = Check { tree, kept, problems, warnings: Vec::new() };
     let root = Trail::default();
     let policy = limits::settings(&mut check, &raw);
     let reliability = reliability::settings(&mut check, &raw);
     let alerts = alerts::settings(&mut check, &raw);
+    later::sections(&mut check, &raw);
     let mut prices = Vec::new();
     let providers = check.providers(raw.providers, &mut prices);
     check.prices(raw.prices, &mut prices);
@@ -99,6 +102,7 @@ pub(in crate::config) fn check(
             .map(|(trail, app)| check.name(app, &trail))
             .collect(),
         log: Log { level: raw.log.level, format: raw.log.format },
+        warnings: check.warnings,
     }
 }
 
@@ -106,6 +110,7 @@ struct Check<'a> {
     tree: &'a Node,
     kept: &'a Node,
     problems: &'a mut Vec<Problem>,
+    warnings: Vec<Problem>,
 }
 
 impl Check<'_> {
@@ -116,6 +121,12 @@ impl Check<'_> {
             (0..=steps.len()).rev().find_map(|kept| self.tree.find(&Trail(steps[..kept].to_vec())));
         let place = node.map(|node| node.at.clone());
         self.problems.push(Problem { place, path: trail.to_string(), what, hint: None });
+    }
+
+    /// As a problem, of what does no harm.
+    fn warning(&mut self, trail: &Trail, what: String) {
+        self.problem(trail, what);
+        self.warnings.extend(self.problems.pop());
     }
 
     /// A key is missing: no problem of its own where it was written but could not be read.

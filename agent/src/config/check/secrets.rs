@@ -1,0 +1,32 @@
+//! Secrets, wherever they stand.
+
+use std::os::unix::fs::PermissionsExt;
+
+use super::Check;
+use crate::config::problem::Trail;
+use crate::config::secret::SecretSource;
+
+impl Check<'_> {
+    /// A secret's file must be there; one written out should not be for everyone.
+    pub(super) fn secret(&mut self, source: &SecretSource, trail: &Trail) -> SecretSource {
+        match source {
+            SecretSource::File(file) => SecretSource::File(self.file(file, trail)),
+            SecretSource::Literal(_) => {
+                self.exposed(trail);
+                source.clone()
+            }
+            SecretSource::Env(_) | SecretSource::Credential(_) => source.clone(),
+        }
+    }
+
+    /// Whether everyone on this host can read the file that a secret is written in.
+    fn exposed(&mut self, trail: &Trail) {
+        let file = self.tree.find(trail).map(|node| node.at.file.clone());
+        let mode = file.as_ref().and_then(|file| std::fs::metadata(file).ok());
+        if mode.is_some_and(|found| found.permissions().mode() & 0o004 != 0) {
+            let what = "everyone on this host can read this secret: take the right to read from \
+                        the file (chmod o-r), or use env, file or systemd-credential";
+            self.warning(trail, what.to_owned());
+        }
+    }
+}
