@@ -12,7 +12,6 @@ use tokio::sync::mpsc::error::TrySendError;
 use ulid::Ulid;
 
 use super::delivery::{Delivery, Pace, Status};
-use super::dial::Dial;
 use super::escalation::Escalations;
 use super::journal::Journal;
 use super::settings::{Channel, Settings};
@@ -36,7 +35,6 @@ pub(super) type Queue = (Arc<Channel<Secret>>, mpsc::Receiver<Delivery>);
 #[derive(Debug)]
 pub(super) struct Desk {
     pub(super) settings: Settings<Secret>,
-    pub(super) dial: Dial,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) host: Arc<str>,
     pub(super) pace: Pace,
@@ -58,7 +56,7 @@ pub(super) struct Books {
 impl Desk {
     /// Reads what is kept, and puts what was not over into the channels' queues again.
     pub(super) fn open(state: &Path, parts: Parts) -> io::Result<(Self, Vec<Queue>)> {
-        let Parts { settings, dial, clock, host, pace } = parts;
+        let Parts { settings, clock, host, pace } = parts;
         let books = Books {
             deliveries: Journal::open(&state.join("deliveries.jsonl"), MOST)?,
             escalations: Escalations::open(&state.join("escalations.jsonl"))?,
@@ -72,7 +70,6 @@ impl Desk {
         }
         let desk = Self {
             settings,
-            dial,
             clock,
             host,
             pace,

@@ -51,8 +51,6 @@ const INTAKE: usize = 1024;
 pub struct Parts {
     /// Who is told of what, and how.
     pub settings: Settings<Secret>,
-    /// Connections to receivers.
-    pub dial: Dial,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// This host's name, which every message carries.
@@ -98,6 +96,15 @@ pub struct Health {
     pub escalated: u64,
 }
 
+impl Health {
+    /// Share of the calls that were escalated; `None` without calls.
+    pub fn rate(&self) -> Option<f64> {
+        #[expect(clippy::cast_precision_loss, reason = "a share of counts needs no more")]
+        let share = (self.escalated as f64 / self.calls as f64).min(1.0);
+        (self.calls > 0).then_some(share)
+    }
+}
+
 impl Alerts {
     /// Opens what is kept in the state directory. Nothing is told before the worker runs.
     pub fn open(state: &Path, parts: Parts) -> io::Result<(Self, Worker)> {
@@ -128,11 +135,6 @@ impl Alerts {
         let books = self.desk.books.lock();
         let mine = |delivery: &&Delivery| uid.is_none_or(|uid| delivery.notice.uid == Some(uid));
         books.deliveries.iter().filter(mine).cloned().collect()
-    }
-
-    /// One delivery.
-    pub fn delivery(&self, id: Ulid) -> Option<Delivery> {
-        self.desk.books.lock().deliveries.get(id).cloned()
     }
 
     /// Sends a channel something to see whether it arrives. Blocks on the state directory.

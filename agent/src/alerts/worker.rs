@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use super::channel::Attempt;
 use super::delivery::{Again, Delivery, Failed, Status};
 use super::desk::{Desk, Queue};
+use super::dial::Dial;
 use super::settings::Channel;
 use crate::drain::Drain;
 use crate::record::Notice;
@@ -33,12 +34,19 @@ impl Worker {
         Self { desk, notices, queues }
     }
 
-    /// Runs until drained. What has been taken in is filed before the end; attempts that are under
+    /// Runs until drained, telling people over `dial`. What has been taken in is filed before the end; attempts that are under
     /// way are finished, waits are not.
-    pub async fn run(self, drain: Drain) {
+    pub async fn run(self, dial: Dial, drain: Drain) {
         let Self { desk, mut notices, queues } = self;
+        let dial = Arc::new(dial);
         for (channel, queue) in queues {
-            drain.spawn(serve(Arc::clone(&desk), channel, queue, drain.clone()));
+            let teller = Teller {
+                desk: Arc::clone(&desk),
+                channel,
+                dial: Arc::clone(&dial),
+                drain: drain.clone(),
+            };
+            drain.spawn(teller.run(queue));
         }
         loop {
             let mut batch = Vec::new();
@@ -67,77 +75,76 @@ async fn file(desk: &Arc<Desk>, batch: Vec<Notice>, drain: &Drain) {
     }
 }
 
-async fn serve(
+/// The task of one channel.
+struct Teller {
     desk: Arc<Desk>,
     channel: Arc<Channel<Secret>>,
-    mut queue: mpsc::Receiver<Delivery>,
+    dial: Arc<Dial>,
     drain: Drain,
-) {
-    loop {
-        let next = tokio::select! {
-            biased;
-            () = drain.signalled() => return,
-            next = queue.recv() => next,
-        };
-        let Some(delivery) = next else { return };
-        deliver(&desk, &channel, delivery, &drain).await;
-    }
 }
 
-/// Tries until it is delivered or given up; or until the agent stops, and then it stays queued.
-async fn deliver(
-    desk: &Arc<Desk>,
-    channel: &Channel<Secret>,
-    mut delivery: Delivery,
-    drain: &Drain,
-) {
-    let pace = desk.pace;
-    for number in 1..=pace.attempts {
-        let told = tokio::select! {
-            told = attempt(desk, channel, &delivery) => told,
-            () = drain.hurried() => return,
-        };
-        delivery.attempts = delivery.attempts.saturating_add(1);
-        let Err(failed) = told else {
-            desk.count(&channel.name, "delivered");
-            let ended_at = Some(desk.clock.now().wall);
-            let done = Delivery { status: Status::Delivered, ended_at, ..delivery };
-            return keep(desk, drain, move |desk| desk.put(done)).await;
-        };
-        if failed.again == Again::Never || number == pace.attempts {
-            return keep(desk, drain, move |desk| desk.bury(delivery, failed.what)).await;
-        }
-        desk.count(&channel.name, "retried");
-        tracing::debug!(channel = &*channel.name, number, %failed, "an alert is tried again");
-        delivery.error = Some(failed.what);
-        let kept = delivery.clone();
-        keep(desk, drain, move |desk| desk.put(kept)).await;
-        tokio::select! {
-            () = tokio::time::sleep(pace.wait(number, failed.again, fastrand::f64())) => {}
-            () = drain.signalled() => return,
+impl Teller {
+    async fn run(self, mut queue: mpsc::Receiver<Delivery>) {
+        loop {
+            let next = tokio::select! {
+                biased;
+                () = self.drain.signalled() => return,
+                next = queue.recv() => next,
+            };
+            let Some(delivery) = next else { return };
+            self.deliver(delivery).await;
         }
     }
-}
 
-async fn attempt(
-    desk: &Desk,
-    channel: &Channel<Secret>,
-    delivery: &Delivery,
-) -> Result<(), Failed> {
-    let now = desk.clock.now().wall.duration_since(SystemTime::UNIX_EPOCH);
-    let with =
-        Attempt { dial: &desk.dial, host: &desk.host, now: now.unwrap_or_default().as_secs() };
-    match tokio::time::timeout(desk.pace.timeout, channel.tell(delivery, with)).await {
-        Ok(told) => told,
-        Err(_elapsed) => {
-            Err(Failed::later(format!("no answer within {:?}", desk.pace.timeout)))
+    /// Tries until it is delivered or given up; or until the agent stops, and then it stays queued.
+    async fn deliver(&self, mut delivery: Delivery) {
+        let Self { desk, channel, drain, .. } = self;
+        let pace = desk.pace;
+        for number in 1..=pace.attempts {
+            let told = tokio::select! {
+                told = self.attempt(&delivery) => told,
+                () = drain.hurried() => return,
+            };
+            delivery.attempts = delivery.attempts.saturating_add(1);
+            let Err(failed) = told else {
+                desk.count(&channel.name, "delivered");
+                let ended_at = Some(desk.clock.now().wall);
+                let done = Delivery { status: Status::Delivered, ended_at, ..delivery };
+                return self.keep(move |desk| desk.put(done)).await;
+            };
+            if failed.again == Again::Never || number == pace.attempts {
+                return self.keep(move |desk| desk.bury(delivery, failed.what)).await;
+            }
+            desk.count(&channel.name, "retried");
+            tracing::debug!(channel = &*channel.name, number, %failed, "an alert is tried again");
+            delivery.error = Some(failed.what);
+            let kept = delivery.clone();
+            self.keep(move |desk| desk.put(kept)).await;
+            tokio::select! {
+                () = tokio::time::sleep(pace.wait(number, failed.again, fastrand::f64())) => {}
+                () = drain.signalled() => return,
+            }
         }
     }
-}
 
-async fn keep(desk: &Arc<Desk>, drain: &Drain, write: impl FnOnce(&Desk) + Send + 'static) {
-    let desk = Arc::clone(desk);
-    if drain.spawn_blocking(move || write(&desk)).await.is_err() {
-        tracing::error!("the state of an alert was lost to a panic");
+    async fn attempt(&self, delivery: &Delivery) -> Result<(), Failed> {
+        let desk = &self.desk;
+        let now = desk.clock.now().wall.duration_since(SystemTime::UNIX_EPOCH);
+        let now = now.unwrap_or_default().as_secs();
+        let with = Attempt { dial: &self.dial, host: &desk.host, now };
+        match tokio::time::timeout(desk.pace.timeout, self.channel.tell(delivery, with)).await {
+            Ok(told) => told,
+            Err(_elapsed) => {
+                Err(Failed::later(format!("no answer within {:?}", desk.pace.timeout)))
+            }
+        }
+    }
+
+    /// As [`file`]: writing may block.
+    async fn keep(&self, write: impl FnOnce(&Desk) + Send + 'static) {
+        let desk = Arc::clone(&self.desk);
+        if self.drain.spawn_blocking(move || write(&desk)).await.is_err() {
+            tracing::error!("the state of an alert was lost to a panic");
+        }
     }
 }

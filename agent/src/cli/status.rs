@@ -67,6 +67,7 @@ fn lines(status: &Status, ctx: &Ctx) -> Vec<String> {
         let (p50, p99) = (shown(overhead.p50_us), shown(overhead.p99_us));
         lines.push(format!("added      {p50} p50, {p99} p99"));
     }
+    lines.extend(escalations(status));
     lines.extend(capture(status));
     for listener in &status.listeners {
         lines.push(clean(&format!("{:<10} {}", listener.name, listener.address)).into_owned());
@@ -119,6 +120,22 @@ fn today(status: &Status) -> Vec<String> {
         lines.push(format!("           {calls} of unknown cost not in it → weir price unknown"));
     }
     lines
+}
+
+/// Nothing where nothing was ever escalated.
+fn escalations(status: &Status) -> Option<String> {
+    let open = status.escalations.open;
+    let rate = status.escalations.rate.filter(|rate| rate.escalated > 0);
+    let share = rate.and_then(|rate| rate.rate).map(|rate| {
+        format!("{:.1}% of the calls of the last 24 hours", rate * 100.0)
+    });
+    match (open, share) {
+        (0, None) => None,
+        (open, share) => {
+            let share = share.map(|share| format!(", {share}")).unwrap_or_default();
+            Some(format!("escalated  {} open{share} → weir escalations list", count(open)))
+        }
+    }
 }
 
 fn capture(status: &Status) -> Vec<String> {

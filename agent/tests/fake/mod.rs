@@ -1,6 +1,7 @@
 //! An agent that is none: the admin server's answers are made up here, with hostile names in them.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod alerts;
 mod stage;
 
 use std::sync::{Arc, Mutex};
@@ -192,6 +193,7 @@ impl Agent for Fake {
                 detail: "installed in the system store".to_owned(),
             },
             warnings,
+            escalations: alerts::state(uid),
             overhead: Some(Overhead { p50_us: 310, p99_us: 1100 }),
             price_version: Some("2026-11-01".to_owned()),
         })

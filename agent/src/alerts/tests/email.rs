@@ -88,8 +88,8 @@ async fn listen() -> (TcpListener, u16) {
 async fn tell(channel: Channel<Secret>, roots: rustls::RootCertStore) -> Delivery {
     let dir = tempfile::tempdir().unwrap();
     let pace = Pace { attempts: 1, ..PACE };
-    let parts = Parts { dial: dial(roots), pace, ..parts(vec![channel]) };
-    let running = Running::start(dir.path(), parts);
+    let parts = Parts { pace, ..parts(vec![channel]) };
+    let running = Running::over_dial(dir.path(), parts, dial(roots));
     running.alerts.notice(sample::budget());
     let delivery = running.over(1).await.remove(0);
     running.stop().await;

@@ -50,7 +50,6 @@ const PACE: Pace = Pace {
 fn parts(channels: Vec<Channel<Secret>>) -> Parts {
     Parts {
         settings: Settings { channels, routes: Vec::new() },
-        dial: dial(rustls::RootCertStore::empty()),
         clock: Arc::new(System),
         host: Arc::from("host"),
         pace: PACE,
@@ -77,9 +76,13 @@ struct Running {
 
 impl Running {
     fn start(state: &Path, parts: Parts) -> Self {
+        Self::over_dial(state, parts, dial(rustls::RootCertStore::empty()))
+    }
+
+    fn over_dial(state: &Path, parts: Parts, dial: Dial) -> Self {
         let (alerts, worker) = Alerts::open(state, parts).unwrap();
         let drain = Drain::new();
-        drain.spawn(worker.run(drain.clone()));
+        drain.spawn(worker.run(dial, drain.clone()));
         Self { alerts, drain }
     }
 
@@ -385,7 +388,7 @@ async fn a_test_goes_to_one_channel_and_a_broken_one_says_why() {
     let id = running.alerts.test("broken").unwrap().id;
     running.over(2).await;
     assert_eq!(receiver.seen.recv().await.unwrap().json()["topic"], "test");
-    let found = running.alerts.delivery(id).unwrap();
+    let found = running.alerts.deliveries(None).into_iter().find(|one| one.id == id).unwrap();
     let why = "the variable X is not set";
     assert_eq!((found.status, found.error.as_deref()), (Status::Dead, Some(why)));
     assert_eq!(running.alerts.broken(), [(Arc::from("broken"), why.to_owned())]);

@@ -162,9 +162,9 @@ fn what_is_wrong_is_named() {
             "1:63: alerts.channels.a.webhook.secret: takes only one of env, file,",
         ),
         (
-            "alerts: {channels: {a: {webhook: {url: 'https://a.b', secret: {evn: X}}}}}",
-            "1:63: alerts.channels.a.webhook.secret: `evn` is not one of env, file, \
-             systemd-credential, literal (did you mean `env`?)",
+            "alerts: {channels: {a: {webhook: {url: 'https://a.b', secret: {fle: X}}}}}",
+            "1:63: alerts.channels.a.webhook.secret: `fle` is not one of env, file, \
+             systemd-credential, literal (did you mean `file`?)",
         ),
         (
             "alerts: {channels: {a: {webhook: {url: 'https://a.b', secret: {file: none}}}}}",
