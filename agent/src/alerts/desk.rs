@@ -166,8 +166,11 @@ impl Desk {
     /// Gives a delivery up: it stays as a dead letter.
     pub(super) fn bury(&self, delivery: Delivery, why: String) {
         tracing::warn!(
-            channel = &*delivery.channel, topic = delivery.topic(), policy = &*delivery.notice.policy,
-            why, "an alert was not delivered"
+            channel = &*delivery.channel,
+            topic = delivery.topic(),
+            policy = &*delivery.notice.policy,
+            why,
+            "an alert was not delivered"
         );
         self.count(&delivery.channel, "dead");
         let ended_at = Some(self.clock.now().wall);

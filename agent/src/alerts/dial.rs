@@ -70,12 +70,7 @@ impl Dial {
     }
 
     /// Speaks TLS from here on.
-    pub(super) async fn secure(
-        &self,
-        io: Io,
-        host: &Arc<str>,
-        offer: Offer,
-    ) -> Result<Io, Failed> {
+    pub(super) async fn secure(&self, io: Io, host: &Arc<str>, offer: Offer) -> Result<Io, Failed> {
         let secured = self.tls.handshake(host, offer, io).await;
         let (io, _protocol) =
             secured.map_err(|error| Failed::later(format!("TLS with {host} failed: {error}")))?;

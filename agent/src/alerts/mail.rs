@@ -82,18 +82,26 @@ mod tests {
             from: Arc::from("weir@a.test"),
             to: vec![Arc::from("one@a.test"), Arc::from("two@a.test")],
         };
-        message(&mail, &Delivery::new(ulid::Ulid::from_parts(1, 1), sample::at(), &Arc::from("m"), notice), body, "h")
+        message(
+            &mail,
+            &Delivery::new(ulid::Ulid::from_parts(1, 1), sample::at(), &Arc::from("m"), notice),
+            body,
+            "h",
+        )
     }
 
     #[test]
     fn a_message_is_whole() {
         let text = text(sample::budget(), "Grüße\n.\n");
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(head.starts_with(
-            "From: weir@a.test\r\nTo: one@a.test,\r\n two@a.test\r\n\
+        assert!(
+            head.starts_with(
+                "From: weir@a.test\r\nTo: one@a.test,\r\n two@a.test\r\n\
              Subject: [weir] 82% of the daily budget is spent\r\n\
              Date: Sun, 22 Nov 2026 09:00:00 +0000\r\nMessage-ID: <"
-        ), "{head}");
+            ),
+            "{head}"
+        );
         let body = BASE64_STANDARD.decode(body.replace("\r\n", "")).unwrap();
         let body = String::from_utf8(body).unwrap();
         assert!(body.starts_with("Grüße\r\n.\r\n\r\n\r\n-- \r\nbudget_threshold, "), "{body}");

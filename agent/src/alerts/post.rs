@@ -52,7 +52,8 @@ fn request(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Request<Full<Bytes>>, http::Error> {
-    let host = if url.host.contains(':') { format!("[{}]", url.host) } else { url.host.to_string() };
+    let host =
+        if url.host.contains(':') { format!("[{}]", url.host) } else { url.host.to_string() };
     let usual = if url.tls { 443 } else { 80 };
     let host = if url.port == usual { host } else { format!("{host}:{}", url.port) };
     let mut request = Request::post(&*url.path)

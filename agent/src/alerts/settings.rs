@@ -274,9 +274,17 @@ mod tests {
         assert_eq!((&*url.host, url.port, &*url.path), ("hooks.example.com", 443, "/a?b=c"));
         let url: Url = "http://[::1]:8080".parse().unwrap();
         assert_eq!((&*url.host, url.port, &*url.path, url.tls), ("::1", 8080, "/", false));
-        for text in ["", "x", "/a", "ftp://a/", "https://", "https://u:p@h/", "https://h:0/",
-            "https://h:99999/", "https://h/#f"]
-        {
+        for text in [
+            "",
+            "x",
+            "/a",
+            "ftp://a/",
+            "https://",
+            "https://u:p@h/",
+            "https://h:0/",
+            "https://h:99999/",
+            "https://h/#f",
+        ] {
             assert_eq!(text.parse::<Url>(), Err(NotAUrl), "{text}");
         }
     }

@@ -79,7 +79,8 @@ impl admin::Alerts for Running {
             EscalationState::Resolved => State::Resolved,
         };
         let set = self.alerts.set_escalation(id, state, by);
-        let set = set.map_err(|error| Failure::Unavailable(format!("it cannot be kept: {error}")))?;
+        let set =
+            set.map_err(|error| Failure::Unavailable(format!("it cannot be kept: {error}")))?;
         Ok(set.map(escalation))
     }
 

@@ -112,9 +112,9 @@ fn lines(rows: &[EscalationRow], ctx: &Ctx) -> Vec<String> {
     for (line, row) in lines.zip(rows) {
         told.push(line);
         let last = date_time(row.last_at, &ctx.zone);
-        let call = row.call_id.map(|id| format!(" → weir explain {id}")).unwrap_or_default();
-        let detail = format!("  {last}  {}: {}{call}", row.policy, row.message);
+        let detail = format!("  {last}  {}: {}", row.policy, row.message);
         told.push(clean(&detail).into_owned());
+        told.extend(row.call_id.map(|id| format!("    → weir explain {id}")));
     }
     told
 }

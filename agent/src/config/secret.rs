@@ -115,7 +115,10 @@ impl<'de> Deserialize<'de> for SecretSource {
                         return Err(de::Error::unknown_variant(&key, &KEYS));
                     };
                     if found.replace((*known, map.next_value::<String>()?)).is_some() {
-                        return Err(de::Error::custom(format!("takes only one of {}", KEYS.join(", "))));
+                        return Err(de::Error::custom(format!(
+                            "takes only one of {}",
+                            KEYS.join(", ")
+                        )));
                     }
                 }
                 match found {

@@ -15,7 +15,8 @@ fn rate(uid: Option<u32>) -> Option<EscalationRate> {
 }
 
 pub(super) fn state(uid: Option<u32>) -> status::EscalationState {
-    status::EscalationState { open: 1, rate: rate(uid) }
+    let rate = rate(uid).map(|rate| EscalationRate { escalated: 0, rate: Some(0.0), ..rate });
+    status::EscalationState { open: 0, rate }
 }
 
 fn escalation(uid: u32, workload: &str) -> EscalationRow {

@@ -21,6 +21,7 @@ use agent::record::{Billing, CallId, Flag, Kind, Outcome, Treatment, UsageSource
 use jiff::Timestamp;
 use tokio::sync::broadcast;
 
+pub(crate) use self::alerts::ESCALATION;
 pub(crate) use self::stage::{Ran, Stage, assert_fits};
 
 /// The user that is not root.

@@ -123,8 +123,7 @@ impl Check<'_> {
         trail: &Trail,
     ) -> Option<Means<SecretSource>> {
         let url = self.url(raw.url.as_deref(), allow_private, (trail, "url"));
-        let secret =
-            raw.secret.as_ref().map(|secret| self.secret(secret, &trail.key("secret")));
+        let secret = raw.secret.as_ref().map(|secret| self.secret(secret, &trail.key("secret")));
         let mut headers = Vec::new();
         for (name, value) in &raw.headers {
             let at = trail.key("headers").key(name);
@@ -168,7 +167,10 @@ impl Check<'_> {
             self.missing(trail, &["routing_key"], "needs `routing_key`");
             return None;
         };
-        Some(Means::PagerDuty { routing_key: self.secret(key, &trail.key("routing_key")), url: url? })
+        Some(Means::PagerDuty {
+            routing_key: self.secret(key, &trail.key("routing_key")),
+            url: url?,
+        })
     }
 
     fn email(&mut self, raw: &RawEmail, trail: &Trail) -> Option<Means<SecretSource>> {
@@ -270,7 +272,8 @@ impl Check<'_> {
                 self.problem(at, format!("{address} is never posted to"));
             }
             Some(address) if !permits(address, allow_private) => {
-                let what = format!("{address} is a private address: it needs `allow_private: true`");
+                let what =
+                    format!("{address} is a private address: it needs `allow_private: true`");
                 self.problem(at, what);
             }
             _ if !url.tls && !allow_private => {
