@@ -164,12 +164,12 @@ mod tests {
     #[test]
     fn waits_double_are_bounded_and_spread() {
         let pace = Pace::default();
-        let secs = |number, again, chance| pace.wait(number, again, chance).as_secs_f64();
-        assert_eq!([1, 2, 3].map(|number| secs(number, Again::Later, 0.0)), [2.0, 4.0, 8.0]);
-        assert_eq!(secs(1, Again::Later, 1.0), 1.0);
-        assert_eq!(secs(u32::MAX, Again::Later, 0.0), 120.0);
-        assert_eq!(secs(1, Again::After(Duration::from_secs(30)), 0.0), 30.0);
-        assert_eq!(secs(1, Again::After(Duration::from_hours(9)), 0.0), 120.0);
-        assert_eq!(secs(3, Again::After(Duration::ZERO), 0.0), 8.0);
+        let wait = |number, again, chance| pace.wait(number, again, chance).as_millis();
+        assert_eq!([1, 2, 3].map(|number| wait(number, Again::Later, 0.0)), [2000, 4000, 8000]);
+        assert_eq!(wait(1, Again::Later, 1.0), 1000);
+        assert_eq!(wait(u32::MAX, Again::Later, 0.0), 120_000);
+        assert_eq!(wait(1, Again::After(Duration::from_secs(30)), 0.0), 30_000);
+        assert_eq!(wait(1, Again::After(Duration::from_hours(9)), 0.0), 120_000);
+        assert_eq!(wait(3, Again::After(Duration::ZERO), 0.0), 8000);
     }
 }

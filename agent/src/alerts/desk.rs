@@ -152,14 +152,10 @@ impl Desk {
         let Some(queue) = self.queues.get(&delivery.channel) else {
             return self.bury(delivery, "the channel is no longer configured".to_owned());
         };
-        match queue.try_send(delivery) {
-            Ok(()) => {}
-            Err(TrySendError::Full(delivery)) => {
-                self.dropped.fetch_add(1, Relaxed);
-                self.bury(delivery, "too many deliveries wait for this channel".to_owned());
-            }
-            // The agent stops: it is queued again at the next start.
-            Err(TrySendError::Closed(_)) => {}
+        // A queue that is closed belongs to an agent that stops: the next one queues it again.
+        if let Err(TrySendError::Full(delivery)) = queue.try_send(delivery) {
+            self.dropped.fetch_add(1, Relaxed);
+            self.bury(delivery, "too many deliveries wait for this channel".to_owned());
         }
     }
 

@@ -178,7 +178,6 @@ impl Rate {
 
     fn hour(&mut self, at: SystemTime) -> &mut (u64, u64, u64) {
         let hour = hour(at);
-        #[expect(clippy::cast_possible_truncation, reason = "below 24")]
         let place = &mut self.hours[(hour % 24) as usize];
         if place.0 != hour {
             *place = (hour, 0, 0);

@@ -82,9 +82,7 @@ fn reach6(address: Ipv6Addr) -> Reach {
         [0x2002, high, low, ..] => embedded(high, low),
         // NAT64 of one's own, discard, Teredo and benchmarks, documentation, unique local,
         // link-local, site-local.
-        [0x64, 0xff9b, ..] | [0x100, 0, 0, 0, ..] | [0x2001, 0 | 2, ..] | [0x2001, 0xdb8, ..] => {
-            Reach::Private
-        }
+        [0x64, 0xff9b, ..] | [0x100, 0, 0, 0, ..] | [0x2001, 0 | 2 | 0xdb8, ..] => Reach::Private,
         [first, ..] if first & 0xfe00 == 0xfc00 || first & 0xff80 == 0xfe80 => Reach::Private,
         _ => Reach::Public,
     }

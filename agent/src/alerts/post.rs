@@ -32,19 +32,13 @@ pub(super) async fn json(
     let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(broken)?;
     let mut connection = pin!(connection);
     let mut asking = pin!(sender.send_request(request));
-    let answer = loop {
-        tokio::select! {
-            biased;
-            answer = &mut asking => break answer,
-            // The answer may have come with the end.
-            ended = &mut connection => {
-                let answer = (&mut asking).await;
-                ended.map_err(broken)?;
-                break answer;
-            }
-        }
+    let answer = tokio::select! {
+        biased;
+        answer = &mut asking => answer,
+        // The answer may have come with the end; if not, it says why.
+        _ended = &mut connection => asking.await,
     };
-    judge(answer.map_err(broken)?.map(drop))
+    judge(&answer.map_err(broken)?.map(drop))
 }
 
 fn request(
@@ -66,7 +60,7 @@ fn request(
 }
 
 /// What an answer means. Its body is not looked at: it could repeat what it was sent.
-fn judge(answer: http::Response<()>) -> Result<(), Failed> {
+fn judge(answer: &http::Response<()>) -> Result<(), Failed> {
     let status = answer.status();
     let what = format!("the receiver answered {status}");
     match status {
@@ -98,7 +92,7 @@ mod tests {
         if let Some(after) = after {
             answer = answer.header(header::RETRY_AFTER, after);
         }
-        judge(answer.body(()).unwrap()).err().map(|failed| failed.again)
+        judge(&answer.body(()).unwrap()).err().map(|failed| failed.again)
     }
 
     #[test]

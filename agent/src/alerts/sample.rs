@@ -8,7 +8,7 @@ use crate::record::{Notice, Topic};
 
 /// 2026-11-22T09:00:00Z.
 pub(super) fn at() -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_338_000)
+    SystemTime::UNIX_EPOCH + Duration::from_hours(498_705)
 }
 
 pub(super) fn budget() -> Notice {

@@ -56,7 +56,9 @@ pub(super) fn signature(secret: &str, body: &[u8]) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
     let mut text = "sha256=".to_owned();
     for byte in hmac::sign(&key, body).as_ref() {
-        text.push_str(&format!("{byte:02x}"));
+        for digit in [byte >> 4, byte & 15] {
+            text.extend(char::from_digit(digit.into(), 16));
+        }
     }
     text
 }

@@ -27,7 +27,9 @@ impl Resolve for Names {
         Box::pin(async move {
             match host {
                 "metadata.test" => Ok(vec![IpAddr::from([169, 254, 169, 254])]),
-                _ if host.ends_with(".test") => Ok(vec![IpAddr::from([127, 0, 0, 1])]),
+                _ if host.rsplit_once('.').is_some_and(|(_, last)| last == "test") => {
+                    Ok(vec![IpAddr::from([127, 0, 0, 1])])
+                }
                 _ => Err(io::ErrorKind::NotFound.into()),
             }
         })

@@ -214,10 +214,9 @@ impl Check<'_> {
         let (host, port) = server?;
         let tls = match raw.tls {
             Some(RawMailTls::Implicit) => MailTls::Implicit,
-            Some(RawMailTls::StartTls) => MailTls::StartTls,
             Some(RawMailTls::None) => MailTls::Clear,
             None if port == 465 => MailTls::Implicit,
-            None => MailTls::StartTls,
+            Some(RawMailTls::StartTls) | None => MailTls::StartTls,
         };
         if tls == MailTls::Clear && login.is_some() {
             let what = "a password is not sent in clear: use starttls or implicit";
@@ -286,13 +285,12 @@ impl Check<'_> {
     fn route(&mut self, raw: &RawRoute, known: &BTreeSet<&str>, trail: &Trail) -> Route {
         let mut topics = Vec::new();
         for (at, word) in self.list(&trail.key("topics"), &raw.topics) {
-            match TOPICS.iter().find(|(_, known)| *known == word) {
-                Some((topic, _)) => topics.push(*topic),
-                None => {
-                    let words = TOPICS.map(|(_, word)| word);
-                    let what = format!("`{word}` is not one of {}", words.join(", "));
-                    self.unknown(&at, (what, &word), words);
-                }
+            if let Some((topic, _)) = TOPICS.iter().find(|(_, known)| *known == word) {
+                topics.push(*topic);
+            } else {
+                let words = TOPICS.map(|(_, word)| word);
+                let what = format!("`{word}` is not one of {}", words.join(", "));
+                self.unknown(&at, (what, &word), words);
             }
         }
         let mut policies = Vec::new();

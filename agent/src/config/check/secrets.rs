@@ -1,6 +1,7 @@
 //! Secrets, wherever they stand.
 
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
 
 use super::Check;
 use crate::config::problem::Trail;
@@ -21,7 +22,7 @@ impl Check<'_> {
 
     /// Whether everyone on this host can read the file that a secret is written in.
     fn exposed(&mut self, trail: &Trail) {
-        let file = self.tree.find(trail).map(|node| node.at.file.clone());
+        let file = self.tree.find(trail).map(|node| Arc::clone(&node.at.file));
         let mode = file.as_ref().and_then(|file| std::fs::metadata(file).ok());
         if mode.is_some_and(|found| found.permissions().mode() & 0o004 != 0) {
             let what = "everyone on this host can read this secret: take the right to read from \
