@@ -127,7 +127,8 @@ impl Running {
                 warn(what, Some("weir doctor"), false);
             }
         }
-        for (channel, why) in self.alerts.broken() {
+        // Channels are the administrators'.
+        for (channel, why) in self.alerts.broken().into_iter().filter(|_| uid.is_none()) {
             warn(format!("the alert channel {channel} can tell nobody: {why}"), None, true);
         }
         let health = self.ledger.health();

@@ -6,7 +6,8 @@ use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 use super::advance;
 use super::names::Names;
-use crate::alerts::{Health, word};
+use crate::alerts::Health;
+use crate::alerts::settings::word;
 use crate::record::{Notice, Topic};
 
 #[derive(Debug)]

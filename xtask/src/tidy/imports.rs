@@ -36,7 +36,16 @@ const MODULES: [(&str, &[&str]); 23] = [
     // The ledger's health is a metric, and so is that of alerts.
     (
         "metrics",
-        &["record", "llm", "subject", "clock", "drain", "ledger::Health", "alerts::Health"],
+        &[
+            "record",
+            "llm",
+            "subject",
+            "clock",
+            "drain",
+            "ledger::Health",
+            "alerts::Health",
+            "alerts::settings",
+        ],
     ),
     ("telemetry", &["record", "llm", "subject", "clock", "drain"]),
     ("audit", &["record", "llm", "subject", "clock", "drain"]),

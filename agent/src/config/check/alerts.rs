@@ -14,6 +14,7 @@ use crate::config::raw::{
     Raw, RawChannel, RawEmail, RawMailTls, RawPagerDuty, RawRoute, RawSlack, RawWebhook,
 };
 use crate::config::secret::SecretSource;
+use crate::config::tree::Value;
 
 /// Where PagerDuty takes events.
 const PAGERDUTY: &str = "https://events.pagerduty.com/v2/enqueue";
@@ -181,10 +182,7 @@ impl Check<'_> {
                 self.missing(trail, &[key], &format!("needs `{key}`"));
             }
         }
-        let written = self.tree.find(&trail.key("to")).is_some();
-        if raw.to.is_empty() && written {
-            self.problem(&trail.key("to"), "needs at least one address".to_owned());
-        }
+        self.not_empty(&trail.key("to"), "needs at least one address");
         let server = raw.smtp.as_deref().and_then(server);
         if let (Some(smtp), None) = (&raw.smtp, &server) {
             let what = format!("`{smtp}` is not a mail server: write HOST or HOST:PORT");
@@ -312,10 +310,17 @@ impl Check<'_> {
                 self.unknown(&at, (what, &name), known.iter().copied());
             }
         }
-        if raw.channels.is_empty() {
-            self.missing(trail, &["channels"], "needs `channels`");
-        }
+        self.missing(trail, &["channels"], "needs `channels`");
+        self.not_empty(&trail.key("channels"), "needs at least one channel");
         Route { topics, policies, channels }
+    }
+
+    /// A list that was written, without anything in it.
+    fn not_empty(&mut self, trail: &Trail, what: &str) {
+        let written = self.tree.find(trail).map(|node| &node.value);
+        if matches!(written, Some(Value::List(items)) if items.is_empty()) {
+            self.problem(trail, what.to_owned());
+        }
     }
 
     fn list(&self, trail: &Trail, items: &[String]) -> Vec<(Trail, String)> {

@@ -57,3 +57,11 @@ pub(super) fn sections(check: &mut Check<'_>, raw: &Raw) {
         }
     }
 }
+
+impl Check<'_> {
+    /// As a problem, of what does no harm.
+    pub(super) fn warning(&mut self, trail: &Trail, what: String) {
+        self.problem(trail, what);
+        self.warnings.extend(self.problems.pop());
+    }
+}

@@ -10,7 +10,6 @@ mod secrets;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -123,12 +122,6 @@ impl Check<'_> {
         self.problems.push(Problem { place, path: trail.to_string(), what, hint: None });
     }
 
-    /// As a problem, of what does no harm.
-    fn warning(&mut self, trail: &Trail, what: String) {
-        self.problem(trail, what);
-        self.warnings.extend(self.problems.pop());
-    }
-
     /// A key is missing: no problem of its own where it was written but could not be read.
     fn missing(&mut self, trail: &Trail, keys: &[&str], what: &str) {
         if keys.iter().all(|key| self.tree.find(&trail.key(key)).is_none()) {
@@ -214,16 +207,6 @@ impl Check<'_> {
             }
         }
         kept
-    }
-
-    /// A file that must be there, relative to the file that names it.
-    fn file(&mut self, file: &Path, trail: &Trail) -> PathBuf {
-        let beside = self.tree.find(trail).and_then(|node| node.at.file.parent());
-        let file = beside.map_or_else(|| file.to_owned(), |dir| dir.join(file));
-        if !file.is_file() {
-            self.problem(trail, format!("there is no file {}", file.display()));
-        }
-        file
     }
 
     fn providers(

@@ -1,6 +1,7 @@
-//! Secrets, wherever they stand.
+//! Files that are named, and secrets, wherever they stand.
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Check;
@@ -8,6 +9,16 @@ use crate::config::problem::Trail;
 use crate::config::secret::SecretSource;
 
 impl Check<'_> {
+    /// A file that must be there, relative to the file that names it.
+    pub(super) fn file(&mut self, file: &Path, trail: &Trail) -> PathBuf {
+        let beside = self.tree.find(trail).and_then(|node| node.at.file.parent());
+        let file = beside.map_or_else(|| file.to_owned(), |dir| dir.join(file));
+        if !file.is_file() {
+            self.problem(trail, format!("there is no file {}", file.display()));
+        }
+        file
+    }
+
     /// A secret's file must be there; one written out should not be for everyone.
     pub(super) fn secret(&mut self, source: &SecretSource, trail: &Trail) -> SecretSource {
         match source {
