@@ -6,14 +6,14 @@ use base64::prelude::BASE64_STANDARD;
 use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncWrite, BufReader};
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::alerts::settings::{Mail, MailTls};
 
 /// Certificates for `mail.test`: what the server presents, and whom the client trusts.
-fn certificates() -> (TlsAcceptor, rustls::RootCertStore) {
+pub(super) fn certificates() -> (TlsAcceptor, rustls::RootCertStore) {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let root = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();

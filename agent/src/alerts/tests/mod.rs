@@ -6,8 +6,8 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use super::settings::{Channel, Means, Route, Url};
@@ -152,7 +152,7 @@ impl Receiver {
     }
 }
 
-async fn read(stream: &mut TcpStream) -> Seen {
+async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Seen {
     let mut bytes = Vec::new();
     loop {
         assert_ne!(stream.read_buf(&mut bytes).await.unwrap(), 0);
@@ -395,4 +395,32 @@ async fn a_test_goes_to_one_channel_and_a_broken_one_says_why() {
     assert_eq!((found.status, found.error.as_deref()), (Status::Dead, Some(why)));
     assert_eq!(running.alerts.broken(), [(Arc::from("broken"), why.to_owned())]);
     running.stop().await;
+}
+
+#[tokio::test]
+async fn https_is_spoken_to_those_whose_certificate_is_good() {
+    for trusted in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let (acceptor, roots) = email::certificates();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://mail.test:{}/x", listener.local_addr().unwrap().port());
+        let server = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            let Ok(mut stream) = acceptor.accept(stream).await else { return None };
+            let seen = read(&mut stream).await;
+            stream.write_all(b"HTTP/1.1 202 Ok\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            stream.flush().await.unwrap();
+            Some(seen)
+        };
+        let roots = if trusted { roots } else { rustls::RootCertStore::empty() };
+        let pace = Pace { attempts: 1, ..PACE };
+        let parts = Parts { pace, ..parts(vec![webhook("ops", &url)]) };
+        let running = Running::over_dial(dir.path(), parts, dial(roots));
+        running.alerts.notice(sample::budget());
+        let (seen, over) = tokio::join!(server, running.over(1));
+        assert_eq!(seen.is_some(), trusted);
+        let expected = if trusted { Status::Delivered } else { Status::Dead };
+        assert_eq!(over[0].status, expected, "{:?}", over[0].error);
+        running.stop().await;
+    }
 }
