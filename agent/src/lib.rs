@@ -11,6 +11,7 @@
 //!               llm          what was said is read: format, usage, price (pure)
 //!               record       what is known when the call is over
 //!               ledger, metrics                   keep it
+//!               alerts       people are told
 //!               admin, cli                        show it
 //! ```
 //! `app` puts everything together; `config` says how; `clock` and `drain` are the only readers of
@@ -26,6 +27,8 @@ pub mod llm;
 pub mod record;
 pub mod ledger;
 pub mod metrics;
+pub mod alerts;
+pub mod secret;
 pub mod config;
 pub mod admin;
 pub mod app;

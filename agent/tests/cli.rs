@@ -1,6 +1,8 @@
 //! The built command line against an admin server whose agent is made up.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "cli/alerts.rs"]
+mod alerts;
 mod fake;
 
 use std::io::{BufRead, BufReader, Read, Write};

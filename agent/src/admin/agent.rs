@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast;
 
+use super::alerts::Alerts;
 use super::calls::{CallDetail, CallQuery, CallRow};
 use super::prices::{PriceQuery, Prices, UnknownPriceRow};
 use super::processes::{ProcessQuery, ProcessRow};
@@ -32,7 +33,7 @@ pub enum Failure {
 ///
 /// Methods may block on the ledger: they are called on the blocking pool. `uid` and the `uid` of
 /// queries limit the answer to one user's rows; what is returned goes to whoever asked.
-pub trait Agent: Send + Sync + 'static {
+pub trait Agent: Alerts + Send + Sync + 'static {
     /// Everything at a glance; where `uid` is given, no dollars, workloads or warnings that are
     /// about another user.
     fn status(&self, uid: Option<u32>) -> Result<Status, Failure>;

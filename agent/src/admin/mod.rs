@@ -9,6 +9,7 @@ mod peer;
 mod access;
 mod serve;
 mod routes;
+pub mod alerts;
 pub mod status;
 pub mod spend;
 pub mod calls;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use tokio::net::{TcpListener, UnixListener};
 
 pub use self::agent::{Agent, Failure};
+pub use self::alerts::Alerts;
 pub use self::routes::{ErrorBody, ErrorText, SetCapture, SetMode};
 
 use crate::drain::Drain;

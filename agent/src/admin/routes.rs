@@ -20,7 +20,7 @@ use super::prices::{PriceQuery, Prices, UnknownPrices};
 use super::processes::{ProcessQuery, Processes};
 use super::spend::{Spend, SpendQuery};
 use super::status::{CaptureState, ModeState, Status};
-use super::{Agent, Failure, SCHEMA_VERSION};
+use super::{Agent, Failure, SCHEMA_VERSION, alerts};
 use crate::config::Mode;
 use crate::drain::Drain;
 use crate::record::CallId;
@@ -49,6 +49,7 @@ pub(super) fn router(shared: Shared) -> Router {
         .route("/api/prices/unknown", get(unknown_prices))
         .route("/api/mode", get(mode).put(set_mode))
         .route("/api/capture", put(set_capture))
+        .merge(alerts::router())
         .fallback(async || Refusal::NotFound("there is no such route".to_owned()))
         .layer(DefaultBodyLimit::max(4096))
         .with_state(shared)
@@ -70,8 +71,8 @@ pub struct SetCapture {
     pub on: bool,
 }
 
-type Answer<T> = Result<Json<T>, Refusal>;
-type Asked<T> = Result<Query<T>, QueryRejection>;
+pub(super) type Answer<T> = Result<Json<T>, Refusal>;
+pub(super) type Asked<T> = Result<Query<T>, QueryRejection>;
 
 async fn ready(State(shared): State<Shared>) -> Response {
     match shared.agent.ready() {
@@ -208,7 +209,7 @@ async fn set_capture(
 }
 
 /// Asks the agent on the blocking pool: its answers come from the ledger.
-async fn ask<T, F>(shared: &Shared, question: F) -> Result<T, Refusal>
+pub(super) async fn ask<T, F>(shared: &Shared, question: F) -> Result<T, Refusal>
 where
     T: Send + 'static,
     F: FnOnce(&dyn Agent) -> Result<T, Failure> + Send + 'static,

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::response::IntoResponse;
+use axum::{Extension, Router};
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -27,6 +27,10 @@ const USER_CONNECTIONS: usize = 16;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Wait after a failed accept: out of file descriptors, it would fail again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The user at the other end of the unix socket.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Who(pub(super) u32);
 
 /// Serves the unix socket until drained; the kernel says who asks.
 pub(super) async fn unix(
@@ -55,7 +59,8 @@ pub(super) async fn unix(
             },
             Caller::Administrator | Caller::Http { .. } => None,
         };
-        let connection = serve(stream, router.clone(), move |_| Ok(caller), drain.clone());
+        let router = router.clone().layer(Extension(Who(peer.uid)));
+        let connection = serve(stream, router, move |_| Ok(caller), drain.clone());
         drop(drain.spawn(async move {
             connection.await;
             drop(place);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::alerts::EscalationRate;
 use super::money::Coverage;
 use super::spend::SpendRow;
 use crate::config::Mode;
@@ -40,6 +41,8 @@ pub struct Status {
     pub trust: TrustState,
     /// What someone should look at.
     pub warnings: Vec<Warning>,
+    /// Calls that failed for good.
+    pub escalations: EscalationState,
     /// Time added to calls, where any were measured.
     pub overhead: Option<Overhead>,
     /// Version of the price catalogue.
@@ -129,6 +132,15 @@ pub struct Warning {
     pub fix: Option<String>,
     /// Whether the agent does less than asked because of it.
     pub degrades: bool,
+}
+
+/// Calls that failed for good.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct EscalationState {
+    /// Nobody has looked at these.
+    pub open: u64,
+    /// How many calls are escalated; for administrators only.
+    pub rate: Option<EscalationRate>,
 }
 
 /// Time added to calls: all of it less what the provider took.

@@ -12,14 +12,17 @@ use super::kernel::Kernel;
 use super::modes::Modes;
 use super::rows;
 use super::takers::Takers;
+use crate::admin::alerts::EscalationRate;
 use crate::admin::calls::{CallDetail, CallQuery, CallRow};
 use crate::admin::prices::{PriceQuery, PriceRow, Prices, UnknownPriceRow};
 use crate::admin::processes::{ProcessQuery, ProcessRow};
 use crate::admin::spend::{Dimension, Spend, SpendQuery, SpendRow};
 use crate::admin::status::{
-    Capability, CaptureState, Listener, ModeState, Overhead, State, Status, TrustState, Warning,
+    Capability, CaptureState, EscalationState, Listener, ModeState, Overhead, State, Status,
+    TrustState, Warning,
 };
 use crate::admin::{self, Failure, SCHEMA_VERSION};
+use crate::alerts::Alerts;
 use crate::config::Mode;
 use crate::downstream::Front;
 use crate::ledger::{self, Ledger};
@@ -42,6 +45,7 @@ pub(super) struct Running {
     pub(super) ledger: Arc<Ledger>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) takers: Arc<Takers>,
+    pub(super) alerts: Arc<Alerts>,
     pub(super) listeners: Vec<(&'static str, SocketAddr)>,
     pub(super) socket: PathBuf,
     pub(super) root: PathBuf,
@@ -130,6 +134,10 @@ impl Running {
             );
             warn(what, Some("move it away once you have what you need of it"), true);
         }
+        // Channels are the administrators'.
+        for (channel, why) in self.alerts.broken().into_iter().filter(|_| uid.is_none()) {
+            warn(format!("the alert channel {channel} can tell nobody: {why}"), None, true);
+        }
         let health = self.ledger.health();
         if health.dropped > 0 {
             let what = format!("{} records could not be kept", health.dropped);
@@ -160,6 +168,7 @@ impl admin::Agent for Running {
         let socket = [("socket", self.socket.display().to_string())];
         let mode = self.mode();
         let warnings = self.warnings(uid);
+        let escalations = self.alerts.health(uid);
         Ok(Status {
             schema_version: SCHEMA_VERSION,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -186,6 +195,15 @@ impl admin::Agent for Running {
                 .collect(),
             trust: self.trust_state(),
             warnings,
+            escalations: EscalationState {
+                open: escalations.open,
+                // Everyone's calls are nobody's business but an administrator's.
+                rate: uid.is_none().then(|| EscalationRate {
+                    calls: escalations.calls,
+                    escalated: escalations.escalated,
+                    rate: escalations.rate(),
+                }),
+            },
             overhead: self.metrics.overhead_quantiles().map(|(p50, p99)| Overhead {
                 p50_us: u64::try_from(p50.as_micros()).unwrap_or(u64::MAX),
                 p99_us: u64::try_from(p99.as_micros()).unwrap_or(u64::MAX),
@@ -200,6 +218,7 @@ impl admin::Agent for Running {
 
     fn metrics(&self) -> String {
         self.metrics.ledger(&self.ledger.health());
+        self.metrics.alerts(&self.alerts.health(None));
         if let Some(kernel) = &self.kernel {
             self.metrics.capture(&kernel.counters());
         }

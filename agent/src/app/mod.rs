@@ -2,6 +2,7 @@
 //! stopped in the opposite one.
 
 mod agent;
+mod alerts;
 mod kernel;
 mod log;
 mod modes;
@@ -32,6 +33,7 @@ use self::takers::Takers;
 pub use self::rules::providers;
 
 use crate::admin::{self, Admin};
+use crate::alerts::Dial;
 use crate::capture::helper::{Kind, Wish};
 use crate::capture::identity::Identities;
 use crate::capture::owner::Owners;
@@ -67,6 +69,9 @@ const RESERVED: usize = 256;
 /// `weir daemon`: runs the agent in the foreground until it is told to stop.
 pub fn main(config: Config, paths: Paths, flags: Flags) -> anyhow::Result<Exit> {
     log::start(config.log);
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("another cryptography provider was installed before ours"))?;
@@ -138,12 +143,20 @@ async fn start(config: &Config, paths: &Paths, launch: Launch) -> anyhow::Result
     };
     let ledger = Arc::new(Ledger::open(&paths.state, settings, Arc::clone(&clock))?);
     let metrics = Arc::new(Metrics::new(metrics::Settings { per_user: config.metrics.per_user })?);
-    let takers = Arc::new(Takers::new(Arc::clone(&ledger), Arc::clone(&metrics)));
+    let (told, teller) = alerts::open(config, &paths.state, Arc::clone(&clock))?;
+    let told = Arc::new(told);
+    let takers =
+        Arc::new(Takers::new(Arc::clone(&ledger), Arc::clone(&metrics), Arc::clone(&told)));
 
     let runtime = Runtime { clock, drain: drain.clone() };
     let helper = Helper::in_process();
     let resolver = Resolver::new(helper.clone());
     let front = Arc::new(front(config, paths, (&helper, &resolver), &runtime, &takers)?);
+
+    // Receivers of alerts are reached as providers are.
+    let upstream = &front.upstream;
+    let dial = Dial { tcp: upstream.tcp.clone(), tls: upstream.pool.tls().clone() };
+    drain.spawn(teller.run(dial, drain.clone()));
 
     // Every listener that others connect to by themselves, before the kernel leads anyone here.
     let admin = Admin::bind(&admin::Settings {
@@ -190,6 +203,7 @@ async fn start(config: &Config, paths: &Paths, launch: Launch) -> anyhow::Result
         ledger: Arc::clone(&ledger),
         metrics,
         takers,
+        alerts: told,
         listeners,
         socket: paths.socket(),
         root: paths.root_certificate(),

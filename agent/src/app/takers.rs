@@ -5,25 +5,27 @@ use std::sync::Arc;
 use tokio::sync::{broadcast, oneshot};
 
 use crate::admin::calls::CallRow;
+use crate::alerts::Alerts;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
-use crate::record::{Connection, Durability, Opened, Record, Sink};
+use crate::record::{Connection, Durability, Kind, Notice, Opened, Record, Sink};
 
 /// Records that a slow follower may fall behind before it misses some.
 const FOLLOW: usize = 1024;
 
-/// Ledger, metrics and live followers.
+/// Ledger, metrics, live followers and alerts.
 #[derive(Debug)]
 pub(super) struct Takers {
     ledger: Arc<Ledger>,
     metrics: Arc<Metrics>,
+    alerts: Arc<Alerts>,
     live: broadcast::Sender<Arc<CallRow>>,
 }
 
 impl Takers {
     /// Hands every record to all of them.
-    pub(super) fn new(ledger: Arc<Ledger>, metrics: Arc<Metrics>) -> Self {
-        Self { ledger, metrics, live: broadcast::Sender::new(FOLLOW) }
+    pub(super) fn new(ledger: Arc<Ledger>, metrics: Arc<Metrics>, alerts: Arc<Alerts>) -> Self {
+        Self { ledger, metrics, alerts, live: broadcast::Sender::new(FOLLOW) }
     }
 
     /// Settled calls from now on.
@@ -39,6 +41,9 @@ impl Sink for Takers {
 
     fn settle(&self, record: Arc<Record>) -> oneshot::Receiver<Durability> {
         self.metrics.call(&record);
+        if record.kind == Kind::Call {
+            self.alerts.call(record.started_at);
+        }
         if self.live.receiver_count() > 0 {
             // An error means that the last follower has just left.
             drop(self.live.send(Arc::new(CallRow::from(&*record))));
@@ -57,5 +62,93 @@ impl Sink for Takers {
 
     fn unconfirmed(&self) {
         self.metrics.unconfirmed();
+    }
+
+    fn notice(&self, notice: Notice) {
+        self.metrics.notice(&notice);
+        self.alerts.notice(notice);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::super::Marked;
+    use super::*;
+    use crate::alerts::settings::Settings;
+    use crate::alerts::{Dial, Pace, Parts};
+    use crate::capture::Helper;
+    use crate::clock::{Clock, System};
+    use crate::drain::Drain;
+    use crate::record::Topic;
+    use crate::upstream::Tls;
+    use crate::upstream::connect::{BoxFuture, Resolve, Tcp};
+    use crate::{ledger, metrics};
+
+    #[derive(Debug)]
+    struct NoNames;
+
+    impl Resolve for NoNames {
+        fn resolve<'a>(
+            &'a self,
+            _: &'a str,
+        ) -> BoxFuture<'a, std::io::Result<Vec<std::net::IpAddr>>> {
+            Box::pin(async { Ok(Vec::new()) })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_notice_is_counted_and_filed() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(System);
+        let keep = ledger::Settings {
+            sync: ledger::Fsync::EverySecond,
+            retention: Duration::from_hours(24),
+        };
+        let ledger = Arc::new(Ledger::open(dir.path(), keep, Arc::clone(&clock)).unwrap());
+        let metrics = Arc::new(Metrics::new(metrics::Settings { per_user: true }).unwrap());
+        let parts = Parts {
+            settings: Settings::default(),
+            clock,
+            host: Arc::from("host"),
+            pace: Pace::default(),
+        };
+        let (alerts, worker) = Alerts::open(dir.path(), parts).unwrap();
+        let alerts = Arc::new(alerts);
+        let takers = Takers::new(Arc::clone(&ledger), Arc::clone(&metrics), Arc::clone(&alerts));
+        takers.notice(Notice {
+            at: SystemTime::UNIX_EPOCH + Duration::from_hours(500_000),
+            topic: Topic::Escalation,
+            policy: Arc::from("failover.gpt-4o"),
+            subject: Arc::from("batch"),
+            uid: None,
+            call_id: None,
+            message: "3 attempts failed".to_owned(),
+            spent: None,
+            limit: None,
+            class: Some(Arc::from("overloaded")),
+        });
+        let drain = Drain::new();
+        let tls = Tls::new(rustls::RootCertStore::empty(), []).unwrap();
+        let tcp = Tcp::new(
+            Arc::new(NoNames),
+            Arc::new(Marked(Helper::in_process())),
+            Duration::from_secs(1),
+        );
+        drain.spawn(worker.run(Dial { tcp, tls }, drain.clone()));
+        // What was taken in is filed before the end.
+        assert_eq!(drain.finish(Duration::from_secs(10)).await, 0);
+        assert_eq!(alerts.escalations(None).len(), 1);
+        metrics.alerts(&alerts.health(None));
+        let text = metrics.render();
+        for line in [
+            "weir_notices_total{topic=\"escalation\"} 1",
+            "weir_escalations_total{class=\"overloaded\"} 1",
+            "weir_escalations_open 1",
+        ] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
+        ledger.close();
     }
 }

@@ -56,15 +56,22 @@ fn check(file: Option<&PathBuf>, json: bool, ctx: &Ctx) -> anyhow::Result<Exit> 
     let found = config::effective(&paths);
     if json {
         let problems = found.as_ref().err().map(|problems| &problems.0[..]).unwrap_or_default();
+        let config = found.as_ref().map(|effective| &effective.config);
+        let warnings = config.map(|config| &config.warnings[..]).unwrap_or_default();
         ctx.json(&serde_json::json!({
             "schema_version": SCHEMA_VERSION,
             "ok": found.is_ok(),
             "files": found.as_ref().map(|effective| &effective.files[..]).unwrap_or_default(),
             "problems": problems,
+            "warnings": warnings,
         }))?;
         return Ok(if found.is_ok() { Exit::Ok } else { Exit::Config });
     }
-    let files = found?.files;
+    let effective = found?;
+    for warning in &effective.config.warnings {
+        writeln!(std::io::stderr(), "warning: {}", clean(&warning.to_string()))?;
+    }
+    let files = effective.files;
     match &files[..] {
         [] => writeln!(ctx.out(), "ok: no file, the defaults hold")?,
         files => {

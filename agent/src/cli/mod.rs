@@ -20,6 +20,8 @@ mod calls;
 mod ps;
 mod explain;
 mod price;
+mod escalations;
+mod webhook;
 mod mode;
 mod up;
 mod down;
@@ -92,6 +94,10 @@ enum Command {
     Explain(explain::Args),
     /// What models cost
     Price(price::Args),
+    /// Calls that failed for good
+    Escalations(escalations::Args),
+    /// What people were told
+    Webhook(webhook::Args),
     /// Show or set how much the agent does
     Mode(mode::Args),
     /// Begin intercepting again
@@ -140,6 +146,8 @@ fn dispatch(command: &Command, ctx: &Ctx, start: daemon::Start) -> anyhow::Resul
         Command::Ps(args) => ps::run(args, ctx),
         Command::Explain(args) => explain::run(args, ctx),
         Command::Price(args) => price::run(args, ctx),
+        Command::Escalations(args) => escalations::run(args, ctx),
+        Command::Webhook(args) => webhook::run(args, ctx),
         Command::Mode(args) => mode::run(args, ctx),
         Command::Up(args) => up::run(args, ctx),
         Command::Down(args) => down::run(args, ctx),

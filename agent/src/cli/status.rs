@@ -9,7 +9,7 @@ use super::text::{
     calls, clean, count, coverage, date_time, elapsed, milliseconds, percent, short, usd,
 };
 use super::{Ctx, Exit};
-use crate::admin::status::{State, Status};
+use crate::admin::status::{EscalationState, State, Status};
 use crate::config::Mode;
 
 /// Whether it works, what it covers, what today cost.
@@ -67,6 +67,7 @@ fn lines(status: &Status, ctx: &Ctx) -> Vec<String> {
         let (p50, p99) = (shown(overhead.p50_us), shown(overhead.p99_us));
         lines.push(format!("added      {p50} p50, {p99} p99"));
     }
+    lines.extend(escalations(status.escalations));
     lines.extend(capture(status));
     for listener in &status.listeners {
         lines.push(clean(&format!("{:<10} {}", listener.name, listener.address)).into_owned());
@@ -121,6 +122,22 @@ fn today(status: &Status) -> Vec<String> {
     lines
 }
 
+/// Nothing where nothing was ever escalated.
+fn escalations(state: EscalationState) -> Option<String> {
+    let open = state.open;
+    let rate = state.rate.filter(|rate| rate.escalated > 0);
+    let share = rate
+        .and_then(|rate| rate.rate)
+        .map(|rate| format!("{:.1}% of the calls of the last 24 hours", rate * 100.0));
+    match (open, share) {
+        (0, None) => None,
+        (open, share) => {
+            let share = share.map(|share| format!(", {share}")).unwrap_or_default();
+            Some(format!("escalated  {} open{share} → weir escalations list", count(open)))
+        }
+    }
+}
+
 fn capture(status: &Status) -> Vec<String> {
     let works: Vec<&str> = status
         .capabilities
@@ -164,4 +181,24 @@ fn top(status: &Status, width: u16) -> Vec<String> {
         ]);
     }
     table.lines(width)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::alerts::EscalationRate;
+
+    #[test]
+    fn escalations_are_told_of_where_there_are_any() {
+        let shown = |open, escalated| {
+            let rate = EscalationRate { calls: 412, escalated, rate: Some(0.0121) };
+            escalations(EscalationState { open, rate: Some(rate) })
+        };
+        assert_eq!(shown(0, 0), None);
+        assert_eq!(shown(2, 0).unwrap(), "escalated  2 open → weir escalations list");
+        let both =
+            "escalated  1 open, 1.2% of the calls of the last 24 hours → weir escalations list";
+        assert_eq!(shown(1, 5).unwrap(), both);
+        assert_eq!(escalations(EscalationState { open: 0, rate: None }), None);
+    }
 }

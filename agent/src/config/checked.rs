@@ -8,8 +8,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::problem::Problem;
 use super::raw::{Format, Level, LogFormat, Mode, OnUntrusted, UnknownPrice};
+use super::secret::SecretSource;
 use super::value::{Fsync, Toggle};
+use crate::alerts::settings::Settings;
 use crate::llm::usage::NanoUsd;
 use crate::policy;
 
@@ -50,6 +53,8 @@ pub struct Config {
     pub apps: Vec<Arc<str>>,
     /// The agent's own log.
     pub log: Log,
+    /// What does no harm and should be known.
+    pub warnings: Vec<Problem>,
 }
 
 /// Listeners; `None` is off. Always loopback addresses.
@@ -191,5 +196,4 @@ pub struct Log {
 }
 
 /// Who is told when something happens.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Alerts {}
+pub type Alerts = Settings<SecretSource>;

@@ -9,6 +9,7 @@ mod tree;
 mod read;
 mod value;
 mod amount;
+mod secret;
 mod raw;
 mod checked;
 mod check;
@@ -25,6 +26,7 @@ pub use self::checked::{
 pub use self::paths::{Overrides, Paths};
 pub use self::problem::{Place, Problem, Problems};
 pub use self::raw::{Format, Level, LogFormat, Mode, OnUntrusted, Profile, UnknownPrice};
+pub use self::secret::{SecretError, SecretSource};
 pub use self::value::{Fsync, Toggle, WordError};
 
 use self::problem::Trail;

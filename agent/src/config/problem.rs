@@ -117,7 +117,7 @@ pub(super) fn did_you_mean<'a>(
     let found = found.to_lowercase().replace('-', "_");
     known
         .into_iter()
-        .map(|name| (strsim::jaro_winkler(&found, &name.replace('-', "_")), name))
+        .map(|name| (strsim::jaro_winkler(&found, &name.to_lowercase().replace('-', "_")), name))
         .filter(|(likeness, _)| *likeness > 0.8)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, name)| format!("did you mean `{name}`?"))

@@ -1,5 +1,7 @@
 //! The configuration as users write it, and every way to write it wrong.
 
+mod alerts;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 

@@ -60,6 +60,9 @@ pub enum WordError {
     /// Of a price.
     #[error("`{0}` is not a price: write dollars as a decimal number of at most 9 places (`1.25`)")]
     Price(String),
+    /// Of a share.
+    #[error("`{0}` is not a share: write a number from 0 to 1 with at most 6 places (`0.1`)")]
+    Share(String),
     /// Of a date.
     #[error("`{0}` is not a date: write YEAR-MONTH-DAY (`2026-11-01`)")]
     Date(String),
@@ -265,6 +268,42 @@ impl fmt::Display for Price {
 
 word!(Price, "Price", r"^\d+(\.\d{1,9})?$");
 
+/// A part of a whole, in millionths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Share(pub(super) u32);
+
+impl Share {
+    const WHOLE: u32 = 1_000_000;
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self(Self::WHOLE)
+    }
+}
+
+impl FromStr for Share {
+    type Err = WordError;
+
+    fn from_str(word: &str) -> Result<Self, WordError> {
+        // Three more digits than are kept: the price's are exact.
+        let nanos = word.parse().ok().map(|Price(NanoUsd(nanos))| nanos);
+        let millionths = nanos.filter(|nanos| nanos % 1000 == 0).map(|nanos| nanos / 1000);
+        let millionths = millionths.and_then(|millionths| u32::try_from(millionths).ok());
+        let fits = millionths.filter(|millionths| *millionths <= Self::WHOLE);
+        fits.map(Self).ok_or_else(|| WordError::Share(word.to_owned()))
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = format!("{}.{:06}", self.0 / Self::WHOLE, self.0 % Self::WHOLE);
+        f.write_str(digits.trim_end_matches('0').trim_end_matches('.'))
+    }
+}
+
+word!(Share, "Share", r"^[01](\.\d{1,6})?$");
+
 /// A calendar day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Day(pub(super) jiff::civil::Date);
@@ -363,6 +402,17 @@ mod tests {
         assert_eq!("15".parse::<Price>().unwrap().0, NanoUsd(15_000_000_000));
         for word in ["", ".", "1.", ".5", "-1", "1e3", "0.0000000001", "99999999999", "$1"] {
             assert!(word.parse::<Price>().is_err(), "{word}");
+        }
+    }
+
+    #[test]
+    fn shares() {
+        for (word, millionths) in [("0", 0), ("0.1", 100_000), ("1", 1_000_000), ("0.000001", 1)] {
+            assert_eq!(word.parse::<Share>().unwrap(), Share(millionths));
+            assert_eq!(Share(millionths).to_string(), word);
+        }
+        for word in ["", "-0.1", "1.1", "0.0000001", "10%", "2"] {
+            assert!(word.parse::<Share>().is_err(), "{word}");
         }
     }
 

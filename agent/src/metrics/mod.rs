@@ -5,6 +5,7 @@
 //! `other`; everything else by being one of few words. There is never a pid, a path or a key.
 //! Series live as long as the process.
 
+mod alerts;
 mod calls;
 mod names;
 mod process;
@@ -18,10 +19,11 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
+use self::alerts::Alerts;
 use self::calls::Calls;
 use self::names::Names;
 use crate::ledger::Health;
-use crate::record::{Connection, Record, Treatment, UsageSource};
+use crate::record::{Connection, Notice, Record, Treatment, UsageSource};
 
 /// What is shown.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +50,7 @@ pub struct Metrics {
     seen: IntCounter,
     capture: IntCounterVec,
     ledger: LedgerMetrics,
+    alerts: Alerts,
     process: process::Process,
 }
 
@@ -163,6 +166,7 @@ impl Metrics {
                     "Calls found open at start and settled as lost.",
                 )?,
             },
+            alerts: Alerts::new(&registry, Arc::clone(&names))?,
             process: process::Process::new(&registry)?,
             names,
             registry,
@@ -235,6 +239,16 @@ impl Metrics {
         ] {
             advance(&mine.errors.with_label_values(&[operation]), total);
         }
+    }
+
+    /// Something happened that people may want to be told of.
+    pub fn notice(&self, notice: &Notice) {
+        self.alerts.notice(notice);
+    }
+
+    /// Takes over the figures of what people were told.
+    pub fn alerts(&self, health: &crate::alerts::Health) {
+        self.alerts.health(health);
     }
 
     /// Takes over what the kernel half counted since it was attached.

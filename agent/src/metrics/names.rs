@@ -9,6 +9,8 @@ use parking_lot::RwLock;
 const WORKLOADS: usize = 200;
 /// Models told apart.
 const MODELS: usize = 200;
+/// Failure classes told apart.
+const CLASSES: usize = 50;
 /// Longest value; what is longer is not a name.
 const LONGEST: usize = 120;
 
@@ -18,11 +20,17 @@ pub(super) struct Names {
     per_workload: bool,
     workloads: RwLock<HashSet<Arc<str>>>,
     models: RwLock<HashSet<Arc<str>>>,
+    classes: RwLock<HashSet<Arc<str>>>,
 }
 
 impl Names {
     pub(super) fn new(per_workload: bool) -> Self {
-        Self { per_workload, workloads: RwLock::default(), models: RwLock::default() }
+        Self {
+            per_workload,
+            workloads: RwLock::default(),
+            models: RwLock::default(),
+            classes: RwLock::default(),
+        }
     }
 
     /// The workload's name, `other` beyond the cap, `all` where they are not told apart.
@@ -36,6 +44,11 @@ impl Names {
     /// The model's name, `other` beyond the cap, `none` where there is none.
     pub(super) fn model(&self, name: Option<&Arc<str>>) -> Arc<str> {
         name.map_or_else(|| Arc::from("none"), |name| bounded(&self.models, MODELS, name))
+    }
+
+    /// The failure class, `other` beyond the cap, `none` where there is none.
+    pub(super) fn class(&self, name: Option<&Arc<str>>) -> Arc<str> {
+        name.map_or_else(|| Arc::from("none"), |name| bounded(&self.classes, CLASSES, name))
     }
 }
 

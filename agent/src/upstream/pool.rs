@@ -107,6 +107,11 @@ impl Pool {
         Self { connect, tls, clock, drain, idle: Mutex::default() }
     }
 
+    /// How certificates are checked.
+    pub fn tls(&self) -> &Tls {
+        &self.tls
+    }
+
     /// Closes connections that have been unused too long; to be called every few seconds.
     pub fn sweep(&self) {
         let now = self.clock.now().mono;

@@ -1,6 +1,7 @@
 //! An agent that is none: the admin server's answers are made up here, with hostile names in them.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod alerts;
 mod stage;
 
 use std::sync::{Arc, Mutex};
@@ -20,6 +21,7 @@ use agent::record::{Billing, CallId, Flag, Kind, Outcome, Treatment, UsageSource
 use jiff::Timestamp;
 use tokio::sync::broadcast;
 
+pub(crate) use self::alerts::ESCALATION;
 pub(crate) use self::stage::{Ran, Stage, assert_fits};
 
 /// The user that is not root.
@@ -192,6 +194,7 @@ impl Agent for Fake {
                 detail: "installed in the system store".to_owned(),
             },
             warnings,
+            escalations: alerts::state(uid),
             overhead: Some(Overhead { p50_us: 310, p99_us: 1100 }),
             price_version: Some("2026-11-01".to_owned()),
         })

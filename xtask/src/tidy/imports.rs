@@ -4,7 +4,7 @@ use super::{Problem, source::Source};
 
 /// A module of `agent` and what it may use of the others; `*` is everything. A path allows what
 /// is below it. What is not listed may use nothing.
-const MODULES: [(&str, &[&str]); 22] = [
+const MODULES: [(&str, &[&str]); 23] = [
     ("main", &["cli"]),
     ("app", &["*"]),
     ("cli", &["*"]),
@@ -33,12 +33,38 @@ const MODULES: [(&str, &[&str]); 22] = [
     ("llm", &[]),
     ("record", &["llm", "subject"]),
     ("ledger", &["record", "llm", "subject", "clock", "drain"]),
-    // The ledger's health is a metric.
-    ("metrics", &["record", "llm", "subject", "clock", "drain", "ledger::Health"]),
+    // The ledger's health is a metric, and so is that of alerts.
+    (
+        "metrics",
+        &[
+            "record",
+            "llm",
+            "subject",
+            "clock",
+            "drain",
+            "ledger::Health",
+            "alerts::Health",
+            "alerts::settings",
+        ],
+    ),
     ("telemetry", &["record", "llm", "subject", "clock", "drain"]),
     ("audit", &["record", "llm", "subject", "clock", "drain"]),
-    ("alerts", &["record", "llm", "subject", "clock", "drain"]),
-    ("config", &["policy", "llm", "subject"]),
+    // Receivers are dialled and verified as providers are: our mark, no root of our own.
+    ("alerts", &["record", "llm", "subject", "clock", "drain", "upstream", "secret"]),
+    ("secret", &[]),
+    (
+        "config",
+        // What the configuration says of alerts is read into the types that act on it.
+        &[
+            "policy",
+            "llm",
+            "subject",
+            "secret",
+            "alerts::settings",
+            "alerts::template",
+            "alerts::guard",
+        ],
+    ),
     (
         "admin",
         &["config", "ledger", "metrics", "policy", "record", "subject", "llm", "clock", "drain"],

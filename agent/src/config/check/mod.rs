@@ -4,11 +4,12 @@
 mod limits;
 mod reliability;
 mod alerts;
+mod later;
+mod secrets;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,11 +32,12 @@ pub(in crate::config) fn check(
     (tree, kept): (&Node, &Node),
     problems: &mut Vec<Problem>,
 ) -> Config {
-    let mut check = Check { tree, kept, problems };
+    let mut check = Check { tree, kept, problems, warnings: Vec::new() };
     let root = Trail::default();
     let policy = limits::settings(&mut check, &raw);
     let reliability = reliability::settings(&mut check, &raw);
     let alerts = alerts::settings(&mut check, &raw);
+    later::sections(&mut check, &raw);
     let mut prices = Vec::new();
     let providers = check.providers(raw.providers, &mut prices);
     check.prices(raw.prices, &mut prices);
@@ -99,6 +101,7 @@ pub(in crate::config) fn check(
             .map(|(trail, app)| check.name(app, &trail))
             .collect(),
         log: Log { level: raw.log.level, format: raw.log.format },
+        warnings: check.warnings,
     }
 }
 
@@ -106,6 +109,7 @@ struct Check<'a> {
     tree: &'a Node,
     kept: &'a Node,
     problems: &'a mut Vec<Problem>,
+    warnings: Vec<Problem>,
 }
 
 impl Check<'_> {
@@ -203,16 +207,6 @@ impl Check<'_> {
             }
         }
         kept
-    }
-
-    /// A file that must be there, relative to the file that names it.
-    fn file(&mut self, file: &Path, trail: &Trail) -> PathBuf {
-        let beside = self.tree.find(trail).and_then(|node| node.at.file.parent());
-        let file = beside.map_or_else(|| file.to_owned(), |dir| dir.join(file));
-        if !file.is_file() {
-            self.problem(trail, format!("there is no file {}", file.display()));
-        }
-        file
     }
 
     fn providers(

@@ -14,7 +14,10 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(in crate::config) use self::alerts::{RawAlerts, RawAudit, RawTracing, RawWebhooks};
+pub(in crate::config) use self::alerts::{
+    RawAlerts, RawAudit, RawChannel, RawEmail, RawMailTls, RawPagerDuty, RawRoute, RawSlack,
+    RawTracing, RawWebhook, RawWebhooks,
+};
 pub(in crate::config) use self::limits::{
     RawAction, RawBudget, RawGuardAction, RawGuardrail, RawLoops, RawMatch, RawOverrun, RawPer,
     RawRateLimit, RawRolling, RawTeam,

@@ -55,7 +55,7 @@ pub(super) fn settings(check: &mut Check<'_>, raw: &Raw) -> Settings {
 
 impl Check<'_> {
     /// A problem with a name that may be misspelt.
-    fn unknown<'n>(
+    pub(in crate::config::check) fn unknown<'n>(
         &mut self,
         trail: &Trail,
         (name, what): (&str, String),
