@@ -14,3 +14,4 @@ mod json;
 pub mod reading;
 pub mod usage;
 pub mod price;
+pub mod translate;

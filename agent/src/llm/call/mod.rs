@@ -2,12 +2,14 @@
 
 mod ask;
 mod inject;
+mod model;
 mod route;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::ask::{Ask, Unparsed};
 pub use self::inject::inject_usage;
+pub use self::model::replace_model;
 pub use self::route::classify;
 
 /// What kind of exchange a request is.
