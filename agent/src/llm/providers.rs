@@ -205,7 +205,8 @@ const FAMILIES: [(&str, &str); 24] = [
 
 fn openai_format((name, host, prefix, prices, inject_usage): Row) -> Provider {
     let host: Arc<str> = host.into();
-    let more = MORE_HOSTS.iter().filter(|(whose, _)| *whose == name).map(|(_, host)| (*host).into());
+    let more =
+        MORE_HOSTS.iter().filter(|(whose, _)| *whose == name).map(|(_, host)| (*host).into());
     Provider {
         name: name.into(),
         hosts: std::iter::once(Arc::clone(&host)).chain(more).collect(),

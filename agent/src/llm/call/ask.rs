@@ -66,7 +66,8 @@ impl Ask {
             .or(fields.max_completion_tokens)
             .or(fields.max_output_tokens)
             .or(fields.max_tokens);
-        let choices = fields.n.into_iter().chain(fields.best_of).chain(fields.generation.candidates);
+        let choices =
+            fields.n.into_iter().chain(fields.best_of).chain(fields.generation.candidates);
         let choices = choices.max().unwrap_or(1).max(1);
         Ok(Self {
             model: name(fields.model),
@@ -254,7 +255,8 @@ mod tests {
     #[test]
     fn gemini_says_the_rest_in_the_path() {
         let route = Route { operation: Operation::Generate, kind: Kind::Call };
-        let body = br#"{"contents":[],"generationConfig":{"maxOutputTokens":7,"candidateCount":2}}"#;
+        let body =
+            br#"{"contents":[],"generationConfig":{"maxOutputTokens":7,"candidateCount":2}}"#;
         let ask = Ask::parse(route, body).unwrap().at("/v1beta/models/m:streamGenerateContent");
         assert_eq!((ask.model.as_deref(), ask.stream, ask.max_output), (Some("m"), true, Some(14)));
         let chat = ask_of_chat_at("/v1/chat/completions");

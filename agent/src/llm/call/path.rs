@@ -19,7 +19,8 @@ impl GeminiPath<'_> {
 /// Reads such a path, which may carry a query; `None` for every other one.
 pub fn path_model(path: &str) -> Option<GeminiPath<'_>> {
     let path = path.split('?').next().unwrap_or_default();
-    let below = ["/v1beta/", "/v1/", "/v1alpha/"].iter().find_map(|stem| path.strip_prefix(stem))?;
+    let below =
+        ["/v1beta/", "/v1/", "/v1alpha/"].iter().find_map(|stem| path.strip_prefix(stem))?;
     let named = ["models/", "tunedModels/"].iter().find_map(|stem| below.strip_prefix(stem))?;
     let (model, method) = named.split_once(':')?;
     let plain = !model.is_empty() && !model.contains('/') && !method.contains(['/', ':']);

@@ -32,16 +32,20 @@ pub(super) fn read(document: Node<'_>, status: Option<u16>) -> Fault {
 
 fn of_word(word: &str) -> Option<FaultKind> {
     Some(match word {
-        "invalid_request_error" | "INVALID_ARGUMENT" | "FAILED_PRECONDITION"
+        "invalid_request_error"
+        | "INVALID_ARGUMENT"
+        | "FAILED_PRECONDITION"
         | "context_length_exceeded" => FaultKind::Invalid,
-        "authentication_error" | "invalid_api_key" | "UNAUTHENTICATED" => {
-            FaultKind::Authentication
-        }
+        "authentication_error" | "invalid_api_key" | "UNAUTHENTICATED" => FaultKind::Authentication,
         "permission_error" | "billing_error" | "PERMISSION_DENIED" => FaultKind::Permission,
         "not_found_error" | "model_not_found" | "NOT_FOUND" => FaultKind::NotFound,
         "request_too_large" => FaultKind::TooLarge,
-        "rate_limit_error" | "rate_limit_exceeded" | "insufficient_quota" | "requests"
-        | "tokens" | "RESOURCE_EXHAUSTED" => FaultKind::RateLimit,
+        "rate_limit_error"
+        | "rate_limit_exceeded"
+        | "insufficient_quota"
+        | "requests"
+        | "tokens"
+        | "RESOURCE_EXHAUSTED" => FaultKind::RateLimit,
         "overloaded_error" | "overloaded" | "service_unavailable" | "UNAVAILABLE" => {
             FaultKind::Overloaded
         }

@@ -286,7 +286,10 @@ pub(super) enum Event {
     Begin(Head),
     Text(String),
     Thought(String),
-    CallBegin { id: String, name: String },
+    CallBegin {
+        id: String,
+        name: String,
+    },
     CallArguments(String),
     CallEnd,
     Stop(Stop),

@@ -221,7 +221,3 @@ pub fn status(to: Wire, status: u16) -> u16 {
         _ => status,
     }
 }
-
-
-#[cfg(test)]
-mod tests;

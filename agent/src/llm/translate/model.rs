@@ -84,7 +84,9 @@ pub(super) fn reasons(model: &str) -> bool {
     is_o_series(bare)
         || bare.contains("gpt-oss")
         || gpt_version(bare).is_some_and(|version| version >= 5)
-        || ["grok-3-mini", "magistral", "gemini-2.5", "gemini-3"].iter().any(|s| bare.starts_with(s))
+        || ["grok-3-mini", "magistral", "gemini-2.5", "gemini-3"]
+            .iter()
+            .any(|s| bare.starts_with(s))
 }
 
 /// Whether a model behind chat completions takes temperature and the like: `OpenAI`'s thinking

@@ -1,7 +1,7 @@
 //! Turns as Anthropic and Google want them: one side after the other, beginning with the user.
 
 use super::ir::{Part, Role, Turn};
-use super::json::{Json, on_one_line, object};
+use super::json::{Json, object, on_one_line};
 
 /// Stands where something has to and nothing was said.
 pub(super) const NOTHING: &str = "(nothing)";
@@ -35,7 +35,9 @@ pub(super) fn exchanges(turns: Vec<Turn>) -> Conversation {
     for (at, turn) in turns.into_iter().enumerate() {
         if turn.role == Role::System && at < first {
             let text: Vec<String> = turn.parts.into_iter().filter_map(text_of).collect();
-            conversation.system.extend(Some(text.join("\n")).filter(|text| !text.trim().is_empty()));
+            conversation
+                .system
+                .extend(Some(text.join("\n")).filter(|text| !text.trim().is_empty()));
         } else {
             conversation.add(turn);
         }

@@ -1,12 +1,12 @@
 //! A whole chat completion.
 
 use super::{stop_of, stop_word};
+use crate::llm::translate::Wire;
 use crate::llm::translate::doc::{Members, Node};
 use crate::llm::translate::ids;
 use crate::llm::translate::ir::{Call, Head, Piece, Reply};
 use crate::llm::translate::json::{Json, object};
 use crate::llm::translate::usage;
-use crate::llm::translate::Wire;
 
 /// Reads a completion; `None` where it has no choice.
 pub(in crate::llm::translate) fn read(body: Node<'_>) -> Option<Reply> {
@@ -22,7 +22,8 @@ pub(in crate::llm::translate) fn read(body: Node<'_>) -> Option<Reply> {
     for text in texts.filter_map(text) {
         pieces.push(Piece::Text(text));
     }
-    for (index, call) in message.get("tool_calls").map(Node::items).unwrap_or_default().iter().enumerate()
+    for (index, call) in
+        message.get("tool_calls").map(Node::items).unwrap_or_default().iter().enumerate()
     {
         let function = call.get("function")?.members();
         let name = function.text("name")?.into_owned();

@@ -28,10 +28,19 @@ fn stop_of(word: &str, called: bool) -> Option<Stop> {
     Some(match word {
         "STOP" | "FINISH_REASON_UNSPECIFIED" if called => Stop::Calls,
         "MAX_TOKENS" => Stop::Length,
-        "SAFETY" | "RECITATION" | "LANGUAGE" | "BLOCKLIST" | "PROHIBITED_CONTENT" | "SPII"
-        | "IMAGE_SAFETY" | "IMAGE_PROHIBITED_CONTENT" => Stop::Filter,
-        "MALFORMED_FUNCTION_CALL" | "UNEXPECTED_TOOL_CALL" | "MISSING_THOUGHT_SIGNATURE"
-        | "MALFORMED_RESPONSE" | "TOO_MANY_TOOL_CALLS" => return None,
+        "SAFETY"
+        | "RECITATION"
+        | "LANGUAGE"
+        | "BLOCKLIST"
+        | "PROHIBITED_CONTENT"
+        | "SPII"
+        | "IMAGE_SAFETY"
+        | "IMAGE_PROHIBITED_CONTENT" => Stop::Filter,
+        "MALFORMED_FUNCTION_CALL"
+        | "UNEXPECTED_TOOL_CALL"
+        | "MISSING_THOUGHT_SIGNATURE"
+        | "MALFORMED_RESPONSE"
+        | "TOO_MANY_TOOL_CALLS" => return None,
         _ => Stop::End,
     })
 }

@@ -8,8 +8,8 @@ use crate::llm::translate::Feature;
 use crate::llm::translate::doc::{Members, Node, is_camel};
 use crate::llm::translate::ids;
 use crate::llm::translate::ir::{
-    Answer, Call, Choice, Effort, Media, MediaKind, Output, Part, Request, Role, Source,
-    Thinking, Tool, Turn,
+    Answer, Call, Choice, Effort, Media, MediaKind, Output, Part, Request, Role, Source, Thinking,
+    Tool, Turn,
 };
 
 /// Reads a request; `None` where it has no contents.
@@ -70,7 +70,8 @@ fn setting(name: &str, value: Node<'_>, request: &mut Request) {
         _ if is("maxOutputTokens") => request.max_output = value.count(),
         _ if is("stopSequences") => {
             let items = value.items();
-            request.stop = items.iter().filter_map(|stop| stop.text()).map(Cow::into_owned).collect();
+            request.stop =
+                items.iter().filter_map(|stop| stop.text()).map(Cow::into_owned).collect();
         }
         _ if is("candidateCount") => {
             lost.add_if(value.count() != Some(1), Feature::MultipleChoices);
@@ -177,9 +178,9 @@ impl Reader {
             self.request.turns.push(Turn { role, parts });
             return;
         }
-        let parts = content.get("parts").map(|parts| {
-            if parts.is_object() { vec![parts] } else { parts.items() }
-        });
+        let parts = content
+            .get("parts")
+            .map(|parts| if parts.is_object() { vec![parts] } else { parts.items() });
         let parts = parts.unwrap_or_default();
         let parts = parts.into_iter().filter_map(|part| self.part(&part.members())).collect();
         self.request.turns.push(Turn { role, parts });

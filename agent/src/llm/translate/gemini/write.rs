@@ -121,7 +121,8 @@ fn json_schema(schema: &str) -> Json {
     }
     let fields = node.members();
     let kept = fields.iter().filter(|(name, _)| *name != "$schema");
-    let kept = kept.map(|(name, value)| (name.to_owned().into(), Json::Raw(value.raw().to_owned())));
+    let kept =
+        kept.map(|(name, value)| (name.to_owned().into(), Json::Raw(value.raw().to_owned())));
     Json::Object(kept.collect())
 }
 

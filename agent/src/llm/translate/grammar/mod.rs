@@ -48,7 +48,12 @@ enum Rules {
 }
 
 impl Rules {
-    fn take(&mut self, name: Option<&str>, data: &str, node: Option<Node<'_>>) -> Result<(), Broken> {
+    fn take(
+        &mut self,
+        name: Option<&str>,
+        data: &str,
+        node: Option<Node<'_>>,
+    ) -> Result<(), Broken> {
         let object = node.filter(|node| node.is_object());
         match self {
             Self::Chat(rules) if data == "[DONE]" => rules.done(),

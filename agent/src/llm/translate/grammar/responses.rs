@@ -143,7 +143,10 @@ impl Rules {
         let response = response(fields, &[status])?;
         let output = response.get("output").map(Node::items).unwrap_or_default();
         let ids = output.iter().filter_map(|item| item.get("id")?.text());
-        require(ids.eq(self.done.iter().map(String::as_str)), "the output is not what was streamed")?;
+        require(
+            ids.eq(self.done.iter().map(String::as_str)),
+            "the output is not what was streamed",
+        )?;
         let usage = response.get("usage").and_then(|usage| usage.get("total_tokens"));
         require(usage.is_some(), "the response has no usage")
     }

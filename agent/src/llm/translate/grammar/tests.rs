@@ -23,8 +23,10 @@ fn a_stream_has_to_end() {
 #[test]
 fn blocks_of_a_message_do_not_overlap() {
     let start = r#"{"type":"message_start","message":{"id":"m","role":"assistant","model":"c","content":[],"usage":{"input_tokens":1}}}"#;
-    let text = r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#;
-    let next = r#"{"type":"content_block_start","index":1,"content_block":{"type":"text","text":""}}"#;
+    let text =
+        r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#;
+    let next =
+        r#"{"type":"content_block_start","index":1,"content_block":{"type":"text","text":""}}"#;
     let thought = r#"{"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"x"}}"#;
     let end = r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":1}}"#;
     assert_eq!(broken(Wire::Messages, &[start, start]), "the message begins twice");
@@ -43,10 +45,7 @@ fn a_response_is_numbered_and_complete() {
     let item = r#"{"type":"response.output_item.added","sequence_number":1,"output_index":0,"item":{"id":"i","type":"function_call"}}"#;
     let delta = r#"{"type":"response.function_call_arguments.delta","sequence_number":2,"output_index":0,"item_id":"i","delta":"{}"}"#;
     let done = r#"{"type":"response.output_item.done","sequence_number":3,"output_index":0,"item":{"id":"i","type":"function_call","name":"f","call_id":"c","arguments":""}}"#;
-    assert_eq!(
-        broken(Wire::Responses, &[created, delta]),
-        "the sequence number is not the next"
-    );
+    assert_eq!(broken(Wire::Responses, &[created, delta]), "the sequence number is not the next");
     assert_eq!(
         broken(Wire::Responses, &[created, item, delta, done]),
         "the arguments are not what was streamed"

@@ -3,8 +3,8 @@
 use super::reply::opening;
 use super::stop_words;
 use crate::llm::translate::Wire;
-use crate::llm::translate::ids;
 use crate::llm::translate::fault;
+use crate::llm::translate::ids;
 use crate::llm::translate::ir::{Event, Fault, Stop};
 use crate::llm::translate::json::{Json, object};
 use crate::llm::translate::usage;

@@ -44,7 +44,9 @@ fn field(name: &str, value: Node<'_>, request: &mut Request) {
         "messages" | "model" | "system" | "metadata" | "service_tier" | "speed"
         | "cache_control" => {}
         "stream" => request.stream = value.boolean() == Some(true),
-        "tools" => request.tools = value.items().into_iter().filter_map(|t| tool(t, lost)).collect(),
+        "tools" => {
+            request.tools = value.items().into_iter().filter_map(|t| tool(t, lost)).collect()
+        }
         "tool_choice" => {
             let fields = value.members();
             request.choice = match fields.text("type").as_deref() {
@@ -63,7 +65,8 @@ fn field(name: &str, value: Node<'_>, request: &mut Request) {
         "top_k" => request.top_k = number(),
         "stop_sequences" => {
             let items = value.items();
-            request.stop = items.iter().filter_map(|stop| stop.text()).map(Cow::into_owned).collect();
+            request.stop =
+                items.iter().filter_map(|stop| stop.text()).map(Cow::into_owned).collect();
         }
         "thinking" => thinking(value, &mut request.thinking),
         "output_config" => {

@@ -30,7 +30,8 @@ pub(in crate::llm::translate) fn request(mut request: Request, model: &str) -> (
     }
     let last = conversation.exchanges.len().saturating_sub(1);
     let messages = conversation.exchanges.iter().enumerate();
-    let messages = messages.map(|(at, turn)| message(turn, at == last, &mut lost)).collect::<Vec<_>>();
+    let messages =
+        messages.map(|(at, turn)| message(turn, at == last, &mut lost)).collect::<Vec<_>>();
     body.set("messages", messages);
     let thinks = thinking(&request, claude, limit, in_loop, &mut body, &mut lost);
     if !request.tools.is_empty() {
@@ -95,9 +96,9 @@ fn thinking(
             None
         }
     };
-    let asked = request.thinking.filter(|thinking| {
-        !matches!(thinking, Thinking::Off | Thinking::Effort(Effort::Minimal))
-    });
+    let asked = request
+        .thinking
+        .filter(|thinking| !matches!(thinking, Thinking::Off | Thinking::Effort(Effort::Minimal)));
     let mut effort = None;
     let mut on = false;
     match (asked, claude.thinks) {

@@ -1,8 +1,6 @@
 //! A stream of a response, written for a client.
 
-use super::reply::{
-    function_call, incomplete, item_id, message, opening, output_text, status,
-};
+use super::reply::{function_call, incomplete, item_id, message, opening, output_text, status};
 use crate::llm::translate::Wire;
 use crate::llm::translate::fault;
 use crate::llm::translate::ir::{Call, Event, Fault, Head, Stop};
