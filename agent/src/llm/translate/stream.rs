@@ -1,10 +1,12 @@
 //! A stream on its way from a provider's format to a client's.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 
 use super::doc::Node;
 use super::ir::{Event, Fault, FaultKind, Head, Stop};
-use super::{Wire, chat, gemini, messages, responses};
+use super::{Wire, chat, gemini, ids, messages, responses};
 use crate::llm::dialect::Dialect;
 use crate::llm::reading::Facts;
 use crate::llm::sse::{Events, Part, Taken};
@@ -24,17 +26,14 @@ pub struct Stream {
     dialect: Dialect,
     facts: Facts,
     begun: bool,
-    /// Whether the call under way has said anything.
-    called: Called,
+    /// The arguments of the call under way.
+    arguments: String,
+    /// Whether a call's arguments were no JSON, which is no answer unless it was cut short.
+    torn: bool,
+    /// Ids of calls so far.
+    ids: HashSet<String>,
     stop: Option<Stop>,
     over: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Called {
-    Not,
-    Begun,
-    Said,
 }
 
 #[derive(Debug)]
@@ -78,7 +77,9 @@ impl Stream {
             dialect: from.dialect(),
             facts: Facts::default(),
             begun: false,
-            called: Called::Not,
+            arguments: String::new(),
+            torn: false,
+            ids: HashSet::new(),
             stop: None,
             over: false,
         }
@@ -106,13 +107,7 @@ impl Stream {
         if self.stop.is_some() && may_end {
             self.finish(&mut out);
         }
-        self.fail(
-            &Fault {
-                kind: FaultKind::Server,
-                message: "the provider's stream broke off".to_owned(),
-            },
-            &mut out,
-        );
+        self.fail(&broken("the provider's stream broke off"), &mut out);
         out.into()
     }
 
@@ -144,10 +139,7 @@ impl Stream {
                 Reader::None => each.push(Event::End),
             }
         } else if !data.trim_ascii().is_empty() {
-            each.push(Event::Failed(Fault {
-                kind: FaultKind::Server,
-                message: "the provider's stream is not what it should be".to_owned(),
-            }));
+            each.push(Event::Failed(broken("the provider's stream is not what it should be")));
         }
         for event in each {
             self.take(event, out);
@@ -167,24 +159,32 @@ impl Stream {
             Event::Failed(failure) => self.fail(&failure, out),
             Event::End if self.stop.is_some() => self.finish(out),
             // An end without a reason is no success.
-            Event::End => self.fail(
-                &Fault {
-                    kind: FaultKind::Server,
-                    message: "the provider's stream ended without saying why".to_owned(),
-                },
-                out,
-            ),
+            Event::End => self.fail(&broken("the provider's stream ended without saying why"), out),
+            Event::CallBegin { name, .. } if name.is_empty() => {
+                self.fail(&broken("the provider called a tool without saying which"), out)
+            }
             Event::Stop(stop) => self.stop = Some(stop),
             // Behind its own end nothing is the answer's any more.
             _ if self.stop.is_some() => {}
-            event => {
+            mut event => {
                 self.begin(out);
-                match &event {
-                    Event::CallBegin { .. } => self.called = Called::Begun,
-                    Event::CallArguments(_) => self.called = Called::Said,
+                match &mut event {
+                    Event::CallBegin { id, name } => {
+                        self.arguments.clear();
+                        // A client tells calls apart by their ids.
+                        if id.is_empty() || self.ids.contains(id) {
+                            *id = ids::made(&[id, name, &self.ids.len().to_string()]);
+                        }
+                        self.ids.insert(id.clone());
+                    }
+                    Event::CallArguments(piece) => self.arguments.push_str(piece),
                     // A call without arguments has empty ones: no text is no JSON.
-                    Event::CallEnd if self.called == Called::Begun => {
+                    Event::CallEnd if self.arguments.trim().is_empty() => {
                         self.writer.write(Event::CallArguments("{}".to_owned()), out);
+                    }
+                    Event::CallEnd => {
+                        let whole = Node::parse(self.arguments.as_bytes());
+                        self.torn |= !whole.is_some_and(Node::is_object);
                     }
                     _ => {}
                 }
@@ -202,6 +202,10 @@ impl Stream {
 
     fn finish(&mut self, out: &mut String) {
         let Some(stop) = self.stop.take().filter(|_| !self.over) else { return };
+        if self.torn && !matches!(stop, Stop::Length | Stop::Filter) {
+            self.fail(&broken("the provider called a tool with arguments that are no JSON"), out);
+            return;
+        }
         self.begin(out);
         self.over = true;
         let reading = self.facts.reading(self.dialect.normalise());
@@ -225,6 +229,10 @@ impl Stream {
             Writer::Gemini(client) => client.fail(failure, out),
         }
     }
+}
+
+fn broken(why: &str) -> Fault {
+    Fault { kind: FaultKind::Server, message: why.to_owned() }
 }
 
 impl Writer {

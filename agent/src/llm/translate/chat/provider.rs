@@ -7,7 +7,7 @@ use super::stop_of;
 use crate::llm::translate::doc::{Members, Node};
 use crate::llm::translate::fault;
 use crate::llm::translate::ids;
-use crate::llm::translate::ir::{Event, Fault, FaultKind};
+use crate::llm::translate::ir::Event;
 
 /// Calls at once, and what of them waits for its turn: more is no stream of a model.
 const MOST_CALLS: usize = 1_024;
@@ -135,14 +135,7 @@ impl Provider {
             if call.closed {
                 continue;
             }
-            if !call.open && call.name.is_empty() && over {
-                each.push(Event::Failed(Fault {
-                    kind: FaultKind::Server,
-                    message: "the provider called a tool without saying which".to_owned(),
-                }));
-                return;
-            }
-            if !call.open && !call.name.is_empty() {
+            if !call.open && (!call.name.is_empty() || over) {
                 call.open = true;
                 let index = call.index.to_string();
                 let id = call.id.take();
