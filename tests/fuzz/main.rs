@@ -17,9 +17,11 @@ use std::time::Duration;
 use agent::clock::{Clock, System};
 use clap::Parser;
 
-/// What is tried: a name, and a case made from random numbers that panics where something that
-/// must hold does not. Others go below.
-const TARGETS: [(&str, fn(&mut fastrand::Rng)); 5] = [
+/// Makes a case from random numbers; panics where something that must hold does not.
+type Case = fn(&mut fastrand::Rng);
+
+/// What is tried. Others go below.
+const TARGETS: [(&str, Case); 5] = [
     ("meter", meter::any_stream),
     ("request", translate::any_request),
     ("answer", translate::any_answer),
@@ -67,7 +69,7 @@ fn main() -> ExitCode {
 }
 
 /// Tries cases for so long; tells how many, or the one that failed.
-fn try_for(case: fn(&mut fastrand::Rng), time: Duration) -> Result<u64, u64> {
+fn try_for(case: Case, time: Duration) -> Result<u64, u64> {
     let clock = System;
     let until = clock.now().mono + time;
     let mut cases = 0;
@@ -80,7 +82,7 @@ fn try_for(case: fn(&mut fastrand::Rng), time: Duration) -> Result<u64, u64> {
     Ok(cases)
 }
 
-fn play(case: fn(&mut fastrand::Rng), seed: u64) -> Result<(), u64> {
+fn play(case: Case, seed: u64) -> Result<(), u64> {
     let mut random = fastrand::Rng::with_seed(seed);
     catch_unwind(AssertUnwindSafe(|| case(&mut random))).map_err(|_panic| seed)
 }

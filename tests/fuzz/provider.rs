@@ -54,15 +54,15 @@ pub(crate) fn stream(random: &mut fastrand::Rng, from: Wire) -> (Vec<u8>, bool) 
     let mut out = String::new();
     for event in &events {
         if let Some(kind) = event.get("type").and_then(Value::as_str).filter(|_| !fails) {
-            out.push_str(&format!("event: {kind}{end}"));
+            out.extend(["event: ", kind, end]);
         }
-        out.push_str(&format!("data: {event}{end}{end}"));
+        out.extend(["data: ", &event.to_string(), end, end]);
         if random.u8(..8) == 0 {
-            out.push_str(&format!(": a comment{end}{end}"));
+            out.extend([": a comment", end, end]);
         }
     }
     if from == Wire::Chat && !fails {
-        out.push_str(&format!("data: [DONE]{end}{end}"));
+        out.extend(["data: [DONE]", end, end]);
     }
     (out.into_bytes(), fails)
 }

@@ -103,8 +103,8 @@ impl Answer<'_> {
         facts.count(&counts, ended);
         // An end without counts: those may follow.
         facts.terminal |= ended && counts.any();
-        if let Some(category) = self.error.0 {
-            facts.failed([category, None]);
+        if self.error.is_there {
+            facts.failed([self.error.category, None]);
             facts.terminal = true;
         }
     }
@@ -329,7 +329,10 @@ impl<'de> Shape<'de> for Detail<'de> {
 
 /// The category of an error.
 #[derive(Default)]
-struct Failure<'de>(Option<Option<Cow<'de, str>>>);
+struct Failure<'de> {
+    is_there: bool,
+    category: Option<Cow<'de, str>>,
+}
 
 impl<'de> Shape<'de> for Failure<'de> {
     fn member<A: MapAccess<'de>>(
@@ -337,9 +340,9 @@ impl<'de> Shape<'de> for Failure<'de> {
         key: &str,
         value: Value<'_, A>,
     ) -> Result<(), A::Error> {
-        let category = self.0.get_or_insert_default();
+        self.is_there = true;
         match key {
-            "status" => value.into(category),
+            "status" => value.into(&mut self.category),
             _ => value.skip(),
         }
     }

@@ -1,5 +1,7 @@
 //! Errors in the words of each format.
 
+use std::borrow::Cow;
+
 use super::Wire;
 use super::doc::Node;
 use super::ir::{Fault, FaultKind};
@@ -26,7 +28,7 @@ pub(super) fn read(document: Node<'_>, status: Option<u16>) -> Fault {
     let kind = kind.or_else(|| code.or(status).map(FaultKind::of_status));
     Fault {
         kind: kind.unwrap_or(FaultKind::Server),
-        message: message.map_or_else(|| "the provider failed".to_owned(), |text| text.into_owned()),
+        message: message.map_or_else(|| "the provider failed".to_owned(), Cow::into_owned),
     }
 }
 

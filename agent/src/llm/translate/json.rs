@@ -12,8 +12,8 @@ pub(super) enum Json {
     Text(String),
     /// JSON as it stands: the caller has it from a parsed document.
     Raw(String),
-    List(Vec<Json>),
-    Object(Vec<(Cow<'static, str>, Json)>),
+    List(Vec<Self>),
+    Object(Vec<(Cow<'static, str>, Self)>),
 }
 
 /// An object, as it is written: `object! { "type": "text", "text": text }`.
@@ -140,13 +140,13 @@ impl From<bool> for Json {
     }
 }
 
-impl From<Vec<Json>> for Json {
+impl From<Vec<Self>> for Json {
     fn from(items: Vec<Self>) -> Self {
         Self::List(items)
     }
 }
 
-impl<T: Into<Json>> From<Option<T>> for Json {
+impl<T: Into<Self>> From<Option<T>> for Json {
     fn from(value: Option<T>) -> Self {
         value.map_or(Self::Null, Into::into)
     }

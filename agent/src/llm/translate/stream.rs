@@ -161,7 +161,7 @@ impl Stream {
             // An end without a reason is no success.
             Event::End => self.fail(&broken("the provider's stream ended without saying why"), out),
             Event::CallBegin { name, .. } if name.is_empty() => {
-                self.fail(&broken("the provider called a tool without saying which"), out)
+                self.fail(&broken("the provider called a tool without saying which"), out);
             }
             Event::Stop(stop) => self.stop = Some(stop),
             // Behind its own end nothing is the answer's any more.
@@ -223,10 +223,10 @@ impl Stream {
             return;
         }
         match &mut self.writer {
-            Writer::Chat(client) => client.fail(failure, out),
+            Writer::Chat(_) => chat::Client::fail(failure, out),
             Writer::Responses(client) => client.fail(failure, out),
-            Writer::Messages(client) => client.fail(failure, out),
-            Writer::Gemini(client) => client.fail(failure, out),
+            Writer::Messages(_) => messages::Client::fail(failure, out),
+            Writer::Gemini(_) => gemini::Client::fail(failure, out),
         }
     }
 }

@@ -49,7 +49,7 @@ fn arguments() -> impl Strategy<Value = Value> {
 /// A provider's stream of one text and one call, in pieces.
 fn provider_stream(from: Wire, said: &[String], args: &Value) -> String {
     let mut out = String::new();
-    let mut data = |value: Value| out.push_str(&format!("data: {value}\n\n"));
+    let mut data = |value: Value| out.extend(["data: ", &value.to_string(), "\n\n"]);
     let raw = args.to_string();
     let middle = raw.char_indices().nth(raw.chars().count() / 2).map_or(0, |(at, _)| at);
     let pieces = [&raw[..middle], &raw[middle..]];
@@ -62,7 +62,9 @@ fn provider_stream(from: Wire, said: &[String], args: &Value) -> String {
                 );
             };
             chunk(json!({"role": "assistant", "content": ""}), Value::Null);
-            said.iter().for_each(|text| chunk(json!({"content": text}), Value::Null));
+            for text in said {
+                chunk(json!({"content": text}), Value::Null);
+            }
             chunk(
                 json!({"tool_calls": [{"index": 0, "id": "call_1", "type": "function",
                 "function": {"name": "f", "arguments": ""}}]}),

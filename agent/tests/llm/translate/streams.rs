@@ -57,7 +57,7 @@ fn what_providers_send_is_legal() {
     }
 }
 
-/// LiteLLM sent `message_start` twice and thoughts inside texts, Bifrost and others events out of
+/// `LiteLLM` sent `message_start` twice and thoughts inside texts, Bifrost and others events out of
 /// order (P12).
 #[test]
 fn p12_every_translated_stream_is_legal() {
@@ -104,7 +104,7 @@ fn a_translated_stream_is_metered_like_the_original() {
     }
 }
 
-/// LiteLLM #25321: a call arrived with `input: {}` because its arguments were only in the last
+/// `LiteLLM` #25321: a call arrived with `input: {}` because its arguments were only in the last
 /// event (P12).
 #[test]
 fn p12_arguments_arrive_however_they_are_streamed() {

@@ -33,14 +33,14 @@ impl Client {
             Event::CallBegin { id, name } => {
                 self.calls += 1;
                 let function = object! { "name": name, "arguments": "" };
-                self.call(object! {
+                call(object! {
                     "index": self.calls - 1,
                     "id": id,
                     "type": "function",
                     "function": function,
                 })
             }
-            Event::CallArguments(piece) => self.call(object! {
+            Event::CallArguments(piece) => call(object! {
                 "index": self.calls.saturating_sub(1),
                 "function": object! { "arguments": piece },
             }),
@@ -48,10 +48,6 @@ impl Client {
         };
         let chunk = self.chunk(delta, Json::Null);
         event_of(&chunk, out);
-    }
-
-    fn call(&self, call: Json) -> Json {
-        object! { "tool_calls": vec![call] }
     }
 
     fn chunk(&self, delta: Json, finish_reason: Json) -> Json {
@@ -90,9 +86,13 @@ impl Client {
     }
 
     /// Writes an error, which ends the stream without a `[DONE]`.
-    pub(in crate::llm::translate) fn fail(&mut self, failure: &Fault, out: &mut String) {
+    pub(in crate::llm::translate) fn fail(failure: &Fault, out: &mut String) {
         event_of(&fault::write(Wire::Chat, failure), out);
     }
+}
+
+fn call(call: Json) -> Json {
+    object! { "tool_calls": vec![call] }
 }
 
 fn event_of(data: &Json, out: &mut String) {

@@ -1,5 +1,6 @@
 //! A provider's stream of chunks, read.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use super::reply::{head, text, thought};
@@ -112,7 +113,7 @@ impl Provider {
         };
         let known = &mut self.calls[at];
         if known.id.is_none() {
-            known.id = id.map(|id| id.into_owned());
+            known.id = id.map(Cow::into_owned);
         }
         if let Some(name) = function.text("name").filter(|_| !known.open) {
             // Once whole, or in pieces.

@@ -41,7 +41,7 @@ fn field(name: &str, value: Node<'_>, request: &mut Request) {
         "response_format" => request.output = output(value, lost),
         // The newer name counts, in whatever order they stand.
         "max_completion_tokens" => request.max_output = value.count(),
-        "max_tokens" => request.max_output = request.max_output.or(value.count()),
+        "max_tokens" => request.max_output = request.max_output.or_else(|| value.count()),
         "temperature" => request.temperature = number(),
         "top_p" => request.top_p = number(),
         "top_k" => request.top_k = number(),
@@ -108,16 +108,12 @@ fn choice(value: Node<'_>, lost: &mut Lost) -> Option<Choice> {
         return choice_word(&word);
     }
     let fields = value.members();
-    match fields.text("type").as_deref() {
-        Some("function") => {
-            let name = fields.get("function").and_then(|function| function.get("name"));
-            name.and_then(Node::text).map(|name| Choice::Tool(name.into_owned()))
-        }
-        _ => {
-            lost.add(Feature::ToolChoice);
-            None
-        }
+    if fields.text("type").as_deref() != Some("function") {
+        lost.add(Feature::ToolChoice);
+        return None;
     }
+    let name = fields.get("function").and_then(|function| function.get("name"));
+    name.and_then(Node::text).map(|name| Choice::Tool(name.into_owned()))
 }
 
 pub(in crate::llm::translate) fn choice_word(word: &str) -> Option<Choice> {

@@ -1,5 +1,7 @@
 //! A whole chat completion.
 
+use std::borrow::Cow;
+
 use super::{stop_of, stop_word};
 use crate::llm::translate::Wire;
 use crate::llm::translate::doc::{Members, Node};
@@ -57,13 +59,10 @@ pub(super) fn thought(message: &Members<'_>) -> Option<String> {
 
 /// Content: a string, or with some a list of parts.
 pub(super) fn text(content: Node<'_>) -> Option<String> {
-    let text = match content.text() {
-        Some(text) => text.into_owned(),
-        None => {
-            let texts = content.items().into_iter().filter_map(|item| item.get("text")?.text());
-            texts.collect()
-        }
-    };
+    let text = content.text().map_or_else(
+        || content.items().into_iter().filter_map(|item| item.get("text")?.text()).collect(),
+        Cow::into_owned,
+    );
     Some(text).filter(|text| !text.is_empty())
 }
 

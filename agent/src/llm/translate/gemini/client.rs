@@ -66,7 +66,7 @@ impl Client {
     }
 
     /// Writes an error, which ends the stream.
-    pub(in crate::llm::translate) fn fail(&mut self, failure: &Fault, out: &mut String) {
+    pub(in crate::llm::translate) fn fail(failure: &Fault, out: &mut String) {
         event_of(&fault::write(Wire::Gemini, failure), out);
     }
 }

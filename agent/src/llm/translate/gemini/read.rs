@@ -256,6 +256,7 @@ fn said(response: Node<'_>) -> (String, bool) {
 }
 
 fn unknown(part: &Members<'_>) -> Feature {
-    let is_code = part.camel("executableCode").or(part.camel("codeExecutionResult")).is_some();
+    let is_code =
+        part.camel("executableCode").or_else(|| part.camel("codeExecutionResult")).is_some();
     if is_code { Feature::ServerTools } else { Feature::Unknown }
 }

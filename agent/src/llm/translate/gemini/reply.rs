@@ -1,5 +1,7 @@
 //! Whole content.
 
+use std::borrow::Cow;
+
 use super::{stop_of, stop_word};
 use crate::llm::translate::Wire;
 use crate::llm::translate::doc::{Members, Node};
@@ -29,7 +31,7 @@ pub(in crate::llm::translate) fn read(body: Node<'_>) -> Option<Reply> {
 
 /// What an answer begins with.
 pub(super) fn head(fields: &Members<'_>) -> Head {
-    let text = |key| fields.camel(key).and_then(Node::text).map(|text| text.into_owned());
+    let text = |key| fields.camel(key).and_then(Node::text).map(Cow::into_owned);
     Head { id: text("responseId"), model: text("modelVersion"), created: None }
 }
 
@@ -49,13 +51,11 @@ pub(super) fn piece(part: &Members<'_>, head: &Head, at: usize) -> Option<Piece>
     let call = part.camel("functionCall")?.members();
     let name = call.text("name")?.into_owned();
     let arguments = call.get("args").map_or("{}", Node::raw).to_owned();
-    let id = match call.text("id").filter(|id| !id.is_empty()) {
-        Some(id) => id.into_owned(),
-        None => {
-            let whose = head.id.as_deref().unwrap_or_default();
-            ids::made(&[whose, &at.to_string(), &name, &arguments])
-        }
-    };
+    let given = call.text("id").filter(|id| !id.is_empty()).map(Cow::into_owned);
+    let id = given.unwrap_or_else(|| {
+        let whose = head.id.as_deref().unwrap_or_default();
+        ids::made(&[whose, &at.to_string(), &name, &arguments])
+    });
     Some(Piece::Call(Call { id, name, arguments }))
 }
 

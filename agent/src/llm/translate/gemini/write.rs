@@ -70,8 +70,7 @@ fn settings(request: &mut Request, model: &str, lost: &mut Lost) -> Json {
     }
     let thinking = request.thinking;
     match (thinking, model::gemini_thinks(model)) {
-        (None | Some(Thinking::Free), _) => {}
-        (Some(Thinking::Off), GeminiThinks::Not) => {}
+        (None | Some(Thinking::Free), _) | (Some(Thinking::Off), GeminiThinks::Not) => {}
         (Some(_), GeminiThinks::Not) => lost.add(Feature::Thinking),
         (Some(thinking), GeminiThinks::Budget) => {
             let budget = match thinking {

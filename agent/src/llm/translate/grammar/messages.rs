@@ -1,5 +1,6 @@
 //! Events of a message.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use super::{Broken, OVER, UNENDED, is_object, require};
@@ -7,16 +8,23 @@ use crate::llm::translate::doc::{Members, Node};
 
 #[derive(Debug, Default)]
 pub(super) struct Rules {
-    begun: bool,
+    phase: Phase,
     blocks: u64,
     open: Option<Block>,
     ids: HashSet<String>,
     /// Whether a call's input was no JSON.
     torn: bool,
     stop: Option<String>,
-    /// Whether a delta of the message came: no block begins after it.
-    closing: bool,
-    over: bool,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Before,
+    Blocks,
+    /// A delta of the message came: no block begins after it.
+    Closing,
+    Over,
 }
 
 #[derive(Debug)]
@@ -27,24 +35,24 @@ struct Block {
 
 impl Rules {
     pub(super) fn take(&mut self, event: Node<'_>) -> Result<(), Broken> {
-        require(!self.over, OVER)?;
+        require(self.phase != Phase::Over, OVER)?;
         let fields = event.members();
         let kind = fields.text("type").unwrap_or_default();
         let inner = |key| fields.get(key).map(Node::members).unwrap_or_default();
         match &*kind {
             "ping" => return Ok(()),
             "error" => {
-                self.over = true;
+                self.phase = Phase::Over;
                 let error = inner("error");
                 let told = error.text("type").is_some() && error.text("message").is_some();
                 return require(told, "an error does not say what it is");
             }
             "message_start" => {
-                require(!self.begun, "the message begins twice")?;
-                self.begun = true;
+                require(self.phase == Phase::Before, "the message begins twice")?;
+                self.phase = Phase::Blocks;
                 return start(&inner("message"));
             }
-            _ => require(self.begun, "the message has not begun")?,
+            _ => require(self.phase != Phase::Before, "the message has not begun")?,
         }
         match &*kind {
             "content_block_start" => self.begin(&fields, &inner("content_block")),
@@ -59,15 +67,15 @@ impl Rules {
             }
             "message_delta" => {
                 require(self.open.is_none(), "the message ends inside a block")?;
-                self.closing = true;
+                self.phase = Phase::Closing;
                 let usage = inner("usage");
                 let counted = usage.get("output_tokens").and_then(Node::count);
                 require(counted.is_some(), "the end has no usage")?;
-                self.stop = inner("delta").text("stop_reason").map(|word| word.into_owned());
+                self.stop = inner("delta").text("stop_reason").map(Cow::into_owned);
                 Ok(())
             }
             "message_stop" => {
-                self.over = true;
+                self.phase = Phase::Over;
                 let stop = self.stop.as_deref().ok_or("the end has no reason")?;
                 let cut = matches!(stop, "max_tokens" | "refusal");
                 require(cut || !self.torn, "a call's input is no JSON")
@@ -78,7 +86,7 @@ impl Rules {
 
     fn begin(&mut self, fields: &Members<'_>, block: &Members<'_>) -> Result<(), Broken> {
         require(self.open.is_none(), "a block begins inside another")?;
-        require(!self.closing, "a block begins after the end")?;
+        require(self.phase == Phase::Blocks, "a block begins after the end")?;
         let kind = block.text("type").ok_or("a block has no type")?.into_owned();
         if kind == "tool_use" {
             let id = block.text("id").unwrap_or_default();
@@ -116,7 +124,7 @@ impl Rules {
     }
 
     pub(super) fn end(&self) -> Result<(), Broken> {
-        require(self.over, UNENDED)
+        require(self.phase == Phase::Over, UNENDED)
     }
 }
 

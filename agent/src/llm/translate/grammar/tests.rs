@@ -1,7 +1,7 @@
 use super::*;
 
 fn sse(events: &[&str]) -> String {
-    events.iter().map(|data| format!("data: {data}\n\n")).collect()
+    events.iter().flat_map(|data| ["data: ", data, "\n\n"]).collect()
 }
 
 fn broken(wire: Wire, events: &[&str]) -> &'static str {

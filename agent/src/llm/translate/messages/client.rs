@@ -90,7 +90,7 @@ impl Client {
     }
 
     /// Writes an error, which ends the stream wherever it stands.
-    pub(in crate::llm::translate) fn fail(&mut self, failure: &Fault, out: &mut String) {
+    pub(in crate::llm::translate) fn fail(failure: &Fault, out: &mut String) {
         out.push_str("event: error\ndata: ");
         out.push_str(&fault::write(Wire::Messages, failure).to_string());
         out.push_str("\n\n");

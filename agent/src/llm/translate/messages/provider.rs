@@ -1,5 +1,7 @@
 //! A provider's stream of a message, read.
 
+use std::borrow::Cow;
+
 use super::reply::head;
 use super::stop_of;
 use crate::llm::translate::doc::{Members, Node};
@@ -27,7 +29,7 @@ impl Provider {
                 self.close(each);
                 let delta = inner("delta");
                 if let Some(word) = delta.text("stop_reason") {
-                    let sequence = delta.text("stop_sequence").map(|text| text.into_owned());
+                    let sequence = delta.text("stop_sequence").map(Cow::into_owned);
                     each.push(Event::Stop(stop_of(&word, sequence)));
                 }
             }

@@ -45,7 +45,7 @@ fn field(name: &str, value: Node<'_>, request: &mut Request) {
         | "cache_control" => {}
         "stream" => request.stream = value.boolean() == Some(true),
         "tools" => {
-            request.tools = value.items().into_iter().filter_map(|t| tool(t, lost)).collect()
+            request.tools = value.items().into_iter().filter_map(|t| tool(t, lost)).collect();
         }
         "tool_choice" => {
             let fields = value.members();
@@ -101,15 +101,11 @@ fn thinking(value: Node<'_>, thinking: &mut Option<Thinking>) {
 }
 
 fn output(format: Node<'_>, lost: &mut Lost) -> Output {
-    match format.get("schema") {
-        Some(schema) => {
-            Output::Schema { name: None, schema: schema.raw().to_owned(), strict: true }
-        }
-        None => {
-            lost.add(Feature::JsonSchema);
-            Output::Text
-        }
-    }
+    let Some(schema) = format.get("schema") else {
+        lost.add(Feature::JsonSchema);
+        return Output::Text;
+    };
+    Output::Schema { name: None, schema: schema.raw().to_owned(), strict: true }
 }
 
 fn tool(tool: Node<'_>, lost: &mut Lost) -> Option<Tool> {

@@ -1,5 +1,7 @@
 //! A whole message.
 
+use std::borrow::Cow;
+
 use super::{stop_of, stop_words};
 use crate::llm::translate::Wire;
 use crate::llm::translate::doc::{Members, Node};
@@ -14,7 +16,7 @@ pub(in crate::llm::translate) fn read(body: Node<'_>) -> Option<Reply> {
     let mut pieces = Vec::new();
     for block in fields.get("content")?.items() {
         let block = block.members();
-        let text = |key| block.text(key).map(|text| text.into_owned());
+        let text = |key| block.text(key).map(Cow::into_owned);
         match text("type").as_deref() {
             Some("text") => pieces.push(Piece::Text(text("text")?)),
             Some("thinking") => pieces.push(Piece::Thought(text("thinking")?)),
@@ -27,14 +29,14 @@ pub(in crate::llm::translate) fn read(body: Node<'_>) -> Option<Reply> {
             _ => {}
         }
     }
-    let sequence = fields.text("stop_sequence").map(|text| text.into_owned());
+    let sequence = fields.text("stop_sequence").map(Cow::into_owned);
     let stop = fields.text("stop_reason").map(|word| stop_of(&word, sequence)).unwrap_or_default();
     Some(Reply { head: head(&fields), pieces, stop, ..Reply::default() })
 }
 
 /// What a message begins with.
 pub(super) fn head(message: &Members<'_>) -> Head {
-    let text = |key| message.text(key).map(|text| text.into_owned());
+    let text = |key| message.text(key).map(Cow::into_owned);
     Head { id: text("id"), model: text("model"), created: None }
 }
 

@@ -23,17 +23,17 @@ pub(in crate::llm::translate) fn request(mut request: Request, model: &str) -> (
     let claude = Claude::of(model);
     let limit = request.max_output.unwrap_or(claude.default_output).clamp(1, claude.max_output);
     let mut body = object! { "model": model, "max_tokens": limit };
-    let in_loop = turns::ends_in_results(&request.turns);
+    let room = Room { limit, in_loop: turns::ends_in_results(&request.turns) };
     let conversation = turns::exchanges(std::mem::take(&mut request.turns));
     if !conversation.system.is_empty() {
         body.set("system", conversation.system.join("\n\n"));
     }
-    let last = conversation.exchanges.len().saturating_sub(1);
+    let newest = conversation.exchanges.len().saturating_sub(1);
     let messages = conversation.exchanges.iter().enumerate();
     let messages =
-        messages.map(|(at, turn)| message(turn, at == last, &mut lost)).collect::<Vec<_>>();
+        messages.map(|(at, turn)| message(turn, at == newest, &mut lost)).collect::<Vec<_>>();
     body.set("messages", messages);
-    let thinks = thinking(&request, claude, limit, in_loop, &mut body, &mut lost);
+    let thinks = thinking(&request, claude, room, &mut body, &mut lost);
     if !request.tools.is_empty() {
         body.set("tools", request.tools.iter().map(tool).collect::<Vec<_>>());
         body.set_some("tool_choice", choice(&request, thinks, &mut lost));
@@ -77,25 +77,11 @@ fn sampling(request: &mut Request, claude: Claude, thinks: bool, body: &mut Json
 fn thinking(
     request: &Request,
     claude: Claude,
-    limit: u64,
-    in_loop: bool,
+    room: Room,
     body: &mut Json,
     lost: &mut Lost,
 ) -> bool {
-    let format = match &request.output {
-        Output::Text => None,
-        Output::Json => {
-            lost.add(Feature::JsonObject);
-            None
-        }
-        Output::Schema { schema, .. } if claude.schema => {
-            Some(object! { "type": "json_schema", "schema": Json::Raw(schema.clone()) })
-        }
-        Output::Schema { .. } => {
-            lost.add(Feature::JsonSchema);
-            None
-        }
-    };
+    let format = format(&request.output, claude, lost);
     let asked = request
         .thinking
         .filter(|thinking| !matches!(thinking, Thinking::Off | Thinking::Effort(Effort::Minimal)));
@@ -105,15 +91,10 @@ fn thinking(
         (None, _) => {}
         (Some(_), Thinks::Not) => lost.add(Feature::Thinking),
         // Between calls of tools the thoughts that led to them are wanted, and we have none.
-        (Some(_), Thinks::Budget) if in_loop => {}
+        (Some(_), Thinks::Budget) if room.in_loop => {}
         (Some(asked), Thinks::Budget) => {
-            let budget = match asked {
-                Thinking::Budget(tokens) => tokens,
-                Thinking::Effort(effort) => effort.budget(),
-                Thinking::Free | Thinking::Off => Effort::Medium.budget(),
-            };
             // Thinking counts against the limit here; half of it is for the answer.
-            let budget = budget.min(limit / 2);
+            let budget = budget(asked).min(room.limit / 2);
             if budget >= LEAST_THINKING {
                 body.set("thinking", object! { "type": "enabled", "budget_tokens": budget });
                 on = true;
@@ -142,6 +123,40 @@ fn thinking(
         body.set("output_config", config);
     }
     on
+}
+
+/// What bounds thinking.
+#[derive(Debug, Clone, Copy)]
+struct Room {
+    /// Output tokens.
+    limit: u64,
+    /// Whether the last word has a tool.
+    in_loop: bool,
+}
+
+fn budget(asked: Thinking) -> u64 {
+    match asked {
+        Thinking::Budget(tokens) => tokens,
+        Thinking::Effort(effort) => effort.budget(),
+        Thinking::Free | Thinking::Off => Effort::Medium.budget(),
+    }
+}
+
+fn format(output: &Output, claude: Claude, lost: &mut Lost) -> Option<Json> {
+    match output {
+        Output::Text => None,
+        Output::Schema { schema, .. } if claude.schema => {
+            Some(object! { "type": "json_schema", "schema": Json::Raw(schema.clone()) })
+        }
+        Output::Schema { .. } => {
+            lost.add(Feature::JsonSchema);
+            None
+        }
+        Output::Json => {
+            lost.add(Feature::JsonObject);
+            None
+        }
+    }
 }
 
 fn tool(tool: &Tool) -> Json {
@@ -178,12 +193,12 @@ fn choice(request: &Request, thinks: bool, lost: &mut Lost) -> Option<Json> {
     Some(choice)
 }
 
-fn message(turn: &Exchange, last: bool, lost: &mut Lost) -> Json {
+fn message(turn: &Exchange, is_newest: bool, lost: &mut Lost) -> Json {
     let mut content = Vec::new();
     for part in &turn.parts {
         match part {
             // The end of what the assistant is to go on with may not be white space.
-            Part::Text(text) if last && turn.role == Role::Assistant => {
+            Part::Text(text) if is_newest && turn.role == Role::Assistant => {
                 content.push(object! { "type": "text", "text": text.trim_end() });
             }
             Part::Text(text) => content.push(object! { "type": "text", "text": text }),

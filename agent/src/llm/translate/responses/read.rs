@@ -96,13 +96,11 @@ fn choice(value: Node<'_>, lost: &mut Lost) -> Option<Choice> {
         return chat::choice_word(&word);
     }
     let fields = value.members();
-    match fields.text("type").as_deref() {
-        Some("function") => fields.text("name").map(|name| Choice::Tool(name.into_owned())),
-        _ => {
-            lost.add(Feature::ToolChoice);
-            None
-        }
+    if fields.text("type").as_deref() != Some("function") {
+        lost.add(Feature::ToolChoice);
+        return None;
     }
+    fields.text("name").map(|name| Choice::Tool(name.into_owned()))
 }
 
 /// Adds to the turn under way, or begins one: an answer's text and calls are items of their own.
