@@ -1,6 +1,7 @@
 //! From the file as written to values that cannot be wrong: what spans several keys, or needs more
 //! than the word itself.
 
+mod builtin;
 mod limits;
 mod reliability;
 mod alerts;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use agent_common::MAX_PORTS;
 use ipnet::IpNet;
 
+use self::builtin::builtin;
 use crate::config::checked::{
     Capture, Config, Host, Ledger, Limits, Listen, Log, Metrics, PriceOverride, ProviderEntry,
     Rates,
@@ -23,7 +25,6 @@ use crate::config::problem::{Problem, Step, Trail};
 use crate::config::raw::{Format, Raw, RawPrice, RawProvider};
 use crate::config::tree::{Node, Value};
 use crate::config::value::{Address, OneOrMany, Span};
-use crate::llm::providers::{self, Providers};
 
 /// Checks what was read from `kept`, which is `tree` without what could not be read. The result
 /// counts only where no problem was found.
@@ -369,16 +370,6 @@ impl Check<'_> {
         }
         prices[first..].sort_by_key(|price| price.from);
     }
-}
-
-/// The format of a provider every installation knows; those need no `format` key.
-fn builtin(name: &str) -> Option<Format> {
-    let format = Providers::builtin().by_name(name)?.format;
-    Some(match format {
-        providers::Format::OpenAi => Format::OpenAi,
-        providers::Format::Anthropic => Format::Anthropic,
-        providers::Format::Gemini => Format::Gemini,
-    })
 }
 
 /// `None` without an input price: nothing to fall back on. A model without output (embeddings)

@@ -1,6 +1,7 @@
 //! Calls translated between formats: requests, answers, errors and streams, by golden cases and by
 //! properties; and the grammar of streams on what real providers send.
 
+mod fixtures;
 mod requests;
 mod answers;
 mod streams;

@@ -1,3 +1,5 @@
+//! Each rule, broken.
+
 use super::*;
 
 fn sse(events: &[&str]) -> String {
