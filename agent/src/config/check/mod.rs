@@ -1,6 +1,7 @@
 //! From the file as written to values that cannot be wrong: what spans several keys, or needs more
 //! than the word itself.
 
+mod builtin;
 mod limits;
 mod reliability;
 mod alerts;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use agent_common::MAX_PORTS;
 use ipnet::IpNet;
 
+use self::builtin::builtin;
 use crate::config::checked::{
     Capture, Config, Host, Ledger, Limits, Listen, Log, Metrics, PriceOverride, ProviderEntry,
     Rates,
@@ -239,7 +241,7 @@ impl Check<'_> {
             let builtin = builtin(&name);
             if builtin.is_none() {
                 self.missing(&trail, &["hosts", "base_url"], "needs `hosts` or `base_url`");
-                self.missing(&trail, &["format"], "needs `format` (openai, anthropic)");
+                self.missing(&trail, &["format"], "needs `format` (openai, anthropic, gemini)");
             }
             self.model_prices(&name, provider.prices, &trail.key("prices"), prices);
             entries.push(ProviderEntry {
@@ -361,15 +363,6 @@ impl Check<'_> {
             });
         }
         prices[first..].sort_by_key(|price| price.from);
-    }
-}
-
-/// The format of the providers that are named after theirs; those need no `format` key.
-fn builtin(name: &str) -> Option<Format> {
-    match name {
-        "openai" => Some(Format::OpenAi),
-        "anthropic" => Some(Format::Anthropic),
-        _ => None,
     }
 }
 

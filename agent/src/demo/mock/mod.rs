@@ -186,3 +186,6 @@ async fn accept(listener: Option<&TcpListener>) -> Option<TcpStream> {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;
