@@ -78,6 +78,7 @@ pub(super) fn call_query(query: &CallQuery) -> ledger::CallQuery {
         workload: query.workload.clone(),
         pid: query.pid,
         user: query.user.clone(),
+        team: None,
         provider: query.provider.clone(),
         model: query.model.clone(),
         status: match query.status {
@@ -109,6 +110,8 @@ pub(super) fn call(row: ledger::CallRow) -> CallRow {
         user: row.user.unwrap_or_else(|| row.uid.to_string()),
         agent_name: row.agent_name,
         environment: row.environment,
+        team: row.team,
+        account: row.account,
         provider: row.provider,
         host: row.host,
         operation: row.operation,
