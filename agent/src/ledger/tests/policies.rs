@@ -97,14 +97,15 @@ fn a_ledger_of_the_first_version_is_brought_up_to_date() {
     old.execute_batch(include_str!("../store/schema.sql")).unwrap();
     old.execute_batch(
         "INSERT INTO subject VALUES
-           (1, 7, 1, '/bin/x', 'x', 1000, NULL, 1, 'exe:x', NULL, NULL, NULL, NULL, 0, 0);
+           (1, 7, 1, '/bin/x', 'x', 1000, NULL, 1, 'exe:x', NULL, NULL, NULL, NULL, 0, 1790000000000000);
          INSERT INTO shape VALUES
            (1, 'call', 'intercept', 'prod', NULL, 'openai', 'api.openai.com', 'chat', 'POST', '/',
-            'gpt-4o', NULL, 0, 200, 'ok', 'reported', 'metered', NULL, 1, '', 0);
+            'gpt-4o', NULL, 0, 200, 'ok', 'reported', 'metered', NULL, 1, '', 1790000000000000);
          PRAGMA user_version = 1;",
     )
     .unwrap();
-    let put = "INSERT INTO call (call_id, started_at, subject, shape, latency_us) VALUES (?, ?, 1, 1, 5)";
+    let put = "INSERT INTO call (call_id, started_at, subject, shape, latency_us)
+        VALUES (?, ?, 1, 1, 5)";
     old.execute(put, (sample::id(0, noon()).to_string(), entry::micros(noon()))).unwrap();
     drop(old);
     let ledger = open(dir.path());
