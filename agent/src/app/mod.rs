@@ -12,6 +12,7 @@ mod takers;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -31,10 +32,11 @@ use self::takers::Takers;
 pub use self::rules::providers;
 
 use crate::admin::{self, Admin};
+use crate::capture::helper::{Kind, Wish};
 use crate::capture::identity::Identities;
 use crate::capture::owner::Owners;
 use crate::capture::resolve::Resolver;
-use crate::capture::{self};
+use crate::capture::{self, Helper};
 use crate::cli::Exit;
 use crate::cli::daemon::Flags;
 use crate::clock::{Clock, System, since_boot};
@@ -50,8 +52,8 @@ use crate::drain::Drain;
 use crate::ledger::{self, Ledger};
 use crate::metrics::{self, Metrics};
 use crate::record::Sink;
-use crate::upstream::Pool;
-use crate::upstream::connect::{BoxFuture, Resolve, Tcp};
+use crate::upstream::connect::{BoxFuture, Resolve, Sockets, Tcp};
+use crate::upstream::{Pool, SocketOptions};
 
 /// How often idle upstream connections are looked through.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -139,8 +141,9 @@ async fn start(config: &Config, paths: &Paths, launch: Launch) -> anyhow::Result
     let takers = Arc::new(Takers::new(Arc::clone(&ledger), Arc::clone(&metrics)));
 
     let runtime = Runtime { clock, drain: drain.clone() };
-    let resolver = Resolver::new();
-    let front = Arc::new(front(config, paths, &resolver, &runtime, &takers)?);
+    let helper = Helper::in_process();
+    let resolver = Resolver::new(helper.clone());
+    let front = Arc::new(front(config, paths, (&helper, &resolver), &runtime, &takers)?);
 
     // Every listener that others connect to by themselves, before the kernel leads anyone here.
     let admin = Admin::bind(&admin::Settings {
@@ -150,7 +153,7 @@ async fn start(config: &Config, paths: &Paths, launch: Launch) -> anyhow::Result
     })?;
     let explicit = bind_explicit(config).await?;
 
-    let (kernel, no_kernel) = attach(config, launch, &front, &resolver)?;
+    let (kernel, no_kernel) = attach(config, launch, &front, (&helper, &resolver))?;
     let modes = Modes::new(config.mode, &paths.state, Arc::clone(&front), kernel.clone());
 
     let mut listeners = Vec::new();
@@ -158,17 +161,13 @@ async fn start(config: &Config, paths: &Paths, launch: Launch) -> anyhow::Result
     for listener in &explicit {
         listeners.push(("proxy", listener.local_addr()?));
     }
-    let own: Arc<[SocketAddr]> = listeners
-        .iter()
-        .map(|(_, address)| *address)
-        .chain(kernel.iter().flat_map(|kernel| kernel.listeners()))
-        .collect();
+    front.upstream.tcp.own().fixed(listeners.iter().map(|(_, address)| *address).collect());
     for listener in explicit {
         let limit = Limit { permits: permits(config, launch), pressure: Arc::new(NoPressure) };
-        let (front, own) = (Arc::clone(&front), Arc::clone(&own));
+        let front = Arc::clone(&front);
         let serve = move |stream, client, permit| {
             let accepted = Accepted { stream, client, permit };
-            explicit::serve(Arc::clone(&front), Arc::clone(&own), accepted)
+            explicit::serve(Arc::clone(&front), accepted)
         };
         drain.spawn(accept::run(listener, limit, drain.clone(), serve));
     }
@@ -203,7 +202,7 @@ async fn start(config: &Config, paths: &Paths, launch: Launch) -> anyhow::Result
 fn front(
     config: &Config,
     paths: &Paths,
-    resolver: &Resolver,
+    (helper, resolver): (&Helper, &Resolver),
     runtime: &Runtime,
     takers: &Arc<Takers>,
 ) -> anyhow::Result<Front> {
@@ -213,18 +212,20 @@ fn front(
     let authority = Arc::new(Authority::open_or_create(&paths.state, &hosts, now.wall)?);
     let installed_at = installed::since("/".as_ref(), &paths.state, authority.root());
     let trusted = trust::Settings::new(config.trust_assumed, installed_at, now, since_boot());
-    let privileged = rustix::process::geteuid().is_root();
     let tcp = Tcp::new(
         Arc::new(Names(resolver.clone())),
-        privileged.then_some(capture::MARK),
+        Arc::new(Marked(helper.clone())),
         config.limits.connect_timeout,
     );
     let tls = rules::tls(config, Some(authority.root().certificate()))?;
     let pool =
         Pool::new(Arc::new(tcp.clone()), tls, Arc::clone(&runtime.clock), runtime.drain.clone());
     Ok(Front {
-        identities: Identities::new(config.apps.iter().map(ToString::to_string)),
-        owners: Owners::default(),
+        identities: Identities::new(
+            helper.clone(),
+            config.apps.iter().map(ToString::to_string),
+        ),
+        owners: Owners::new(helper.clone()),
         client: ClientTls {
             leaves: Some(Leaves::new(authority)?),
             trust: Trust::new(trusted),
@@ -248,7 +249,7 @@ fn attach(
     config: &Config,
     launch: Launch,
     front: &Arc<Front>,
-    resolver: &Resolver,
+    (helper, resolver): (&Helper, &Resolver),
 ) -> anyhow::Result<(Option<Arc<Kernel>>, Option<String>)> {
     if config.capture.enabled == Toggle::Off {
         return Ok((None, Some("capture.enabled is false".to_owned())));
@@ -258,7 +259,7 @@ fn attach(
         ports: config.capture.ports.iter().map(|port| port.get()).collect(),
         log: launch.flags.log_bpf,
     };
-    let kernel = Kernel::new(settings, Arc::clone(front), resolver.clone());
+    let kernel = Kernel::new(settings, Arc::clone(front), (helper.clone(), resolver.clone()));
     let pressure = Arc::clone(&kernel) as Arc<dyn Pressure>;
     kernel.bound(Limit { permits: permits(config, launch), pressure });
     if let Err(error) = kernel.up() {
@@ -373,5 +374,16 @@ impl Resolve for Names {
             let answer = self.0.lookup(host).await.map_err(io::Error::other)?;
             Ok(answer.addrs)
         })
+    }
+}
+
+/// The helper's sockets, which the programs leave alone, for our own dialling.
+#[derive(Debug)]
+struct Marked(Helper);
+
+impl Sockets for Marked {
+    fn stream(&self, to: SocketAddr, options: SocketOptions) -> io::Result<OwnedFd> {
+        let SocketOptions { device, mark } = options;
+        self.0.socket(Wish { kind: Kind::Stream, v6: to.is_ipv6(), mark, device })
     }
 }
