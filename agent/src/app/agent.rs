@@ -8,9 +8,11 @@ use std::time::SystemTime;
 use jiff::{Timestamp, Zoned};
 use tokio::sync::broadcast;
 
+use super::freezer::Freezer;
 use super::kernel::Kernel;
 use super::modes::Modes;
 use super::rows;
+use super::standing;
 use super::takers::Takers;
 use crate::admin::calls::{CallDetail, CallQuery, CallRow};
 use crate::admin::prices::{PriceQuery, PriceRow, Prices, UnknownPriceRow};
@@ -41,6 +43,7 @@ pub(super) struct Running {
     pub(super) modes: Modes,
     pub(super) ledger: Arc<Ledger>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) freezer: Arc<Freezer>,
     pub(super) takers: Arc<Takers>,
     pub(super) listeners: Vec<(&'static str, SocketAddr)>,
     pub(super) socket: PathBuf,
@@ -193,6 +196,8 @@ impl admin::Agent for Running {
 
     fn metrics(&self) -> String {
         self.metrics.ledger(&self.ledger.health());
+        let now = self.front.runtime.clock.now();
+        self.metrics.policies(&standing::standing(&self.front.rules.load().policies, now));
         if let Some(kernel) = &self.kernel {
             self.metrics.capture(&kernel.counters());
         }

@@ -1,12 +1,16 @@
 //! The composition root: everything is made here, started in the order in which it is safe to, and
 //! stopped in the opposite one.
 
+mod account_key;
 mod agent;
+mod freezer;
 mod kernel;
 mod log;
 mod modes;
+mod restore;
 mod rows;
 mod rules;
+mod standing;
 mod takers;
 
 use std::collections::BTreeSet;
@@ -25,6 +29,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 
 use self::agent::Running;
+use self::freezer::Freezer;
 use self::kernel::Kernel;
 use self::modes::Modes;
 use self::takers::Takers;
@@ -138,12 +143,21 @@ async fn start(config: &Config, paths: &Paths, launch: Launch) -> anyhow::Result
     };
     let ledger = Arc::new(Ledger::open(&paths.state, settings, Arc::clone(&clock))?);
     let metrics = Arc::new(Metrics::new(metrics::Settings { per_user: config.metrics.per_user })?);
-    let takers = Arc::new(Takers::new(Arc::clone(&ledger), Arc::clone(&metrics)));
+    let (takers, to_freeze) = Takers::new(Arc::clone(&ledger), Arc::clone(&metrics));
+    let takers = Arc::new(takers);
 
     let runtime = Runtime { clock, drain: drain.clone() };
     let helper = Helper::in_process();
     let resolver = Resolver::new(helper.clone());
     let front = Arc::new(front(config, paths, (&helper, &resolver), &runtime, &takers)?);
+
+    // Before anything is served: limits and budgets begin where they stood.
+    let policies = Arc::clone(&front.rules.load().policies);
+    account_key::keep(&paths.state, &policies.accounts);
+    restore::restore(&ledger, &policies, front.runtime.clock.now());
+    let freezer = Arc::new(Freezer::open(&paths.state, helper.clone()));
+    let sink = Arc::clone(&takers) as Arc<dyn Sink>;
+    drain.spawn(freezer::run(Arc::clone(&freezer), to_freeze, sink, runtime.clone()));
 
     // Every listener that others connect to by themselves, before the kernel leads anyone here.
     let admin = Admin::bind(&admin::Settings {
@@ -189,6 +203,7 @@ async fn start(config: &Config, paths: &Paths, launch: Launch) -> anyhow::Result
         modes,
         ledger: Arc::clone(&ledger),
         metrics,
+        freezer,
         takers,
         listeners,
         socket: paths.socket(),
@@ -342,11 +357,18 @@ async fn until_told_to_stop() -> io::Result<()> {
 async fn stop(started: Started, grace: Duration) -> Arc<Ledger> {
     tracing::info!("stopping");
     let Started { running, ledger, drain } = started;
+    // A frozen workload's connections would keep the drain waiting, and nobody would be there to
+    // let it go on afterwards.
+    let freezer = Arc::clone(&running.freezer);
+    drop(tokio::task::spawn_blocking(move || freezer.thaw_all()).await);
     if let Some(kernel) = running.kernel.clone() {
         // A panic in it has been reported; the programs go with the process in any case.
         drop(tokio::task::spawn_blocking(move || kernel.down()).await);
     }
     let left = drain.finish(grace).await;
+    // And whatever was frozen meanwhile.
+    let freezer = Arc::clone(&running.freezer);
+    drop(tokio::task::spawn_blocking(move || freezer.thaw_all()).await);
     if left > 0 {
         tracing::warn!(left, "tasks did not finish in time");
     }
