@@ -86,6 +86,8 @@ pub(crate) fn call(number: u64, uid: u32, workload: &str) -> CallRow {
         command: "python3 agent.py --key [redacted]".to_owned(),
         uid,
         user: if uid == 0 { "root".to_owned() } else { "nobody".to_owned() },
+        team: None,
+        account: None,
         agent_name: None,
         environment: "prod".to_owned(),
         provider: "openai".to_owned(),
