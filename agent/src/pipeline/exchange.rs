@@ -8,13 +8,14 @@ use tokio::sync::oneshot;
 use ulid::Ulid;
 
 use super::room::Claim;
+use super::tries::{self, Serving};
 use super::{Context, Rules};
 use crate::llm::call::{Ask, Kind, Route, classify};
 use crate::llm::meter::Reading;
 use crate::llm::price::{Priced, Query, Unpriced};
 use crate::llm::usage::{NanoUsd, Usage};
 use crate::record::{
-    Attempt, Billing, CallId, Decision, Durability, Flag, Opened, Outcome, Record, UsageSource,
+    Billing, CallId, Decision, Durability, Flag, Opened, Outcome, Record, UsageSource,
 };
 
 /// A call from its request's head to its settlement, which happens once.
@@ -29,6 +30,8 @@ pub struct Exchange {
     pub(super) ask: Option<Ask>,
     /// Held while the request's body is in memory.
     pub(super) claim: Option<Claim>,
+    /// Who answers in the place of the one that was asked.
+    pub(super) serving: Option<Serving>,
     opened: Instant,
     /// Where the current stretch of waiting for somebody else began.
     waiting_since: Option<Instant>,
@@ -85,6 +88,7 @@ impl Exchange {
             route,
             ask: None,
             claim: None,
+            serving: None,
             opened: now.mono,
             waiting_since: None,
             record: Some(Box::new(record)),
@@ -190,29 +194,8 @@ impl Exchange {
             None => self.guess_usage(&mut record),
         }
         self.price(&mut record, reading);
-        if let Some(attempt) = record.attempts.last_mut() {
-            attempt.outcome = record.outcome;
-            attempt.upstream = record.upstream;
-            attempt.cost = record.cost;
-        }
+        tries::close(&mut record, self.context.clock.now().wall);
         Some(self.context.sink.settle(Arc::new(*record)))
-    }
-
-    /// Begins a try at the provider.
-    pub(super) fn attempt(&mut self) {
-        let now = self.context.clock.now();
-        self.note(|record| {
-            record.attempts.push(Attempt {
-                provider: Arc::clone(&record.provider),
-                model: record.model.clone(),
-                started_at: now.wall,
-                status: None,
-                // Until it turns out that nothing could be sent.
-                outcome: Outcome::Lost,
-                upstream: Duration::ZERO,
-                cost: None,
-            });
-        });
     }
 
     fn since_open(&self) -> Duration {
@@ -307,13 +290,19 @@ impl Exchange {
         });
     }
 
-    fn cost(&self, record: &Record, reading: Option<&Reading>) -> Result<Priced, Unpriced> {
+    pub(super) fn cost(
+        &self,
+        record: &Record,
+        reading: Option<&Reading>,
+    ) -> Result<Priced, Unpriced> {
         let served = record.model_served.as_deref();
-        let asked = record.model.as_deref().or(served).ok_or(Unpriced::UnknownModel)?;
+        let serving = self.serving.as_ref();
+        let named = serving.map(|serving| &*serving.model).or(record.model.as_deref());
+        let asked = named.or(served).ok_or(Unpriced::UnknownModel)?;
         let served_tier = reading.and_then(|reading| reading.service_tier.as_deref());
         let asked_tier = self.ask.as_ref().and_then(|ask| ask.service_tier.as_deref());
         let query = Query {
-            provider: &self.context.parties.provider,
+            provider: serving.map_or(&self.context.parties.provider, |serving| &serving.provider),
             model: asked,
             at: record.started_at,
             tier: served_tier.or(asked_tier),

@@ -6,12 +6,16 @@
 
 pub mod dispatch;
 pub mod exchange;
+mod tries;
 pub mod headers;
 pub mod inspect;
 pub mod reject;
 pub mod relay;
+mod bridge;
+mod source;
 pub mod room;
 pub mod rules;
+pub mod credentials;
 pub mod policies;
 pub mod upgrade;
 mod wait;
@@ -19,10 +23,11 @@ mod wait;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use hyper::body::Incoming;
 use hyper::{Request, Response};
 use tokio::sync::OwnedSemaphorePermit;
 
+pub use credentials::{Credentials, Secret};
+pub use dispatch::Answer;
 pub use exchange::Exchange;
 pub use policies::Policies;
 pub use reject::Reject;
@@ -75,7 +80,7 @@ pub async fn handle(context: Arc<Context>, request: Request<Outgoing>) -> Respon
         return upgrade::handle(exchange, request).await;
     }
     match run(&mut exchange, request).await {
-        Ok(response) => relay::stream(exchange, response).await,
+        Ok(answer) => relay::stream(exchange, answer).await,
         Err(reject) => relay::refuse(exchange, &reject).await,
     }
 }
@@ -83,7 +88,7 @@ pub async fn handle(context: Arc<Context>, request: Request<Outgoing>) -> Respon
 async fn run(
     exchange: &mut Exchange,
     mut request: Request<Outgoing>,
-) -> Result<Response<Incoming>, Reject> {
+) -> Result<Answer, Reject> {
     // Before anything is read: a request for another host must not be priced as this provider's.
     inspect::authority(exchange, &request)?;
     headers::strip_request(&mut request);

@@ -4,6 +4,7 @@ use http::StatusCode;
 use serde_json::json;
 
 use crate::llm::providers::Format;
+use crate::policy::reliability::Blocked;
 use crate::record::Outcome;
 use crate::upstream::Failure;
 
@@ -27,6 +28,9 @@ pub enum Reject {
         /// What went wrong, without content.
         message: String,
     },
+    /// The provider is not asked for now: a circuit breaker is open.
+    #[error("the circuit breaker of {} is open: {}", .0.breaker, .0.reason)]
+    Open(Box<Blocked>),
     /// The provider could not be asked.
     #[error(transparent)]
     Upstream(#[from] Failure),
@@ -54,6 +58,12 @@ impl Reject {
             Self::BodyUnreadable { .. } => {
                 (StatusCode::BAD_REQUEST, "invalid_request_error", Outcome::ClientAbort)
             }
+            Self::Open(_) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "circuit_breaker_open", Outcome::Refused)
+            }
+            Self::Upstream(failure) if failure.class() == "silent" => {
+                (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", Outcome::UpstreamCut)
+            }
             Self::Upstream(failure) if failure.class() == "timeout" => {
                 (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", Outcome::ConnectError)
             }
@@ -65,15 +75,26 @@ impl Reject {
         Told { status, kind, outcome }
     }
 
+    /// Seconds after which the same request may be answered, for `Retry-After`.
+    pub fn retry_after(&self) -> Option<u64> {
+        let Self::Open(blocked) = self else { return None };
+        let wait = blocked.retry_after?;
+        Some((wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1))
+    }
+
     /// The body, in the dialect of the API that was called, with our own fields beside it.
     pub fn body(&self, format: Format) -> Vec<u8> {
         let told = self.told();
-        let error = json!({
+        let mut error = json!({
             "type": told.kind,
             "code": told.kind,
             "message": format!("weir: {self}"),
             "reason": told.kind,
         });
+        if let Self::Open(blocked) = self {
+            error["breaker"] = json!(blocked.breaker);
+            error["retry_after_seconds"] = json!(self.retry_after());
+        }
         let body = match format {
             Format::OpenAi => json!({ "error": error }),
             Format::Anthropic => json!({ "type": "error", "error": error }),

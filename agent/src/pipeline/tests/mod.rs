@@ -135,6 +135,7 @@ fn scene(connect: impl Connect + 'static, records: Records) -> Scene {
         prices: Prices::embedded(),
         request_body: 1024,
         room: room::Room::default(),
+        credentials: Credentials::default(),
         policies: Arc::new(Policies::new(
             policy::Settings::default(),
             policy::reliability::Settings::default(),
