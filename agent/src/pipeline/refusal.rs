@@ -66,8 +66,13 @@ pub(super) fn kind(denied: &Denied, dialect: Format) -> &'static str {
 
 /// Header fields of a refusal.
 pub(super) fn headers(denied: &Denied) -> HeaderMap {
+    wait_headers(denied.retry_after)
+}
+
+/// Header fields that tell for how long to wait, if waiting helps.
+pub(super) fn wait_headers(retry_after: Option<Duration>) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    let wait = denied.retry_after.map(seconds);
+    let wait = retry_after.map(seconds);
     if let Some(wait) = wait {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(wait));
     }
@@ -139,7 +144,7 @@ pub(super) fn boundary(piece: &[u8]) -> Option<usize> {
 
 /// Rounded up: a client that waits that long succeeds. At least 1, as `Retry-After: 0` makes
 /// clients ask at once.
-fn seconds(wait: Duration) -> u64 {
+pub(super) fn seconds(wait: Duration) -> u64 {
     let whole = wait.as_secs();
     (whole + u64::from(wait.subsec_nanos() > 0)).max(1)
 }

@@ -12,7 +12,7 @@ use crate::llm::providers::Provider;
 
 /// The body with the member at `path` set to `value`, a JSON text; objects on the way are made
 /// where they are missing. `None` where the body is no JSON object.
-pub fn set_member(body: &Bytes, path: &[&str], value: &str) -> Option<Bytes> {
+fn set_member(body: &Bytes, path: &[&str], value: &str) -> Option<Bytes> {
     let document = std::str::from_utf8(body).ok()?;
     let Edit { at, text } = edit(document, path, value)?;
     let mut edited = BytesMut::with_capacity(body.len() + text.len());

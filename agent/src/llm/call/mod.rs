@@ -3,13 +3,15 @@
 mod ask;
 mod inject;
 mod edit;
+mod model;
 mod route;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::ask::{Ask, Unparsed};
-pub use self::edit::{cap_output, set_member};
+pub use self::edit::cap_output;
 pub use self::inject::inject_usage;
+pub use self::model::replace_model;
 pub use self::route::classify;
 
 /// What kind of exchange a request is.
