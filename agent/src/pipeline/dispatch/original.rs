@@ -206,6 +206,7 @@ fn speaks(provider: &Provider, client: Wire) -> Wire {
             Wire::Responses
         }
         Format::OpenAi => Wire::Chat,
+        Format::Gemini => Wire::Gemini,
     }
 }
 
@@ -224,7 +225,7 @@ fn route_of(wire: Wire) -> Option<Route> {
         Wire::Chat => Operation::Chat,
         Wire::Responses => Operation::Responses,
         Wire::Messages => Operation::Messages,
-        Wire::Gemini => return None,
+        Wire::Gemini => Operation::Generate,
     };
     Some(Route { operation, kind: Kind::Call })
 }
