@@ -286,6 +286,8 @@ pub struct CallDetail {
     pub schema_version: u32,
     /// The call.
     pub call: CallRow,
+    /// Where it was sent, without the query.
+    pub url: String,
     /// Each try, in order.
     pub attempts: Vec<AttemptRow>,
     /// Each decision, in order.

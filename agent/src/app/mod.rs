@@ -2,12 +2,16 @@
 //! stopped in the opposite one.
 
 mod agent;
+mod control;
+mod kept;
 mod kernel;
 mod log;
 mod modes;
 mod rows;
 mod rules;
 mod takers;
+mod toggles;
+mod trial;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -27,6 +31,7 @@ use self::agent::Running;
 use self::kernel::Kernel;
 use self::modes::Modes;
 use self::takers::Takers;
+use self::toggles::Toggles;
 
 pub use self::rules::providers;
 
@@ -152,6 +157,8 @@ async fn start(config: &Config, paths: &Paths, launch: Launch) -> anyhow::Result
 
     let (kernel, no_kernel) = attach(config, launch, &front, &resolver)?;
     let modes = Modes::new(config.mode, &paths.state, Arc::clone(&front), kernel.clone());
+    let toggles = Toggles::open(&paths.state);
+    toggles.apply(&front.rules.load().policies);
 
     let mut listeners = Vec::new();
     listeners.extend(admin.addr().map(|address| ("admin", address)));
@@ -188,6 +195,8 @@ async fn start(config: &Config, paths: &Paths, launch: Launch) -> anyhow::Result
         kernel,
         no_kernel,
         modes,
+        toggles,
+        teams: config.policy.teams.clone(),
         ledger: Arc::clone(&ledger),
         metrics,
         takers,
