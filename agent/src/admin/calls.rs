@@ -176,6 +176,10 @@ pub struct CallRow {
     pub uid: u32,
     /// User's name, or the id where it has none.
     pub user: String,
+    /// The team the workload or the user belongs to.
+    pub team: Option<String>,
+    /// The account behind the credential, as a keyed hash.
+    pub account: Option<String>,
     /// `X-Agent-Name` as sent.
     pub agent_name: Option<String>,
     /// Environment.
@@ -249,6 +253,8 @@ impl From<&Record> for CallRow {
             command: process.command.to_string(),
             uid: process.uid,
             user,
+            team: record.team.as_deref().map(str::to_owned),
+            account: record.account.as_deref().map(str::to_owned),
             agent_name: record.agent_name.as_deref().map(str::to_owned),
             environment: record.environment.to_string(),
             provider: record.provider.to_string(),

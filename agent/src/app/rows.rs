@@ -108,6 +108,8 @@ pub(super) fn call(row: ledger::CallRow) -> CallRow {
         command: row.command,
         uid: row.uid,
         user: row.user.unwrap_or_else(|| row.uid.to_string()),
+        team: None,
+        account: None,
         agent_name: row.agent_name,
         environment: row.environment,
         provider: row.provider,
