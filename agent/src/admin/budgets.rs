@@ -191,7 +191,8 @@ mod tests {
     #[test]
     fn a_budget_goes_by_its_whole_name_and_its_own() {
         let row = BudgetRow::from(view(1, 0, 10, &[]));
-        let named = |name: &str| BudgetQuery { name: Some(name.to_owned()), ..BudgetQuery::default() };
+        let named =
+            |name: &str| BudgetQuery { name: Some(name.to_owned()), ..BudgetQuery::default() };
         assert!(named("budgets.code-reviewer").matches(&row));
         assert!(named("code-reviewer").matches(&row));
         assert!(!named("budgets").matches(&row));

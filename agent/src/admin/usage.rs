@@ -156,7 +156,10 @@ mod tests {
     fn counts_are_numbers_and_money_is_text() {
         let json = serde_json::to_value(row("user:al", Some(7))).unwrap();
         assert_eq!((&json["used"], &json["remaining"]), (&2.into(), &1.into()));
-        assert_eq!((&json["used_percent"], &json["resets_at"]), (&66.66.into(), &"1970-01-01T00:00:00Z".into()));
+        assert_eq!(
+            (&json["used_percent"], &json["resets_at"]),
+            (&66.66.into(), &"1970-01-01T00:00:00Z".into())
+        );
         let money = Quantity::from(Amount::Usd(NanoUsd(1_500_000_000)));
         assert_eq!(serde_json::to_string(&money).unwrap(), r#""1.50""#);
         for quantity in [Quantity::Count(3), money] {
@@ -168,10 +171,18 @@ mod tests {
     #[test]
     fn shares_are_rounded_down_and_nothing_is_spent_at_once() {
         let count = Quantity::Count;
-        for (used, limit, percent) in
-            [(0, 5, 0.0), (1, 3, 33.33), (9999, 10_000, 99.99), (99_999, 100_000, 99.99), (7, 5, 140.0), (0, 0, 100.0)]
-        {
-            assert!((count(used).percent_of(count(limit)) - percent).abs() < 1e-9, "{used}/{limit}");
+        for (used, limit, percent) in [
+            (0, 5, 0.0),
+            (1, 3, 33.33),
+            (9999, 10_000, 99.99),
+            (99_999, 100_000, 99.99),
+            (7, 5, 140.0),
+            (0, 0, 100.0),
+        ] {
+            assert!(
+                (count(used).percent_of(count(limit)) - percent).abs() < 1e-9,
+                "{used}/{limit}"
+            );
         }
         assert!(count(u64::MAX).percent_of(count(1)) > 100.0);
     }

@@ -8,12 +8,12 @@ use std::time::SystemTime;
 use jiff::{Timestamp, Zoned};
 use tokio::sync::broadcast;
 
+use super::control;
 use super::kernel::Kernel;
 use super::modes::Modes;
 use super::rows;
 use super::takers::Takers;
 use super::toggles::Toggles;
-use super::control;
 use crate::admin::calls::{CallDetail, CallQuery, CallRow};
 use crate::admin::prices::{PriceQuery, PriceRow, Prices, UnknownPriceRow};
 use crate::admin::processes::{ProcessQuery, ProcessRow};

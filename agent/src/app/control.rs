@@ -150,7 +150,8 @@ pub(super) fn warnings(budgets: &[BudgetRow], breakers: &[BreakerRow]) -> Vec<Wa
     let mut warnings = Vec::new();
     for row in budgets.iter().take(NAMED) {
         let (percent, limit) = (row.used_percent.floor(), row.limit_usd);
-        let whose = if row.subject == row.name() { String::new() } else { format!(" of {}", row.subject) };
+        let whose =
+            if row.subject == row.name() { String::new() } else { format!(" of {}", row.subject) };
         let state = if row.standing == Standing::Over { "spent" } else { "nearly spent" };
         let what = format!(
             "budget {}{whose} is {state}: {percent}% of ${limit} per {}",
@@ -213,8 +214,10 @@ mod tests {
             calls: 5,
             opened: 1,
         };
-        let mut budgets =
-            vec![budget("nightly", 99.99, Standing::Near), budget("user:al", 100.0, Standing::Over)];
+        let mut budgets = vec![
+            budget("nightly", 99.99, Standing::Near),
+            budget("user:al", 100.0, Standing::Over),
+        ];
         let told = |budgets: &[BudgetRow]| {
             let warnings = warnings(budgets, std::slice::from_ref(&breaker));
             let lines = warnings.into_iter().map(|it| format!("{} → {}", it.what, it.fix.unwrap()));

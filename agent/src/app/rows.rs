@@ -197,8 +197,9 @@ pub(super) fn process(row: ledger::ProcessRow) -> ProcessRow {
         .filter(opened)
         .filter(|connection| connection.treatment != Treatment::Metered)
         .max_by_key(|connection| connection.count - connection.failed);
-    let only_failed =
-        row.calls == 0 && !row.connections.is_empty() && !row.connections.iter().any(|it| opened(&it));
+    let only_failed = row.calls == 0
+        && !row.connections.is_empty()
+        && !row.connections.iter().any(|it| opened(&it));
     let reason = match unmetered {
         Some(connection) => Some(connection.reason.clone()),
         None if only_failed => Some("no connection opened".to_owned()),
@@ -301,8 +302,8 @@ mod tests {
     use crate::llm::usage::NanoUsd;
 
     fn process_with(calls: u64, connections: &[(Treatment, &str, u64, u64)]) -> ledger::ProcessRow {
-        let connection = |&(treatment, reason, count, failed): &(_, &str, _, _)| {
-            ledger::ProcessConnections {
+        let connection =
+            |&(treatment, reason, count, failed): &(_, &str, _, _)| ledger::ProcessConnections {
                 provider: "openai".to_owned(),
                 treatment,
                 reason: reason.to_owned(),
@@ -310,8 +311,7 @@ mod tests {
                 failed,
                 bytes_up: 0,
                 bytes_down: 0,
-            }
-        };
+            };
         ledger::ProcessRow {
             pid: 7,
             start_ticks: 1,

@@ -68,9 +68,8 @@ fn list(json: bool, ctx: &Ctx) -> anyhow::Result<Exit> {
 
 fn set(named: &Named, state: Hand, ctx: &Ctx) -> anyhow::Result<Exit> {
     let path = format!("/api/breakers/{}", encoded(&named.name));
-    let row: BreakerRow = ctx.block_on(async {
-        Client::connect(ctx).await?.put(&path, &SetBreaker { state }).await
-    })?;
+    let row: BreakerRow = ctx
+        .block_on(async { Client::connect(ctx).await?.put(&path, &SetBreaker { state }).await })?;
     if named.json {
         let mut answer = serde_json::to_value(&row)?;
         answer["schema_version"] = crate::admin::SCHEMA_VERSION.into();

@@ -73,12 +73,12 @@ fn quantity(quantity: Quantity) -> String {
     }
 }
 
-/// `requests/minute` for `requests_per_minute`, `usd/day` for `daily_limit_usd`.
+/// `requests/min` for `requests_per_minute`, `usd/day` for `daily_limit_usd`.
 fn unit(key: &str) -> String {
     match key {
         "daily_limit_usd" => "usd/day".to_owned(),
         "monthly_limit_usd" => "usd/month".to_owned(),
-        key => key.replacen("_per_", "/", 1),
+        key => key.replacen("_per_", "/", 1).replace("/minute", "/min").replace("/hour", "/h"),
     }
 }
 
@@ -89,8 +89,8 @@ mod tests {
     #[test]
     fn limits_are_named_shortly() {
         for (key, shown) in [
-            ("requests_per_minute", "requests/minute"),
-            ("usd_per_hour", "usd/hour"),
+            ("requests_per_minute", "requests/min"),
+            ("usd_per_hour", "usd/h"),
             ("daily_limit_usd", "usd/day"),
             ("loops", "loops"),
         ] {

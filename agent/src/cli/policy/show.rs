@@ -7,7 +7,7 @@ use crate::cli::table::{Column, Table};
 use crate::policy::Enforcement;
 
 /// What stands below figures that nobody acts on.
-pub(super) const NOT_ACTING: &str = "the mode is not enforce: policies decide and count, none acts";
+pub(super) const NOT_ACTING: &str = "policies only decide in this mode";
 
 pub(super) fn list(policies: &Policies, width: u16) -> Vec<String> {
     if policies.rows.is_empty() {
@@ -85,7 +85,8 @@ pub(super) fn detail(detail: &PolicyDetail, ctx: &Ctx) -> Vec<String> {
     }
     if let (Some(passed), Some(acted), Some(would)) = (row.passed, row.acted, row.shadowed) {
         let (passed, acted, would) = (count(passed), count(acted), count(would));
-        let text = format!("since the start passed {passed}, acted on {acted}, would have on {would}");
+        let text =
+            format!("since the start passed {passed}, acted on {acted}, would have on {would}");
         lines.push(format!("calls      {text}"));
     }
     if !detail.acting {

@@ -19,7 +19,7 @@ only meters, the call would go through all the same, and the answer says so.
 Examples:
   weir policy test --workload batch-agent --model gpt-4o
   weir policy test --workload unit:etl.service --model claude-opus-4-6 --max-output 64000
-  weir policy test --workload batch-agent --model gpt-4o --at 2026-12-24T18:00:00Z || echo no")]
+  weir policy test --workload batch-agent --model gpt-4o --at +2h || echo no")]
 pub(super) struct Args {
     /// Its workload, as `weir ps` shows it or as rules leave it bare: unit:etl.service, batch-agent
     #[arg(long)]
@@ -45,7 +45,7 @@ pub(super) struct Args {
     /// Most output tokens it asks for; otherwise it sets no limit
     #[arg(long, value_name = "N")]
     max_output: Option<u64>,
-    /// When: RFC 3339, a day (2026-12-24), or `in` so long (in:2h); otherwise now
+    /// When: RFC 3339, a day (2026-12-24), or so long from now (+2h); otherwise now
     #[arg(long, value_name = "TIME", value_parser = moment)]
     at: Option<Moment>,
     /// Print JSON
@@ -63,7 +63,7 @@ enum Moment {
 }
 
 fn moment(text: &str) -> anyhow::Result<Moment> {
-    Ok(match text.strip_prefix("in:") {
+    Ok(match text.strip_prefix('+') {
         Some(span) => Moment::In(humantime::parse_duration(span)?),
         None => Moment::When(text.parse()?),
     })
@@ -71,9 +71,8 @@ fn moment(text: &str) -> anyhow::Result<Moment> {
 
 pub(super) fn run(args: &Args, ctx: &Ctx) -> anyhow::Result<Exit> {
     let query = query(args, ctx)?;
-    let trial: Trial = ctx.block_on(async {
-        Client::connect(ctx).await?.get("/api/policies/test", &query).await
-    })?;
+    let trial: Trial = ctx
+        .block_on(async { Client::connect(ctx).await?.get("/api/policies/test", &query).await })?;
     if args.json {
         ctx.json(&trial)?;
     } else {
