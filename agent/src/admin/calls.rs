@@ -184,6 +184,12 @@ pub struct CallRow {
     pub agent_name: Option<String>,
     /// Environment.
     pub environment: String,
+    /// The team it belongs to.
+    #[serde(default)]
+    pub team: Option<String>,
+    /// The account behind the credential, as a keyed hash.
+    #[serde(default)]
+    pub account: Option<String>,
     /// Provider.
     pub provider: String,
     /// Host.
@@ -257,6 +263,8 @@ impl From<&Record> for CallRow {
             account: record.account.as_deref().map(str::to_owned),
             agent_name: record.agent_name.as_deref().map(str::to_owned),
             environment: record.environment.to_string(),
+            team: record.team.as_deref().map(str::to_owned),
+            account: record.account.as_deref().map(str::to_owned),
             provider: record.provider.to_string(),
             host: record.host.to_string(),
             operation: record.operation.to_string(),

@@ -79,6 +79,7 @@ pub(super) fn call_query(query: &CallQuery) -> ledger::CallQuery {
         workload: query.workload.clone(),
         pid: query.pid,
         user: query.user.clone(),
+        team: None,
         provider: query.provider.clone(),
         model: query.model.clone(),
         status: match query.status {
@@ -112,6 +113,8 @@ pub(super) fn call(row: ledger::CallRow) -> CallRow {
         account: None,
         agent_name: row.agent_name,
         environment: row.environment,
+        team: row.team,
+        account: row.account,
         provider: row.provider,
         host: row.host,
         operation: row.operation,

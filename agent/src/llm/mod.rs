@@ -14,3 +14,5 @@ mod json;
 pub mod reading;
 pub mod usage;
 pub mod price;
+pub mod maxima;
+pub mod quota;

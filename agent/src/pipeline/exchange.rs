@@ -7,6 +7,7 @@ use hyper::{HeaderMap, Request, header};
 use tokio::sync::oneshot;
 use ulid::Ulid;
 
+use super::reservation::Reservation;
 use super::room::Claim;
 use super::{Context, Rules};
 use crate::llm::call::{Ask, Kind, Route, classify};
@@ -29,6 +30,10 @@ pub struct Exchange {
     pub(super) ask: Option<Ask>,
     /// Held while the request's body is in memory.
     pub(super) claim: Option<Claim>,
+    /// What the policies reserved for the call; `None` before, and once it is settled.
+    pub(super) reservation: Option<Reservation>,
+    /// The model or tier (`tier:NAME`) to ask instead, where *dispatch* has to find the way.
+    pub(super) downgrade: Option<Arc<str>>,
     opened: Instant,
     /// Where the current stretch of waiting for somebody else began.
     waiting_since: Option<Instant>,
@@ -51,8 +56,8 @@ impl Exchange {
             via: parties.via,
             subject: Arc::clone(&parties.subject),
             environment: Arc::clone(&rules.environment),
-            team: None,
-            account: None,
+            team: rules.policies.engine.lock().team_of(&parties.subject),
+            account: rules.policies.accounts.name(request.headers()),
             agent_name: agent_name(request.headers()),
             provider: Arc::clone(&parties.provider.name),
             host: Arc::clone(&parties.host),
@@ -85,6 +90,8 @@ impl Exchange {
             route,
             ask: None,
             claim: None,
+            reservation: None,
+            downgrade: None,
             opened: now.mono,
             waiting_since: None,
             record: Some(Box::new(record)),
@@ -111,9 +118,13 @@ impl Exchange {
         self.context.sink.open(Opened {
             call_id: record.call_id,
             started_at: record.started_at,
+            kind: record.kind,
             via: record.via,
             subject: Arc::clone(&record.subject),
             environment: Arc::clone(&record.environment),
+            team: record.team.clone(),
+            account: record.account.clone(),
+            agent_name: record.agent_name.clone(),
             provider: Arc::clone(&record.provider),
             host: Arc::clone(&record.host),
             operation: Arc::clone(&record.operation),
@@ -128,6 +139,11 @@ impl Exchange {
         if let Some(record) = &mut self.record {
             change(record);
         }
+    }
+
+    /// Looks at the record; `None` once settled.
+    pub(super) fn peek<T>(&self, look: impl FnOnce(&Record) -> T) -> Option<T> {
+        self.record.as_deref().map(look)
     }
 
     /// Adds a flag, once.
@@ -183,6 +199,8 @@ impl Exchange {
         self.wait_ends();
         let latency = self.since_open();
         let mut record = self.record.take()?;
+        let reached = |attempt: &Attempt| attempt.outcome != Outcome::ConnectError;
+        let sent = record.attempts.iter().any(reached);
         record.latency = latency;
         record.outcome = outcome;
         match reading {
@@ -195,6 +213,8 @@ impl Exchange {
             attempt.upstream = record.upstream;
             attempt.cost = record.cost;
         }
+        // Before the client learns that its call is over: the next one sees what is left.
+        self.release(&record, sent);
         Some(self.context.sink.settle(Arc::new(*record)))
     }
 

@@ -1,13 +1,18 @@
 //! One call, from the client's request to the last byte of its response.
 //!
-//! [`handle`] is the whole path, stage after stage: *inspect* (what is asked), *dispatch* (ask the
-//! provider), *relay* (give the answer back, metering it). The [`exchange::Exchange`] walks along
+//! [`handle`] is the whole path, stage after stage: *inspect* (what is asked), *admit* (may it be),
+//! *dispatch* (ask the provider), *relay* (give the answer back, metering it). The [`exchange::Exchange`] walks along
 //! and settles the call exactly once, whatever its end.
 
 pub mod dispatch;
 pub mod exchange;
 pub mod headers;
 pub mod inspect;
+pub mod admit;
+mod bound;
+mod reservation;
+mod refusal;
+pub mod accounts;
 pub mod reject;
 pub mod relay;
 pub mod room;
@@ -88,9 +93,13 @@ async fn run(
     inspect::authority(exchange, &request)?;
     headers::strip_request(&mut request);
     let request = inspect::read(exchange, request).await?;
+    // Before anyone hears of the call: a refused one reaches no provider.
+    let request = admit::admit(exchange, request).await?;
     // The ledger knows of the call before the provider can charge for it.
     exchange.announce();
-    dispatch::send(exchange, request).await
+    let response = dispatch::send(exchange, request).await?;
+    accounts::learn(exchange, response.headers());
+    Ok(response)
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! Why the agent answered instead of the provider, and how that looks to the client.
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use serde_json::json;
 
+use super::refusal;
 use crate::llm::providers::Format;
+use crate::policy::Denied;
 use crate::record::Outcome;
 use crate::upstream::Failure;
 
@@ -27,6 +29,9 @@ pub enum Reject {
         /// What went wrong, without content.
         message: String,
     },
+    /// A policy says no.
+    #[error("{}", .0.message)]
+    Denied(Box<Denied>),
     /// The provider could not be asked.
     #[error(transparent)]
     Upstream(#[from] Failure),
@@ -54,6 +59,9 @@ impl Reject {
             Self::BodyUnreadable { .. } => {
                 (StatusCode::BAD_REQUEST, "invalid_request_error", Outcome::ClientAbort)
             }
+            Self::Denied(denied) => {
+                (refusal::status(denied), refusal::kind(denied, Format::OpenAi), Outcome::Refused)
+            }
             Self::Upstream(failure) if failure.class() == "timeout" => {
                 (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", Outcome::ConnectError)
             }
@@ -65,8 +73,19 @@ impl Reject {
         Told { status, kind, outcome }
     }
 
+    /// Header fields beside those of every answer.
+    pub fn headers(&self) -> HeaderMap {
+        match self {
+            Self::Denied(denied) => refusal::headers(denied),
+            _ => HeaderMap::new(),
+        }
+    }
+
     /// The body, in the dialect of the API that was called, with our own fields beside it.
     pub fn body(&self, format: Format) -> Vec<u8> {
+        if let Self::Denied(denied) = self {
+            return refusal::body(denied, format).to_string().into_bytes();
+        }
         let told = self.told();
         let error = json!({
             "type": told.kind,

@@ -12,7 +12,7 @@ use hyper::header::{self, HeaderValue};
 use hyper::{HeaderMap, Response, StatusCode};
 
 use super::wait::{Cut, Settling};
-use super::{Exchange, Reject, headers};
+use super::{Exchange, Reject, headers, refusal};
 use crate::llm::call::Kind;
 use crate::llm::meter::{Encoding, Meter, MeterOptions};
 use crate::record::{Flag, Outcome};
@@ -39,6 +39,8 @@ pub struct Relay {
     keeps_back: bool,
     /// A chunk will be left out: the provider's length does not hold.
     length_changes: bool,
+    /// A policy may end it between two events.
+    may_stop: bool,
     /// May go to the client now.
     ready: Option<Bytes>,
     /// Ends the body.
@@ -73,12 +75,15 @@ pub async fn stream(mut exchange: Exchange, response: Response<Incoming>) -> Res
         })
     });
     let call = exchange.call_id();
+    let is_encoded = encoding(&parts.headers) != Encoding::Identity;
     let mut relay = Relay {
         exchange,
         inner,
         meter,
         keeps_back: false,
         length_changes: hides && sse,
+        // Compressed bytes have no place for an event of ours.
+        may_stop: sse && !is_encoded,
         ready: None,
         trailers: None,
         broken: None,
@@ -87,7 +92,7 @@ pub async fn stream(mut exchange: Exchange, response: Response<Incoming>) -> Res
         over: false,
         cut: None,
     };
-    if relay.length_changes {
+    if relay.length_changes || relay.may_stop {
         parts.headers.remove(header::CONTENT_LENGTH);
     }
     // Without a length only the end itself tells which chunk of an answer was its last.
@@ -124,13 +129,15 @@ pub async fn refuse(mut exchange: Exchange, reject: &Reject) -> Response<Body> {
         record.error = Some(reject.to_string());
     });
     let call = exchange.call_id();
-    let body = Bytes::from(reject.body(exchange.context.parties.provider.format));
+    let dialect = refusal::dialect(exchange.route, exchange.context.parties.provider.format);
+    let body = Bytes::from(reject.body(dialect));
     if let Some(answer) = exchange.settle(told.outcome, None) {
         let sink = Arc::clone(&exchange.context.sink);
         let mut settling = Settling::new(answer, sink);
         std::future::poll_fn(|cx| settling.poll(cx)).await;
     }
     let mut response = own(told.status, body);
+    response.headers_mut().extend(reject.headers());
     headers::strip_response(&mut response, call);
     response
 }
@@ -160,6 +167,12 @@ impl Relay {
             }
         };
         let last = self.inner.is_end_stream();
+        if let Some(meter) = self.meter.as_ref().filter(|_| self.may_stop && hold.is_empty())
+            && self.exchange.outgrew(release.len(), meter)
+            && self.stop(&release)
+        {
+            return;
+        }
         if (self.keeps_back || last) && !self.exchange.is_settled() {
             self.ready = self.held.pop_front().and_then(|frame| frame.into_data().ok());
             self.held.push_back(Frame::data(release));
@@ -202,6 +215,20 @@ impl Relay {
                 self.end(Outcome::Ok);
             }
         }
+    }
+
+    /// Ends a stream that may not go on: what was whole of `release` goes out, then an event that
+    /// says why. False where no event ends in it, so that there is no place to stop yet.
+    fn stop(&mut self, release: &Bytes) -> bool {
+        const WHY: &str = "weir: the budget ended this stream: it came to more than is left";
+        let Some(end) = refusal::boundary(release) else { return false };
+        self.ready = Some(release.slice(..end)).filter(|bytes| !bytes.is_empty());
+        self.held.push_back(Frame::data(refusal::event(self.exchange.route.operation, WHY)));
+        self.exchange.note_cut(WHY);
+        self.exchange.wait_ends();
+        self.conclude(Outcome::Refused);
+        self.over = true;
+        true
     }
 
     /// The provider's body is over.
@@ -320,7 +347,8 @@ impl Relay {
     fn size_hint(&self) -> SizeHint {
         let held = self.held.iter().filter_map(Frame::data_ref).map(Bytes::len);
         let kept = self.ready.iter().map(Bytes::len).chain(held).sum::<usize>();
-        match self.inner.size_hint().exact().filter(|_| !self.length_changes) {
+        let length_changes = self.length_changes || self.may_stop;
+        match self.inner.size_hint().exact().filter(|_| !length_changes) {
             Some(rest) => SizeHint::with_exact(rest + kept as u64),
             None => SizeHint::new(),
         }

@@ -8,7 +8,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 
-use super::{Body, Exchange, Reject, dispatch, headers, inspect, relay};
+use super::{Body, Exchange, Reject, admit, dispatch, headers, inspect, relay};
 use crate::llm::call::Kind;
 use crate::record::Outcome;
 use crate::upstream::Outgoing;
@@ -52,7 +52,8 @@ async fn send(
     if let Some(protocol) = protocol {
         restore(request.headers_mut(), protocol);
     }
-    dispatch::send(exchange, request.map(|_no_body| Outgoing::Empty)).await
+    let request = admit::admit(exchange, request.map(|_no_body| Outgoing::Empty)).await?;
+    dispatch::send(exchange, request).await
 }
 
 fn switch(

@@ -86,6 +86,10 @@ pub struct CallRow {
     pub user: Option<String>,
     pub verified: bool,
     pub environment: String,
+    #[serde(default)]
+    pub team: Option<String>,
+    #[serde(default)]
+    pub account: Option<String>,
     pub agent_name: Option<String>,
     pub provider: String,
     pub host: String,

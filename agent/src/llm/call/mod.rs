@@ -2,11 +2,13 @@
 
 mod ask;
 mod inject;
+mod edit;
 mod route;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::ask::{Ask, Unparsed};
+pub use self::edit::{cap_output, set_member};
 pub use self::inject::inject_usage;
 pub use self::route::classify;
 
