@@ -16,3 +16,4 @@ pub mod usage;
 pub mod price;
 pub mod maxima;
 pub mod quota;
+pub mod translate;

@@ -3,6 +3,7 @@
 mod ask;
 mod inject;
 mod edit;
+mod model;
 mod route;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 pub use self::ask::{Ask, Unparsed};
 pub use self::edit::{cap_output, set_member};
 pub use self::inject::inject_usage;
+pub use self::model::replace_model;
 pub use self::route::classify;
 
 /// What kind of exchange a request is.
