@@ -73,6 +73,24 @@ pub struct BreakerRow {
     pub opened: u64,
 }
 
+impl BreakerRow {
+    /// The breaker of a provider that nobody has asked yet.
+    pub fn unmet(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            state: BreakerState::Closed,
+            reason: None,
+            since: None,
+            until: None,
+            by_hand: false,
+            failures: 0,
+            failure_percent: 0,
+            calls: 0,
+            opened: 0,
+        }
+    }
+}
+
 impl From<BreakerView> for BreakerRow {
     fn from(view: BreakerView) -> Self {
         Self {

@@ -28,6 +28,8 @@ pub struct CallQuery {
     pub pid: Option<u32>,
     /// Of this user.
     pub user: Option<String>,
+    /// Of this team.
+    pub team: Option<String>,
     /// To this provider.
     pub provider: Option<String>,
     /// Asked for, or answered by, this model.
@@ -64,6 +66,7 @@ impl CallQuery {
             || [&call.model, &call.model_served].into_iter().any(|found| *found == self.model);
         same(&self.workload, &call.workload)
             && same(&self.user, &call.user)
+            && self.team.as_deref().is_none_or(|team| call.team.as_deref() == Some(team))
             && same(&self.provider, &call.provider)
             && model
             && self.pid.is_none_or(|pid| pid == call.pid)
@@ -176,10 +179,6 @@ pub struct CallRow {
     pub uid: u32,
     /// User's name, or the id where it has none.
     pub user: String,
-    /// The team the workload or the user belongs to.
-    pub team: Option<String>,
-    /// The account behind the credential, as a keyed hash.
-    pub account: Option<String>,
     /// `X-Agent-Name` as sent.
     pub agent_name: Option<String>,
     /// Environment.
@@ -259,8 +258,6 @@ impl From<&Record> for CallRow {
             command: process.command.to_string(),
             uid: process.uid,
             user,
-            team: record.team.as_deref().map(str::to_owned),
-            account: record.account.as_deref().map(str::to_owned),
             agent_name: record.agent_name.as_deref().map(str::to_owned),
             environment: record.environment.to_string(),
             team: record.team.as_deref().map(str::to_owned),

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::agent::Running;
-use super::toggles;
 use super::trial;
 use crate::admin::breakers::{BreakerRow, BreakerState, Hand};
 use crate::admin::budgets::{BudgetQuery, BudgetRow, Standing};
@@ -71,11 +70,11 @@ impl Control for Running {
     }
 
     fn policies(&self) -> Vec<PolicyRow> {
-        toggles::all(&self.rules().policies).into_iter().map(PolicyRow::from).collect()
+        self.toggles.all(&self.rules().policies).into_iter().map(PolicyRow::from).collect()
     }
 
     fn policy(&self, name: &str) -> Option<PolicyDetail> {
-        let policy = self.policies().into_iter().find(|policy| policy.name == name)?;
+        let policy = self.toggles.find(&self.rules().policies, name).map(PolicyRow::from)?;
         let subject = Some(name.to_owned());
         let usage = UsageQuery { subject: subject.clone(), ..UsageQuery::default() };
         let budgets = BudgetQuery { name: subject, ..BudgetQuery::default() };
@@ -91,7 +90,7 @@ impl Control for Running {
         })
     }
 
-    fn set_policy(&self, name: &str, reach: Option<Reach>) -> Result<(), Failure> {
+    fn set_policy(&self, name: &str, reach: Option<Reach>) -> Result<bool, Failure> {
         let wanted = reach.map(|Reach(enforcement)| enforcement);
         self.toggles.set(&self.rules().policies, name, wanted).map_err(|error| {
             Failure::Unavailable(format!("nothing was changed, it cannot be kept: {error}"))
@@ -126,14 +125,19 @@ impl Control for Running {
         found.into_iter().map(BreakerRow::from).collect()
     }
 
-    fn set_breaker(&self, name: &str, hand: Hand) -> bool {
+    fn set_breaker(&self, name: &str, hand: Hand) -> Option<BreakerRow> {
         let now = self.clock();
-        let rules = self.rules();
-        let mut reliability = rules.policies.reliability.lock();
-        match hand {
-            Hand::Open => reliability.trip(name, now),
-            Hand::Closed => reliability.reset(name, now),
-        }
+        let known = {
+            let rules = self.rules();
+            let mut reliability = rules.policies.reliability.lock();
+            match hand {
+                Hand::Open => reliability.trip(name, now),
+                Hand::Closed => reliability.reset(name, now),
+            }
+        };
+        let row = || self.breakers().into_iter().find(|breaker| breaker.name == name);
+        // One that no call has met yet has nothing to be reset.
+        known.then(|| row().unwrap_or_else(|| BreakerRow::unmet(name)))
     }
 }
 

@@ -79,7 +79,7 @@ pub(super) fn call_query(query: &CallQuery) -> ledger::CallQuery {
         workload: query.workload.clone(),
         pid: query.pid,
         user: query.user.clone(),
-        team: None,
+        team: query.team.clone(),
         provider: query.provider.clone(),
         model: query.model.clone(),
         status: match query.status {
@@ -109,8 +109,6 @@ pub(super) fn call(row: ledger::CallRow) -> CallRow {
         command: row.command,
         uid: row.uid,
         user: row.user.unwrap_or_else(|| row.uid.to_string()),
-        team: None,
-        account: None,
         agent_name: row.agent_name,
         environment: row.environment,
         team: row.team,

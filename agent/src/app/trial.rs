@@ -10,20 +10,20 @@ use crate::admin::money::Usd;
 use crate::admin::trial::{Trial, TrialCall, TrialQuery, TrialVerdict};
 use crate::admin::{Failure, SCHEMA_VERSION};
 use crate::clock::Now;
+use crate::llm::maxima::Maxima;
 use crate::llm::price::Query;
 use crate::llm::providers::{Format, Provider};
-use crate::llm::usage::{NanoUsd, Usage};
+use crate::llm::usage::Usage;
 use crate::pipeline::Rules;
+use crate::policy::reliability::chain;
 use crate::policy::settings::Team;
 use crate::policy::view::{BreakerState, BreakerView, PolicyView};
-use crate::policy::{Bound, Call, Enforcement};
+use crate::policy::{Bound, Call};
 use crate::record::Decision;
 use crate::subject::{Parts, Process, Subject, Workload};
 
 /// Input tokens of a call of which nothing is said.
 const INPUT: u64 = 1_000;
-/// Output tokens of a call that sets no limit, where the model's own is not known.
-const OUTPUT: u64 = 4_096;
 /// Bytes of a body for each token: about four characters of English text.
 const BYTES_PER_TOKEN: u64 = 4;
 /// The user id that no user has (POSIX), for users whose id is not known.
@@ -56,11 +56,13 @@ pub(super) fn run(
         prompt: None,
     };
     let mut decisions = rules.policies.engine.lock().test(&call, now);
-    let (breakers, policies) = {
+    let (breakers, policies, chain) = {
         let reliability = rules.policies.reliability.lock();
-        (reliability.breakers(now), reliability.policies())
+        let chain = chain::find(&reliability.settings().chains, &query.model);
+        let chain = chain.map(|chain| Arc::clone(&chain.policy));
+        (reliability.breakers(now), reliability.policies(), chain)
     };
-    decisions.extend(reliability(&breakers, &policies, &call));
+    decisions.extend(reliability(&breakers, &policies, chain.as_deref(), &call));
     let refused_by = refusal(&decisions);
     Ok(Trial {
         schema_version: SCHEMA_VERSION,
@@ -217,25 +219,27 @@ fn workload(name: &str) -> (Workload, Arc<str>) {
 
 fn bound(rules: &Rules, provider: &Provider, query: &TrialQuery, at: SystemTime) -> Bound {
     let input = query.input_tokens.unwrap_or(INPUT);
-    let output = query.max_output.unwrap_or(OUTPUT);
-    let cost = |output| -> Option<NanoUsd> {
-        let usage = Usage { input, output, ..Usage::default() };
-        let priced = Query { provider, model: &query.model, at, tier: None, usage: &usage };
-        rules.prices.cost(&priced).ok().map(|priced| priced.cost)
-    };
+    // As for a call that is made: what it leaves open is bounded by the model.
+    let most = Maxima::of(&rules.prices, provider, &query.model).output;
+    let output = query.max_output.map_or(most, |asked| asked.min(most));
+    let usage = Usage { input, output, ..Usage::default() };
+    let priced = Query { provider, model: &query.model, at, tier: None, usage: &usage };
+    let worst = rules.prices.worst(&priced).ok();
     Bound {
         input,
         output,
         output_asked: query.max_output.is_some(),
-        input_cost: cost(0),
-        cost: cost(output),
+        input_cost: worst.map(|worst| worst.input),
+        cost: worst.map(|worst| worst.total),
     }
 }
 
-/// What an open breaker does to the call, and what there is instead.
+/// What an open breaker does to the call, and what there is instead: `chain` is the policy of the
+/// models that are asked when this one is not.
 fn reliability(
     breakers: &[BreakerView],
     policies: &[PolicyView],
+    chain: Option<&str>,
     call: &Call<'_>,
 ) -> Vec<Decision> {
     let workload = &call.subject.workload.name;
@@ -251,9 +255,7 @@ fn reliability(
     let mut rejected = None;
     for breaker in breakers.iter().filter(is_open) {
         let rule = format!("breaker.{}", breaker.name);
-        // One that no policy names is there by default, and opened by hand acts in any case.
-        let reach = reach(&rule).unwrap_or(Enforcement::Enforce);
-        let acts = breaker.by_hand || reach.acts_on(&rule, workload);
+        let acts = reach(&rule).is_some_and(|reach| reach.acts_on(&rule, workload));
         let reason = breaker.reason.as_deref().unwrap_or("no reason is known");
         decisions.push(said(&rule, acts, "skip", format!("open: {reason}")));
         if acts {
@@ -261,8 +263,7 @@ fn reliability(
         }
     }
     let Some(rejected) = rejected else { return decisions };
-    let failover = call.model.map(|model| format!("failover.{model}"));
-    let chain = failover.and_then(|name| policies.iter().find(|policy| *policy.name == *name));
+    let chain = chain.and_then(|name| policies.iter().find(|policy| &*policy.name == name));
     match chain {
         Some(chain) if chain.enforcement.acts_on(&chain.name, workload) => {
             decisions.push(said(&chain.name, true, "failover", chain.summary.clone()));
@@ -293,6 +294,7 @@ fn refusal(decisions: &[Decision]) -> Option<String> {
 mod tests {
     use super::*;
     use crate::clock::{Clock, System};
+    use crate::policy::Enforcement;
 
     const PASSWD: &str = "root:x:0:0::/root:/bin/sh\nalice:x:1000:1000::/home/alice:/bin/sh\n";
 
@@ -338,14 +340,14 @@ mod tests {
         assert_eq!(now.mono - earlier.mono, Duration::from_secs(1));
     }
 
-    fn breaker(name: &str, state: BreakerState, by_hand: bool) -> BreakerView {
+    fn breaker(name: &str, state: BreakerState) -> BreakerView {
         BreakerView {
             name: name.into(),
             state,
             reason: Some("5 failures in a row".to_owned()),
             since: None,
             until: None,
-            by_hand,
+            by_hand: false,
             failures: 5,
             failure_percent: 0,
             calls: 0,
@@ -370,6 +372,7 @@ mod tests {
     fn an_open_breaker_refuses_where_nothing_stands_behind_it() {
         use BreakerState::{Closed, HalfOpen, Open};
         use Enforcement::{Enforce, Off, Shadow};
+
         let (workload, exe) = workload("curl");
         let process = Process {
             pid: 0,
@@ -394,27 +397,30 @@ mod tests {
             prompt: None,
         };
         let told = |breakers: &[BreakerView], policies: &[PolicyView]| {
-            let decisions = reliability(breakers, policies, &call);
+            let chain = policies.iter().find(|it| it.name.starts_with("failover."));
+            let chain = chain.map(|it| &*it.name);
+            let decisions = reliability(breakers, policies, chain, &call);
             let words: Vec<_> =
                 decisions.iter().map(|it| format!("{} {}", it.rule, it.action)).collect();
             (words.join(", "), refusal(&decisions).is_some())
         };
-        let openai = |state| [breaker("openai", state, false)];
-        assert_eq!(told(&openai(Closed), &[]), (String::new(), false));
-        assert_eq!(told(&openai(HalfOpen), &[]), (String::new(), false));
+        let enforced = || policy("breaker.openai", Enforce);
+        let openai = |state| [breaker("openai", state)];
+        assert_eq!(told(&openai(Closed), &[enforced()]), (String::new(), false));
+        assert_eq!(told(&openai(HalfOpen), &[enforced()]), (String::new(), false));
         let refused = "breaker.openai skip, breaker.openai refuse".to_owned();
-        assert_eq!(told(&openai(Open), &[]), (refused.clone(), true));
-        let shadow = policy("breaker.openai", Shadow);
+        assert_eq!(told(&openai(Open), &[enforced()]), (refused, true));
         let would = "breaker.openai would-skip".to_owned();
-        assert_eq!(told(&openai(Open), std::slice::from_ref(&shadow)), (would, false));
-        let by_hand = breaker("openai", Open, true);
-        assert_eq!(told(&[by_hand], &[shadow]), (refused, true));
-        let chain = |reach| [policy("failover.gpt-4o", reach)];
-        let next = "breaker.openai skip, failover.gpt-4o failover".to_owned();
-        assert_eq!(told(&openai(Open), &chain(Enforce)), (next, false));
-        assert!(told(&openai(Open), &chain(Off)).1);
-        let model = |model| [breaker(&format!("openai/{model}"), Open, false)];
-        assert!(told(&model("gpt-4o"), &[]).1);
-        assert!(!told(&model("gpt-5"), &[]).1);
+        assert_eq!(told(&openai(Open), &[policy("breaker.openai", Shadow)]), (would, false));
+        let chained = |reach| [enforced(), policy("failover.*", reach)];
+        let next = "breaker.openai skip, failover.* failover".to_owned();
+        assert_eq!(told(&openai(Open), &chained(Enforce)), (next, false));
+        assert!(told(&openai(Open), &chained(Off)).1);
+        let model = |model: &str| {
+            let name = format!("openai/{model}");
+            let acts = [policy(&format!("breaker.{name}"), Enforce)];
+            told(&[breaker(&name, Open)], &acts).1
+        };
+        assert!(model("gpt-4o") && !model("gpt-5"));
     }
 }

@@ -7,6 +7,8 @@ use super::table::{Column, Table};
 use super::text::{ahead, clean, count, elapsed};
 use super::{Ctx, Exit};
 use crate::admin::breakers::{BreakerRow, BreakerState, Breakers, Hand, SetBreaker};
+use crate::admin::status::ModeState;
+use crate::config::Mode;
 
 /// Show circuit breakers, and open or close them by hand.
 #[derive(Debug, clap::Args)]
@@ -68,8 +70,11 @@ fn list(json: bool, ctx: &Ctx) -> anyhow::Result<Exit> {
 
 fn set(named: &Named, state: Hand, ctx: &Ctx) -> anyhow::Result<Exit> {
     let path = format!("/api/breakers/{}", encoded(&named.name));
-    let row: BreakerRow = ctx
-        .block_on(async { Client::connect(ctx).await?.put(&path, &SetBreaker { state }).await })?;
+    let (row, mode): (BreakerRow, ModeState) = ctx.block_on(async {
+        let mut client = Client::connect(ctx).await?;
+        let row = client.put(&path, &SetBreaker { state }).await?;
+        Ok((row, client.get("/api/mode", &()).await?))
+    })?;
     if named.json {
         let mut answer = serde_json::to_value(&row)?;
         answer["schema_version"] = crate::admin::SCHEMA_VERSION.into();
@@ -80,7 +85,12 @@ fn set(named: &Named, state: Hand, ctx: &Ctx) -> anyhow::Result<Exit> {
             Hand::Closed => String::new(),
         };
         let line = format!("{}: {}{undo}", row.name, row.state.word());
-        ctx.lines(&[clean(&line).into_owned()])?;
+        let mut lines = vec![clean(&line).into_owned()];
+        if state == Hand::Open && mode.wanted != Mode::Enforce {
+            lines.push("  ! breakers reject nothing in this mode".to_owned());
+            lines.push("    → weir mode enforce".to_owned());
+        }
+        ctx.lines(&lines)?;
     }
     Ok(Exit::Ok)
 }

@@ -125,10 +125,11 @@ impl Control for Fake {
         })
     }
 
-    fn set_policy(&self, name: &str, reach: Option<Reach>) -> Result<(), Failure> {
-        assert_eq!(name, FIRST);
-        self.policies.lock().unwrap().set = reach.map(|Reach(enforcement)| enforcement);
-        Ok(())
+    fn set_policy(&self, name: &str, reach: Option<Reach>) -> Result<bool, Failure> {
+        if name == FIRST {
+            self.policies.lock().unwrap().set = reach.map(|Reach(enforcement)| enforcement);
+        }
+        Ok(self.policies().iter().any(|policy| policy.name == name))
     }
 
     fn test(&self, call: &TrialQuery) -> Result<Trial, Failure> {
@@ -204,10 +205,10 @@ impl Control for Fake {
         vec![row("openai", openai, None), row("openai/gpt-4o", BreakerState::Open, Some(HOSTILE))]
     }
 
-    fn set_breaker(&self, name: &str, hand: Hand) -> bool {
+    fn set_breaker(&self, name: &str, hand: Hand) -> Option<BreakerRow> {
         if name == "openai" {
             self.policies.lock().unwrap().tripped = hand == Hand::Open;
         }
-        self.breakers().iter().any(|breaker| breaker.name == name)
+        self.breakers().into_iter().find(|breaker| breaker.name == name)
     }
 }

@@ -100,7 +100,9 @@ fn a_policy_is_shown_with_those_it_counts() {
         ]
     );
     assert!(lines(&out)[7].starts_with("SUBJECT  "), "{out}");
-    assert!(stage.run("policy show budgets.nightly").ok().contains("\nnightly of user:root  day"));
+    assert!(
+        stage.run("policy show budgets.nightly").ok().contains("\nnightly of user:root    day")
+    );
     assert!(stage.run("policy show breaker.openai").ok().contains("\nopenai/gpt-4o"));
     let model = stage.run("policy show failover.meta/llama-3 --json").json();
     assert_eq!(model["policy"]["name"], "failover.meta/llama-3");
@@ -216,7 +218,11 @@ fn breakers_are_tripped_and_reset_by_hand() {
     assert_fits(&out);
     assert!(lines(&out)[1].starts_with("openai     "), "{out}");
     let tripped = stage.run("breaker trip openai").ok();
-    assert_eq!(tripped, "openai: open (until: weir breaker reset openai)\n");
+    assert_eq!(
+        tripped,
+        "openai: open (until: weir breaker reset openai)\n  \
+         ! breakers reject nothing in this mode\n    → weir mode enforce\n"
+    );
     assert!(stage.run("breaker list").ok().contains("on reset"));
     let json = stage.run("breaker reset openai --json").json();
     assert_eq!((&json["state"], &json["name"]), (&"closed".into(), &"openai".into()));

@@ -24,8 +24,8 @@ pub trait Control {
     fn policy(&self, name: &str) -> Option<PolicyDetail>;
 
     /// Changes how far a policy goes, from the next call on and after a restart too; `None` gives
-    /// it back to the configuration.
-    fn set_policy(&self, name: &str, reach: Option<Reach>) -> Result<(), Failure>;
+    /// it back to the configuration. False where there is none of this name.
+    fn set_policy(&self, name: &str, reach: Option<Reach>) -> Result<bool, Failure>;
 
     /// What would be said of a call.
     fn test(&self, call: &TrialQuery) -> Result<Trial, Failure>;
@@ -39,6 +39,6 @@ pub trait Control {
     /// Every breaker.
     fn breakers(&self) -> Vec<BreakerRow>;
 
-    /// Opens or closes a breaker; false where there is none of this name.
-    fn set_breaker(&self, name: &str, hand: Hand) -> bool;
+    /// Opens or closes a breaker, and how it is then; `None` where there is none of this name.
+    fn set_breaker(&self, name: &str, hand: Hand) -> Option<BreakerRow>;
 }

@@ -67,10 +67,10 @@ async fn set_policy(
     caller.may_change()?;
     let reach = body?.0.enforcement;
     let set = move |agent: &dyn Agent| {
-        // First, so that what is wrong with the name is told with the names that are not.
-        detail(agent, &name)?;
-        agent.set_policy(&name, reach)?;
-        detail(agent, &name)
+        if agent.set_policy(&name, reach)? {
+            return detail(agent, &name);
+        }
+        Err(unknown_policy(agent, &name))
     };
     ask(&shared, set).await.map(Json)
 }
@@ -145,20 +145,18 @@ async fn set_breaker(
     caller.may_change()?;
     let hand = body?.0.state;
     let set = move |agent: &dyn Agent| {
-        // A breaker that no call has met yet can be tripped all the same.
-        if agent.set_breaker(&name, hand) {
-            return row_of(agent, &name);
-        }
-        Err(unknown_breaker(agent, &name))
+        agent.set_breaker(&name, hand).ok_or_else(|| unknown_breaker(agent, &name))
     };
     ask(&shared, set).await.map(Json)
 }
 
 fn detail(agent: &dyn Agent, name: &str) -> Result<PolicyDetail, Failure> {
-    agent.policy(name).ok_or_else(|| {
-        let known: Vec<_> = agent.policies().into_iter().map(|policy| policy.name).collect();
-        missing("policy", name, &known, "weir policy list")
-    })
+    agent.policy(name).ok_or_else(|| unknown_policy(agent, name))
+}
+
+fn unknown_policy(agent: &dyn Agent, name: &str) -> Failure {
+    let known: Vec<_> = agent.policies().into_iter().map(|policy| policy.name).collect();
+    missing("policy", name, &known, "weir policy list")
 }
 
 fn budget(agent: &dyn Agent, name: &str) -> Result<(), Failure> {
