@@ -65,13 +65,35 @@ pub struct Actual {
 #[derive(Debug, Default)]
 #[must_use = "what was reserved stays reserved until it is settled"]
 pub struct Ticket {
-    /// What was reserved, and where.
+    /// Where something was reserved.
     pub(super) holds: Vec<Hold>,
+    /// What was reserved at first.
+    pub(super) first: Reserved,
+    /// By what it was raised since, and when.
+    pub(super) more: Vec<(u64, Reserved)>,
 }
 
 /// One reservation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Hold {}
+pub(super) struct Hold {
+    /// The rule: its place when the reservation was made, and what tells it apart.
+    pub(super) rule: (usize, u64),
+    /// The counter: its slot, and what tells it apart.
+    pub(super) counter: (u32, u32),
+    /// From when on it counts.
+    pub(super) at: u64,
+    /// Whether the rule acted on the call.
+    pub(super) acts: bool,
+    /// Whether the call would have been refused, had it acted.
+    pub(super) is_surplus: bool,
+}
+
+/// Tokens and nano-dollars.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Reserved {
+    pub(super) tokens: u64,
+    pub(super) cost: u64,
+}
 
 /// All that is said of a call before it is made.
 #[derive(Debug)]

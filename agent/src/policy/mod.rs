@@ -7,10 +7,23 @@
 
 pub mod enforcement;
 pub mod call;
+pub mod selector;
 pub mod settings;
+mod teams;
+mod window;
+mod calendar;
+mod budget;
+mod guardrail;
+mod loops;
+mod gauge;
+mod counters;
+mod rules;
+mod text;
 pub mod engine;
 pub mod reliability;
 pub mod view;
+#[cfg(test)]
+mod testing;
 
 pub use self::call::{
     Actual, Admission, Amount, Bound, Call, Denied, Figure, Reason, Ticket, Verdict,

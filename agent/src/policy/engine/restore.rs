@@ -1,0 +1,92 @@
+//! What was used before this start, or before a rule was written.
+
+use std::time::{Duration, SystemTime};
+
+use super::{Engine, Spent, show};
+use crate::clock::Now;
+use crate::policy::calendar::{Period, minute_of_day};
+use crate::policy::call::{Bound, Call};
+use crate::policy::gauge::Reading;
+use crate::policy::settings::{Over, Quantity, Says};
+
+impl Engine {
+    /// Counts what was spent before this start. Only rules that were not there before take it, and
+    /// only what is older than they are. Rules about paths take all of it: the ledger's sums do
+    /// not tell paths apart, and forgetting would be worse.
+    pub fn restore(&mut self, spent: &Spent, now: Now) {
+        let Self { line, zone, teams, rules, profiles, .. } = self;
+        let t = Reading { at: line.at(now), wall: now.wall, zone };
+        let age = now.wall.duration_since(spent.at).unwrap_or_default();
+        let age = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
+        let at = t.at.saturating_sub(age);
+        let minute = minute_of_day(spent.at, zone);
+        let agent_name = spent.agent_name.as_deref();
+        for entry in profiles.of(&spent.subject, agent_name, (rules, teams)) {
+            let Some(rule) = rules.get_mut(entry.rule) else { continue };
+            let Says::Limit(limit) = &rule.set.says else { continue };
+            let path = rule.set.selector.path.first().map(ToString::to_string);
+            let call = as_call(spent, path.as_deref().unwrap_or_default());
+            let is_before = rule.is_new && spent.at < rule.began;
+            if !is_before || (entry.asks && !rule.set.selector.is_about(&call, minute)) {
+                continue;
+            }
+            let watch = limit.watch.clone();
+            let uid = spent.subject.process.uid;
+            let Some(counter) = entry.counter(rule, uid, t) else { continue };
+            for gauge in &mut counter.gauges {
+                gauge.advance(t);
+                let amount = match gauge.cap.of {
+                    Quantity::Requests => spent.requests,
+                    Quantity::Tokens => spent.tokens,
+                    Quantity::Usd => u64::try_from(spent.cost.0).unwrap_or(0),
+                };
+                let began = match (gauge.period(t), gauge.cap.over) {
+                    (Some(period), _) => Some(period.begins),
+                    (None, over) => now.wall.checked_sub(over.longest()),
+                };
+                if began.is_some_and(|began| spent.at < began) {
+                    continue;
+                }
+                gauge.count(at, amount);
+                gauge.advance(t);
+                let standing = show::standing(gauge, t);
+                if let (Some(watcher), Some(watch)) = (&mut gauge.watcher, &watch) {
+                    watcher.spend(at, amount);
+                    watcher.catch_up(watch, standing);
+                }
+            }
+        }
+    }
+
+    /// How far back [`Self::restore`] has to go for every rule to hold; `None` where no rule
+    /// outlives a restart.
+    pub fn horizon(&self, now: Now) -> Option<SystemTime> {
+        let at = self.line.peek(now);
+        let begins = |over: Over| match over {
+            // A step more, for what is on the edge.
+            Over::Sliding(length) => now.wall.checked_sub(length + Duration::from_secs(1)),
+            over => Some(Period::of(over, now.wall, (at, &self.zone)).begins),
+        };
+        let caps =
+            self.rules.iter().filter(|rule| rule.is_new).filter_map(|rule| match &rule.set.says {
+                Says::Limit(limit) => Some(&limit.caps),
+                Says::Guard(_) | Says::Price(_) | Says::Loops(_) => None,
+            });
+        caps.flatten().filter_map(|cap| begins(cap.over)).min()
+    }
+}
+
+fn as_call<'a>(spent: &'a Spent, path: &'a str) -> Call<'a> {
+    Call {
+        subject: &spent.subject,
+        agent_name: spent.agent_name.as_deref(),
+        environment: &spent.environment,
+        provider: &spent.provider,
+        host: "",
+        path,
+        model: spent.model.as_deref(),
+        body_bytes: 0,
+        bound: Bound::default(),
+        prompt: None,
+    }
+}

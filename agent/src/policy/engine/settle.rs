@@ -1,0 +1,221 @@
+//! After a call was let through: what it comes to while it runs, and in the end.
+
+use std::sync::Arc;
+
+use super::{Extension, show};
+use crate::policy::budget::News;
+use crate::policy::call::{Actual, Bound, Hold, Reserved, Ticket};
+use crate::policy::counters::Counter;
+use crate::policy::gauge::{Fit, Gauge, Part, Reading};
+use crate::policy::rules::Rule;
+use crate::policy::settings::{self, Quantity, Says};
+use crate::policy::text;
+use crate::record::{Notice, Topic};
+
+/// Times a reservation is raised before raises are put together.
+const RAISES: usize = 8;
+
+/// Raises what a call has reserved to what it has come to.
+pub(super) fn extend(
+    rules: &mut [Rule],
+    ticket: &mut Ticket,
+    so_far: &Bound,
+    t: Reading<'_>,
+) -> Extension {
+    let total = total(ticket);
+    let cost = so_far.cost.map_or(0, |cost| u64::try_from(cost.0).unwrap_or(0));
+    let more = Reserved {
+        tokens: so_far.input.saturating_add(so_far.output).saturating_sub(total.tokens),
+        cost: cost.saturating_sub(total.cost),
+    };
+    if more == Reserved::default() {
+        return Extension::Raised;
+    }
+    for hold in &ticket.holds {
+        let Some((set, counter)) = held(rules, hold) else { continue };
+        let Says::Limit(limit) = &set.says else { continue };
+        if !limit.cut_streams || !hold.acts {
+            continue;
+        }
+        for gauge in &mut counter.gauges {
+            gauge.advance(t);
+            let need = raise(gauge, more);
+            if need > 0 && gauge.fit(need, t) != Fit::Now {
+                return Extension::Cut;
+            }
+        }
+    }
+    for hold in &ticket.holds {
+        let Some((_, counter)) = held(rules, hold) else { continue };
+        for gauge in &mut counter.gauges {
+            gauge.advance(t);
+            let part = Part { at: t.at, amount: raise(gauge, more) };
+            gauge.reserve(part, hold.is_surplus);
+        }
+    }
+    ticket.more.push((t.at, more));
+    if ticket.more.len() > RAISES {
+        merge(rules, ticket);
+    }
+    Extension::Raised
+}
+
+/// Puts the last two raises together, at the place of the later one.
+fn merge(rules: &mut [Rule], ticket: &mut Ticket) {
+    let (Some((at, last)), Some((before, more))) = (ticket.more.pop(), ticket.more.pop()) else {
+        return;
+    };
+    for hold in &ticket.holds {
+        let Some((_, counter)) = held(rules, hold) else { continue };
+        for gauge in &mut counter.gauges {
+            gauge.shift((before, at), raise(gauge, more), hold.is_surplus);
+        }
+    }
+    let tokens = last.tokens.saturating_add(more.tokens);
+    ticket.more.push((at, Reserved { tokens, cost: last.cost.saturating_add(more.cost) }));
+}
+
+fn raise(gauge: &Gauge, more: Reserved) -> u64 {
+    match gauge.cap.of {
+        Quantity::Requests => 0,
+        Quantity::Tokens => more.tokens,
+        Quantity::Usd => more.cost,
+    }
+}
+
+fn total(ticket: &Ticket) -> Reserved {
+    ticket.more.iter().fold(ticket.first, |sum, (_, more)| Reserved {
+        tokens: sum.tokens.saturating_add(more.tokens),
+        cost: sum.cost.saturating_add(more.cost),
+    })
+}
+
+/// The rule and the counter of a reservation, where both are still there.
+fn held<'r>(rules: &'r mut [Rule], hold: &Hold) -> Option<(&'r settings::Rule, &'r mut Counter)> {
+    let (place, id) = hold.rule;
+    // Rules change places when the configuration does.
+    let place = match rules.get(place) {
+        Some(rule) if rule.id == id => place,
+        _ => rules.iter().position(|rule| rule.id == id)?,
+    };
+    let rule = rules.get_mut(place)?;
+    let (slot, generation) = hold.counter;
+    Some((&rule.set, rule.counters.of(slot, generation)?))
+}
+
+/// Puts what a call came to in the place of what it had reserved.
+pub(super) fn settle(
+    rules: &mut [Rule],
+    ticket: &Ticket,
+    actual: &Actual,
+    t: Reading<'_>,
+) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    let total = total(ticket);
+    let came_to = |of: Quantity| match (actual.sent, of) {
+        (false, _) => 0,
+        (true, Quantity::Requests) => 1,
+        (true, Quantity::Tokens) => actual.tokens,
+        (true, Quantity::Usd) => {
+            actual.cost.map_or(total.cost, |cost| u64::try_from(cost.0).unwrap_or(0))
+        }
+    };
+    for hold in &ticket.holds {
+        let Some((set, counter)) = held(rules, hold) else { continue };
+        counter.holds = counter.holds.saturating_sub(1);
+        if let Some(repetition) = &mut counter.repetition
+            && actual.sent
+            && actual.failed
+        {
+            repetition.failed(t.at);
+        }
+        let whose = (Arc::clone(&counter.key), counter.owner.uid());
+        for gauge in &mut counter.gauges {
+            gauge.advance(t);
+            let of = gauge.cap.of;
+            let amount = |reserved: Reserved| match of {
+                Quantity::Requests => 0,
+                Quantity::Tokens => reserved.tokens,
+                Quantity::Usd => reserved.cost,
+            };
+            let first = if of == Quantity::Requests { 1 } else { amount(ticket.first) };
+            let more = ticket.more.iter().map(|(at, more)| Part { at: *at, amount: amount(*more) });
+            let parts = std::iter::once(Part { at: hold.at, amount: first }).chain(more);
+            let counted = gauge.settle(parts, (came_to(of), hold.is_surplus), t);
+            if counted > 0 {
+                watch(set, gauge, &whose, (counted, t), &mut notices);
+            }
+        }
+    }
+    notices
+}
+
+/// Tells the watcher of a budget what was spent, and people what that means.
+fn watch(
+    set: &settings::Rule,
+    gauge: &mut Gauge,
+    whose: &(Arc<str>, Option<u32>),
+    (amount, t): (u64, Reading<'_>),
+    notices: &mut Vec<Notice>,
+) {
+    let Says::Limit(settings::Limit { watch: Some(watch), .. }) = &set.says else { return };
+    if gauge.watcher.is_none() {
+        return;
+    }
+    let standing = show::standing(gauge, t);
+    let Some(watcher) = &mut gauge.watcher else { return };
+    watcher.spend(t.at, amount);
+    let News { threshold, exceeded, exhausted_in, spike } = watcher.news(watch, standing);
+    let whom = text::whom(set, &whose.0);
+    let cap = text::cap(&gauge.cap);
+    let spent = text::usd(gauge.spent());
+    let mut tell = |topic, message: String| {
+        notices.push(notice(set, whose, (topic, message), (gauge, t)));
+    };
+    if let Some(percent) = threshold {
+        tell(
+            Topic::BudgetThreshold,
+            format!("{whom} has spent {percent} % of its budget: ${spent} of {cap}"),
+        );
+    }
+    if exceeded {
+        tell(Topic::BudgetExceeded, format!("{whom} has spent its budget: ${spent} of {cap}"));
+    }
+    if let Some(wait) = exhausted_in {
+        let minutes = wait.as_secs() / 60;
+        tell(
+            Topic::BudgetForecast,
+            format!(
+                "{whom} will have spent its budget of {cap} in {} h {} min at the present rate",
+                minutes / 60,
+                minutes % 60
+            ),
+        );
+    }
+    if let Some((hour, usual)) = spike {
+        let (hour, usual) = (text::usd(hour), text::usd(usual));
+        tell(Topic::CostSpike, format!("{whom} has spent ${hour} in this hour, usually ${usual}"));
+    }
+}
+
+/// A notice about a limit.
+pub(super) fn notice(
+    set: &settings::Rule,
+    (subject, uid): &(Arc<str>, Option<u32>),
+    (topic, message): (Topic, String),
+    (gauge, t): (&Gauge, Reading<'_>),
+) -> Notice {
+    let is_money = gauge.cap.of == Quantity::Usd;
+    Notice {
+        at: t.wall,
+        topic,
+        policy: Arc::clone(&set.name),
+        subject: Arc::clone(subject),
+        uid: *uid,
+        call_id: None,
+        message,
+        spent: is_money.then(|| text::usd(gauge.spent())),
+        limit: is_money.then(|| text::usd(gauge.cap.limit.get())),
+        class: None,
+    }
+}

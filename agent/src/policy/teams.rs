@@ -1,0 +1,84 @@
+//! Who belongs to which team.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::selector::Pattern;
+use super::settings::Team;
+use crate::subject::Subject;
+
+/// The teams, ready to be asked.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Teams {
+    users: HashMap<Arc<str>, Arc<str>>,
+    workloads: HashMap<Arc<str>, Arc<str>>,
+    globs: Vec<(Pattern, Arc<str>)>,
+}
+
+impl Teams {
+    pub(super) fn new(teams: &[Team]) -> Self {
+        let mut index = Self::default();
+        for team in teams {
+            for user in &team.users {
+                index.users.insert(Arc::clone(user), Arc::clone(&team.name));
+            }
+            for workload in &team.workloads {
+                match Pattern::new(workload) {
+                    Pattern::Exact(name) => {
+                        index.workloads.insert(name, Arc::clone(&team.name));
+                    }
+                    glob @ Pattern::Prefix(_) => index.globs.push((glob, Arc::clone(&team.name))),
+                }
+            }
+        }
+        index
+    }
+
+    /// The team a subject belongs to: its workload's before its user's.
+    pub(super) fn of(&self, subject: &Subject, stems: &[&str]) -> Option<&Arc<str>> {
+        let names = || std::iter::once(&*subject.workload.name).chain(stems.iter().copied());
+        let glob = || {
+            let means = |glob: &Pattern| names().any(|name| glob.matches(name));
+            self.globs.iter().find(|(glob, _)| means(glob)).map(|(_, team)| team)
+        };
+        let user = || {
+            let named = subject.process.user.as_ref().and_then(|user| self.users.get(user));
+            named.or_else(|| self.users.get(&*subject.process.uid.to_string()))
+        };
+        names().find_map(|name| self.workloads.get(name)).or_else(glob).or_else(user)
+    }
+
+    /// Whether there is anything to ask.
+    pub(super) fn is_empty(&self) -> bool {
+        self.users.is_empty() && self.workloads.is_empty() && self.globs.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::testing;
+
+    #[test]
+    fn the_workload_comes_before_the_user() {
+        let team = |name: &str, workloads: &[&str], users: &[&str]| Team {
+            name: name.into(),
+            workloads: workloads.iter().map(|name| Arc::from(*name)).collect(),
+            users: users.iter().map(|name| Arc::from(*name)).collect(),
+        };
+        let teams = Teams::new(&[
+            team("payments", &["batch-agent", "unit:pay-*"], &["alice"]),
+            team("search", &[], &["1001", "bob"]),
+        ]);
+        let of = |workload: &str, uid, user: &str| {
+            let subject = testing::subject(workload, uid, user);
+            let stems = subject.workload.stems();
+            teams.of(&subject, &stems).map(ToString::to_string)
+        };
+        assert_eq!(of("unit:batch-agent.service", 1001, "bob").as_deref(), Some("payments"));
+        assert_eq!(of("unit:pay-now.service", 1001, "bob").as_deref(), Some("payments"));
+        assert_eq!(of("exe:curl", 1001, "x").as_deref(), Some("search"));
+        assert_eq!(of("exe:curl", 1000, "alice").as_deref(), Some("payments"));
+        assert_eq!(of("exe:curl", 1, "carol"), None);
+    }
+}
