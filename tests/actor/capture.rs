@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use agent::capture::{Capture, Settings};
+use agent::capture::{Capture, Helper, Settings};
 use agent::drain::Drain;
 use anyhow::{Context, Result, ensure};
 use ipnet::IpNet;
@@ -23,7 +23,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let drain = Drain::new();
         let cgroup = PathBuf::from(args.find("of").context("of=")?);
         let settings = Settings { cgroup: Some(cgroup), ..Settings::default() };
-        let capture = Capture::attach(&settings, &drain)?;
+        let capture = Capture::attach(&settings, &Helper::in_process(), &drain)?;
         ensure!(capture.capabilities().complete(), "{:#?}", capture.capabilities());
         capture.targets(&args.list::<IpNet>("targets")?)?;
         for listener in capture.listeners()? {

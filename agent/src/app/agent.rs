@@ -9,9 +9,11 @@ use jiff::{Timestamp, Zoned};
 use tokio::sync::broadcast;
 
 use super::control;
+use super::freezer::Freezer;
 use super::kernel::Kernel;
 use super::modes::Modes;
 use super::rows;
+use super::standing;
 use super::takers::Takers;
 use super::toggles::Toggles;
 use crate::admin::calls::{CallDetail, CallQuery, CallRow};
@@ -46,6 +48,7 @@ pub(super) struct Running {
     pub(super) teams: Vec<Team>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) freezer: Arc<Freezer>,
     pub(super) takers: Arc<Takers>,
     pub(super) listeners: Vec<(&'static str, SocketAddr)>,
     pub(super) socket: PathBuf,
@@ -203,6 +206,8 @@ impl admin::Agent for Running {
 
     fn metrics(&self) -> String {
         self.metrics.ledger(&self.ledger.health());
+        let now = self.front.runtime.clock.now();
+        self.metrics.policies(&standing::standing(&self.front.rules.load().policies, now));
         if let Some(kernel) = &self.kernel {
             self.metrics.capture(&kernel.counters());
         }

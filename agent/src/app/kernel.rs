@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::capture::resolve::Resolver;
 use crate::capture::targets::{Targets, Wanted};
 use crate::capture::{
-    AttachError, Capabilities, Capture, Closed, Event, Opened, Settings, Verdict,
+    AttachError, Capabilities, Capture, Closed, Event, Helper, Opened, Settings, Verdict,
 };
 use crate::downstream::accept::{self, Limit, Pressure};
 use crate::downstream::{Front, intercept};
@@ -24,6 +24,7 @@ use crate::subject::Subject;
 /// The kernel half and everything that hangs on it.
 pub(super) struct Kernel {
     settings: Settings,
+    helper: Helper,
     front: Arc<Front>,
     limit: Mutex<Option<Limit>>,
     targets: Targets,
@@ -52,9 +53,14 @@ const ON_THE_WAY: Duration = Duration::from_millis(100);
 
 impl Kernel {
     /// Nothing attached yet.
-    pub(super) fn new(settings: Settings, front: Arc<Front>, resolver: Resolver) -> Arc<Self> {
+    pub(super) fn new(
+        settings: Settings,
+        front: Arc<Front>,
+        (helper, resolver): (Helper, Resolver),
+    ) -> Arc<Self> {
         Arc::new(Self {
             settings,
+            helper,
             targets: Targets::new(resolver, Arc::clone(&front.runtime.clock)),
             front,
             limit: Mutex::new(None),
@@ -102,11 +108,14 @@ impl Kernel {
             return Ok(());
         }
         let drain = self.front.runtime.drain.child();
-        let capture = Arc::new(Capture::attach(&self.settings, &drain)?);
+        let capture = Arc::new(Capture::attach(&self.settings, &self.helper, &drain)?);
+        let mut addresses = Vec::new();
         for listener in capture.listeners().map_err(AttachError::from)? {
+            addresses.push(listener.local_addr().map_err(AttachError::from)?);
             let listener = TcpListener::from_std(listener).map_err(AttachError::from)?;
             self.accept(listener, &capture, &drain);
         }
+        self.front.upstream.tcp.own().intercept(addresses);
         let (kernel, events) = (Arc::clone(self), capture.events());
         drain.spawn(async move { kernel.take_events(events).await });
         state.capabilities = capture.capabilities().clone();
@@ -127,6 +136,10 @@ impl Kernel {
         capture.detach();
         std::thread::sleep(ON_THE_WAY);
         drain.signal();
+        let state = self.state.lock();
+        if state.capture.is_none() {
+            self.front.upstream.tcp.own().intercept(Vec::new());
+        }
     }
 
     /// Whether the programs are attached.

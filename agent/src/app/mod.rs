@@ -1,14 +1,18 @@
 //! The composition root: everything is made here, started in the order in which it is safe to, and
 //! stopped in the opposite one.
 
+mod account_key;
 mod agent;
 mod control;
 mod kept;
+mod freezer;
 mod kernel;
 mod log;
 mod modes;
+mod restore;
 mod rows;
 mod rules;
+mod standing;
 mod takers;
 mod toggles;
 mod trial;
@@ -16,6 +20,7 @@ mod trial;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -28,6 +33,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 
 use self::agent::Running;
+use self::freezer::Freezer;
 use self::kernel::Kernel;
 use self::modes::Modes;
 use self::takers::Takers;
@@ -36,10 +42,11 @@ use self::toggles::Toggles;
 pub use self::rules::providers;
 
 use crate::admin::{self, Admin};
+use crate::capture::helper::{Kind, Wish};
 use crate::capture::identity::Identities;
 use crate::capture::owner::Owners;
 use crate::capture::resolve::Resolver;
-use crate::capture::{self};
+use crate::capture::{self, Helper};
 use crate::cli::Exit;
 use crate::cli::daemon::Flags;
 use crate::clock::{Clock, System, since_boot};
@@ -55,8 +62,8 @@ use crate::drain::Drain;
 use crate::ledger::{self, Ledger};
 use crate::metrics::{self, Metrics};
 use crate::record::Sink;
-use crate::upstream::Pool;
-use crate::upstream::connect::{BoxFuture, Resolve, Tcp};
+use crate::upstream::connect::{BoxFuture, Resolve, Sockets, Tcp};
+use crate::upstream::{Pool, SocketOptions};
 
 /// How often idle upstream connections are looked through.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -141,11 +148,21 @@ async fn start(config: &Config, paths: &Paths, launch: Launch) -> anyhow::Result
     };
     let ledger = Arc::new(Ledger::open(&paths.state, settings, Arc::clone(&clock))?);
     let metrics = Arc::new(Metrics::new(metrics::Settings { per_user: config.metrics.per_user })?);
-    let takers = Arc::new(Takers::new(Arc::clone(&ledger), Arc::clone(&metrics)));
+    let (takers, to_freeze) = Takers::new(Arc::clone(&ledger), Arc::clone(&metrics));
+    let takers = Arc::new(takers);
 
     let runtime = Runtime { clock, drain: drain.clone() };
-    let resolver = Resolver::new();
-    let front = Arc::new(front(config, paths, &resolver, &runtime, &takers)?);
+    let helper = Helper::in_process();
+    let resolver = Resolver::new(helper.clone());
+    let front = Arc::new(front(config, paths, (&helper, &resolver), &runtime, &takers)?);
+
+    // Before anything is served: limits and budgets begin where they stood.
+    let policies = Arc::clone(&front.rules.load().policies);
+    account_key::keep(&paths.state, &policies.accounts);
+    restore::restore(&ledger, &policies, front.runtime.clock.now());
+    let freezer = Arc::new(Freezer::open(&paths.state, helper.clone()));
+    let sink = Arc::clone(&takers) as Arc<dyn Sink>;
+    drain.spawn(freezer::run(Arc::clone(&freezer), to_freeze, sink, runtime.clone()));
 
     // Every listener that others connect to by themselves, before the kernel leads anyone here.
     let admin = Admin::bind(&admin::Settings {
@@ -155,7 +172,7 @@ async fn start(config: &Config, paths: &Paths, launch: Launch) -> anyhow::Result
     })?;
     let explicit = bind_explicit(config).await?;
 
-    let (kernel, no_kernel) = attach(config, launch, &front, &resolver)?;
+    let (kernel, no_kernel) = attach(config, launch, &front, (&helper, &resolver))?;
     let modes = Modes::new(config.mode, &paths.state, Arc::clone(&front), kernel.clone());
     let toggles = Toggles::open(&paths.state);
     toggles.apply(&front.rules.load().policies);
@@ -165,17 +182,13 @@ async fn start(config: &Config, paths: &Paths, launch: Launch) -> anyhow::Result
     for listener in &explicit {
         listeners.push(("proxy", listener.local_addr()?));
     }
-    let own: Arc<[SocketAddr]> = listeners
-        .iter()
-        .map(|(_, address)| *address)
-        .chain(kernel.iter().flat_map(|kernel| kernel.listeners()))
-        .collect();
+    front.upstream.tcp.own().fixed(listeners.iter().map(|(_, address)| *address).collect());
     for listener in explicit {
         let limit = Limit { permits: permits(config, launch), pressure: Arc::new(NoPressure) };
-        let (front, own) = (Arc::clone(&front), Arc::clone(&own));
+        let front = Arc::clone(&front);
         let serve = move |stream, client, permit| {
             let accepted = Accepted { stream, client, permit };
-            explicit::serve(Arc::clone(&front), Arc::clone(&own), accepted)
+            explicit::serve(Arc::clone(&front), accepted)
         };
         drain.spawn(accept::run(listener, limit, drain.clone(), serve));
     }
@@ -199,6 +212,7 @@ async fn start(config: &Config, paths: &Paths, launch: Launch) -> anyhow::Result
         teams: config.policy.teams.clone(),
         ledger: Arc::clone(&ledger),
         metrics,
+        freezer,
         takers,
         listeners,
         socket: paths.socket(),
@@ -212,7 +226,7 @@ async fn start(config: &Config, paths: &Paths, launch: Launch) -> anyhow::Result
 fn front(
     config: &Config,
     paths: &Paths,
-    resolver: &Resolver,
+    (helper, resolver): (&Helper, &Resolver),
     runtime: &Runtime,
     takers: &Arc<Takers>,
 ) -> anyhow::Result<Front> {
@@ -222,18 +236,20 @@ fn front(
     let authority = Arc::new(Authority::open_or_create(&paths.state, &hosts, now.wall)?);
     let installed_at = installed::since("/".as_ref(), &paths.state, authority.root());
     let trusted = trust::Settings::new(config.trust_assumed, installed_at, now, since_boot());
-    let privileged = rustix::process::geteuid().is_root();
     let tcp = Tcp::new(
         Arc::new(Names(resolver.clone())),
-        privileged.then_some(capture::MARK),
+        Arc::new(Marked(helper.clone())),
         config.limits.connect_timeout,
     );
     let tls = rules::tls(config, Some(authority.root().certificate()))?;
     let pool =
         Pool::new(Arc::new(tcp.clone()), tls, Arc::clone(&runtime.clock), runtime.drain.clone());
     Ok(Front {
-        identities: Identities::new(config.apps.iter().map(ToString::to_string)),
-        owners: Owners::default(),
+        identities: Identities::new(
+            helper.clone(),
+            config.apps.iter().map(ToString::to_string),
+        ),
+        owners: Owners::new(helper.clone()),
         client: ClientTls {
             leaves: Some(Leaves::new(authority)?),
             trust: Trust::new(trusted),
@@ -257,7 +273,7 @@ fn attach(
     config: &Config,
     launch: Launch,
     front: &Arc<Front>,
-    resolver: &Resolver,
+    (helper, resolver): (&Helper, &Resolver),
 ) -> anyhow::Result<(Option<Arc<Kernel>>, Option<String>)> {
     if config.capture.enabled == Toggle::Off {
         return Ok((None, Some("capture.enabled is false".to_owned())));
@@ -267,7 +283,7 @@ fn attach(
         ports: config.capture.ports.iter().map(|port| port.get()).collect(),
         log: launch.flags.log_bpf,
     };
-    let kernel = Kernel::new(settings, Arc::clone(front), resolver.clone());
+    let kernel = Kernel::new(settings, Arc::clone(front), (helper.clone(), resolver.clone()));
     let pressure = Arc::clone(&kernel) as Arc<dyn Pressure>;
     kernel.bound(Limit { permits: permits(config, launch), pressure });
     if let Err(error) = kernel.up() {
@@ -350,11 +366,18 @@ async fn until_told_to_stop() -> io::Result<()> {
 async fn stop(started: Started, grace: Duration) -> Arc<Ledger> {
     tracing::info!("stopping");
     let Started { running, ledger, drain } = started;
+    // A frozen workload's connections would keep the drain waiting, and nobody would be there to
+    // let it go on afterwards.
+    let freezer = Arc::clone(&running.freezer);
+    drop(tokio::task::spawn_blocking(move || freezer.thaw_all()).await);
     if let Some(kernel) = running.kernel.clone() {
         // A panic in it has been reported; the programs go with the process in any case.
         drop(tokio::task::spawn_blocking(move || kernel.down()).await);
     }
     let left = drain.finish(grace).await;
+    // And whatever was frozen meanwhile.
+    let freezer = Arc::clone(&running.freezer);
+    drop(tokio::task::spawn_blocking(move || freezer.thaw_all()).await);
     if left > 0 {
         tracing::warn!(left, "tasks did not finish in time");
     }
@@ -382,5 +405,16 @@ impl Resolve for Names {
             let answer = self.0.lookup(host).await.map_err(io::Error::other)?;
             Ok(answer.addrs)
         })
+    }
+}
+
+/// The helper's sockets, which the programs leave alone, for our own dialling.
+#[derive(Debug)]
+struct Marked(Helper);
+
+impl Sockets for Marked {
+    fn stream(&self, to: SocketAddr, options: SocketOptions) -> io::Result<OwnedFd> {
+        let SocketOptions { device, mark } = options;
+        self.0.socket(Wish { kind: Kind::Stream, v6: to.is_ipv6(), mark, device })
     }
 }

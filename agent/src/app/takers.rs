@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::admin::calls::CallRow;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::record::{Connection, Durability, Opened, Record, Sink};
+use crate::subject::Subject;
 
 /// Records that a slow follower may fall behind before it misses some.
 const FOLLOW: usize = 1024;
@@ -18,12 +19,23 @@ pub(super) struct Takers {
     ledger: Arc<Ledger>,
     metrics: Arc<Metrics>,
     live: broadcast::Sender<Arc<CallRow>>,
+    freezes: mpsc::Sender<ToFreeze>,
 }
 
+/// Somebody a policy wants to be frozen, and the policy.
+pub(super) type ToFreeze = (Arc<Subject>, Arc<str>);
+
+/// Freezes that may wait: of a workload that goes on meanwhile the next call asks again.
+const FREEZES: usize = 64;
+
 impl Takers {
-    /// Hands every record to all of them.
-    pub(super) fn new(ledger: Arc<Ledger>, metrics: Arc<Metrics>) -> Self {
-        Self { ledger, metrics, live: broadcast::Sender::new(FOLLOW) }
+    /// Hands every record to all of them, and whoever is to be frozen to the receiver.
+    pub(super) fn new(
+        ledger: Arc<Ledger>,
+        metrics: Arc<Metrics>,
+    ) -> (Self, mpsc::Receiver<ToFreeze>) {
+        let (freezes, to_freeze) = mpsc::channel(FREEZES);
+        (Self { ledger, metrics, live: broadcast::Sender::new(FOLLOW), freezes }, to_freeze)
     }
 
     /// Settled calls from now on.
@@ -57,5 +69,12 @@ impl Sink for Takers {
 
     fn unconfirmed(&self) {
         self.metrics.unconfirmed();
+    }
+
+    fn freeze(&self, subject: &Arc<Subject>, policy: &Arc<str>) {
+        let wanted = (Arc::clone(subject), Arc::clone(policy));
+        if self.freezes.try_send(wanted).is_err() {
+            tracing::warn!(workload = %subject.workload.name, "too much is to be frozen at once");
+        }
     }
 }

@@ -90,6 +90,8 @@ pub(super) struct Attached {
     pub(super) stats: PerCpuArray<MapData, u64>,
     pub(super) narration: Option<Narration>,
     pub(super) capabilities: Capabilities,
+    /// Whether the programs know our thread-group id.
+    pub(super) spared: bool,
 }
 
 /// What the programs log, where they were asked to.
@@ -165,8 +167,15 @@ impl Attachment {
             stats: PerCpuArray::try_from(take(ebpf, map::STATS)?)?,
             narration: settings.log.then(|| narration(ebpf)).transpose()?,
             capabilities,
+            spared: config.tgid != 0,
         };
         Ok((attachment, attached))
+    }
+
+    /// Leaves the connections of this thread-group id alone.
+    pub(super) fn spare(&mut self, tgid: u32) -> Result<(), AttachError> {
+        self.config.tgid = tgid;
+        Ok(self.configs.set(0, self.config, 0)?)
     }
 
     /// Redirects, or only watches.
@@ -256,8 +265,8 @@ fn configuration(settings: &Settings, listening: &Listening) -> Config {
     }
 }
 
-/// Our thread-group id as the programs see it. In a pid namespace of our own that number belongs
-/// to somebody else; the mark alone exempts us then.
+/// Our thread-group id as the programs see it; 0 in a pid namespace of our own, where that number
+/// belongs to somebody else: then the self-test finds it out.
 fn own_tgid() -> u32 {
     use std::os::unix::fs::MetadataExt;
     let initial = std::fs::metadata("/proc/self/ns/pid")

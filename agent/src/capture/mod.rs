@@ -20,7 +20,7 @@ mod capability;
 mod diag;
 mod flows;
 mod heartbeat;
-mod helper;
+pub mod helper;
 mod listen;
 mod query;
 mod selftest;
@@ -30,6 +30,7 @@ mod table;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use ipnet::IpNet;
 use parking_lot::Mutex;
@@ -38,13 +39,13 @@ use tokio_util::sync::CancellationToken;
 
 pub use attach::AttachError;
 pub use capability::{Capabilities, Capability};
+pub use helper::{Helper, TRUST_VARIABLE};
 pub use events::{Closed, Event, Opened, Verdict};
 pub use listen::ListenError;
 pub use stats::{Measuring, ProgramStats};
 
 use crate::drain::Drain;
 use flows::Flows;
-use helper::Helper;
 use origin::Origins;
 
 /// Mark (`SO_MARK`) of every socket of the agent: the programs know our listeners by it and leave
@@ -71,7 +72,8 @@ impl Default for Settings {
 
 /// The programs, attached, and all that goes with them. Dropping it detaches.
 pub struct Capture {
-    helper: Mutex<Helper>,
+    helper: Helper,
+    attached: AtomicBool,
     listeners: Vec<TcpListener>,
     flows: Arc<Flows>,
     events: Mutex<Option<mpsc::Receiver<Event>>>,
@@ -87,35 +89,42 @@ impl Capture {
     /// Afterwards nothing is redirected yet: there are no targets, and [`Capture::redirect`] is off.
     /// Needs `CAP_BPF`, `CAP_NET_ADMIN` and `CAP_PERFMON`; must be called within a tokio runtime, in
     /// the network namespace to be captured.
-    pub fn attach(settings: &Settings, drain: &Drain) -> Result<Self, AttachError> {
-        let mut helper = Helper::in_process();
+    pub fn attach(
+        settings: &Settings,
+        helper: &Helper,
+        drain: &Drain,
+    ) -> Result<Self, AttachError> {
         let listening = helper.listen()?;
         let attached = helper.attach(settings, &listening)?;
-        let flows = Flows::new(attached.flows, attached.records, &listening);
+        // Dropped on every way out but the last: it detaches.
+        let mut this = Self {
+            helper: helper.clone(),
+            attached: AtomicBool::new(true),
+            listeners: Vec::new(),
+            flows: Arc::new(Flows::new(attached.flows, attached.records, &listening)),
+            events: Mutex::default(),
+            capabilities: attached.capabilities,
+            counters: stats::Counters::new(attached.stats),
+            over: CancellationToken::new(),
+        };
         let mut heart = heartbeat::Heart::new(attached.heartbeat);
         let mut ring = events::Ring::new(attached.events);
-        let mut capabilities = attached.capabilities;
-        selftest::Probe { settings, listening: &listening, flows: &flows, ring: &mut ring }.run(
-            &mut helper,
-            &mut heart,
-            &mut capabilities,
-        )?;
+        let probe = selftest::Probe {
+            settings,
+            listening: &listening,
+            flows: &this.flows,
+            ring: &mut ring,
+            spared: attached.spared,
+        };
+        probe.run(helper, &mut heart, &mut this.capabilities)?;
 
-        let over = CancellationToken::new();
-        heart.run(drain, over.clone());
-        let events = ring.run(drain, over.clone())?;
+        heart.run(drain, this.over.clone());
+        this.events = Mutex::new(Some(ring.run(drain, this.over.clone())?));
         if let Some(narration) = attached.narration {
-            events::narrate(narration, drain, over.clone())?;
+            events::narrate(narration, drain, this.over.clone())?;
         }
-        Ok(Self {
-            helper: Mutex::new(helper),
-            listeners: listening.into_sockets(),
-            flows: Arc::new(flows),
-            events: Mutex::new(Some(events)),
-            capabilities,
-            counters: stats::Counters::new(attached.stats),
-            over,
-        })
+        this.listeners = listening.into_sockets();
+        Ok(this)
     }
 
     /// The sockets that redirected connections arrive at, one for each IP version the network
@@ -132,13 +141,13 @@ impl Capture {
 
     /// Whether connections to targets are redirected (true) or only watched (false).
     pub fn redirect(&self, on: bool) -> Result<(), AttachError> {
-        self.helper.lock().redirect(on)
+        self.helper.redirect(on)
     }
 
     /// Replaces the targets. Returns how many did not fit into the kernel's tables: connections to
     /// those go direct, unseen.
     pub fn targets(&self, networks: &[IpNet]) -> Result<usize, AttachError> {
-        self.helper.lock().targets(networks)
+        self.helper.targets(networks)
     }
 
     /// What happens to connections to targets. There is one stream of events: whoever asks second
@@ -160,12 +169,15 @@ impl Capture {
     /// Run time and number of runs of each program, counted while a [`Measuring`] is alive. Empty
     /// after [`Capture::detach`].
     pub fn program_stats(&self) -> Vec<ProgramStats> {
-        self.helper.lock().statistics().unwrap_or_default()
+        self.helper.statistics().unwrap_or_default()
     }
 
     /// Detaches the programs: from here on connections go direct. Idempotent.
     pub fn detach(&self) {
-        self.helper.lock().detach();
+        // Once: what the helper has attached later is somebody else's.
+        if self.attached.swap(false, Relaxed) {
+            self.helper.detach();
+        }
         self.over.cancel();
     }
 }

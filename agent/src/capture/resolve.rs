@@ -8,6 +8,7 @@ use std::fs;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -20,10 +21,9 @@ use hickory_resolver::net::runtime::{RuntimeProvider, TokioHandle, TokioTime};
 use hickory_resolver::proto::op::Query;
 use hickory_resolver::proto::rr::{Name, RecordType};
 use parking_lot::Mutex;
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 
-use super::MARK;
+use super::helper::{Helper, Kind, Wish};
 
 /// How long an answer without a time to live holds: the hosts file, the system's resolver.
 const UNTIMED: Duration = Duration::from_mins(1);
@@ -66,8 +66,9 @@ pub enum ResolveError {
 }
 
 /// Resolves names; clones share one state.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Resolver {
+    helper: Helper,
     state: Arc<Mutex<Option<State>>>,
 }
 
@@ -91,8 +92,8 @@ type Stamp = [Option<SystemTime>; 2];
 impl Resolver {
     /// A resolver as this machine is configured. The files are read at the first look-up, and again
     /// when they change.
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(helper: Helper) -> Self {
+        Self { helper, state: Arc::default() }
     }
 
     /// The addresses of `host`, which may also be an address itself.
@@ -119,7 +120,7 @@ impl Resolver {
             return current.clone();
         }
         let hosts = Arc::new(Hosts::from_system().unwrap_or_default());
-        state.insert(State { stamp, hosts, dns: configured() }).clone()
+        state.insert(State { stamp, hosts, dns: configured(&self.helper) }).clone()
     }
 }
 
@@ -156,8 +157,9 @@ async fn ask_system(host: &str) -> Result<Answer, ResolveError> {
     Ok(Answer { addrs, ttl: UNTIMED })
 }
 
-fn configured() -> Option<hickory_resolver::Resolver<Marked>> {
-    let mut builder = hickory_resolver::Resolver::builder(Marked::default()).ok()?;
+fn configured(helper: &Helper) -> Option<hickory_resolver::Resolver<Marked>> {
+    let marked = Marked { handle: TokioHandle::default(), helper: helper.clone() };
+    let mut builder = hickory_resolver::Resolver::builder(marked).ok()?;
     let options = builder.options_mut();
     options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
     options.use_hosts_file = ResolveHosts::Never;
@@ -167,9 +169,10 @@ fn configured() -> Option<hickory_resolver::Resolver<Marked>> {
 }
 
 /// Opens the resolver's sockets.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Marked {
     handle: TokioHandle,
+    helper: Helper,
 }
 
 impl RuntimeProvider for Marked {
@@ -188,9 +191,9 @@ impl RuntimeProvider for Marked {
         bind: Option<SocketAddr>,
         patience: Option<Duration>,
     ) -> Pin<Box<dyn Send + Future<Output = io::Result<Self::Tcp>>>> {
+        let socket = self.socket(server, Kind::Stream);
         Box::pin(async move {
-            let socket =
-                TcpSocket::from_std_stream(socket(server, Type::STREAM, Protocol::TCP)?.into());
+            let socket = TcpSocket::from_std_stream(socket?.into());
             if let Some(bind) = bind {
                 socket.bind(bind)?;
             }
@@ -205,22 +208,18 @@ impl RuntimeProvider for Marked {
         local: SocketAddr,
         _server: SocketAddr,
     ) -> Pin<Box<dyn Send + Future<Output = io::Result<Self::Udp>>>> {
+        let socket = self.socket(local, Kind::Datagram);
         Box::pin(async move {
-            let socket = socket(local, Type::DGRAM, Protocol::UDP)?;
-            socket.bind(&local.into())?;
+            let socket = socket?;
+            rustix::net::bind(&socket, &local)?;
             UdpSocket::from_std(socket.into())
         })
     }
 }
 
-/// A non-blocking socket with our mark. Without the privilege to mark there are no programs
-/// either, from which the mark would have to protect.
-fn socket(addr: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(addr), kind, Some(protocol))?;
-    socket.set_nonblocking(true)?;
-    match socket.set_mark(MARK) {
-        Err(error) if error.kind() != io::ErrorKind::PermissionDenied => Err(error),
-        _ => Ok(socket),
+impl Marked {
+    fn socket(&self, addr: SocketAddr, kind: Kind) -> io::Result<OwnedFd> {
+        self.helper.socket(Wish { kind, v6: addr.is_ipv6(), mark: None, device: None })
     }
 }
 
@@ -245,13 +244,13 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_is_its_own_answer() {
-        let answer = Resolver::new().lookup("192.0.2.1").await.unwrap();
+        let answer = Resolver::new(Helper::in_process()).lookup("192.0.2.1").await.unwrap();
         assert_eq!(answer.addrs, ["192.0.2.1".parse::<IpAddr>().unwrap()]);
     }
 
     #[tokio::test]
     async fn localhost_resolves_without_asking_anybody() {
-        let answer = Resolver::new().lookup("localhost").await.unwrap();
+        let answer = Resolver::new(Helper::in_process()).lookup("localhost").await.unwrap();
         assert!(answer.addrs.iter().all(IpAddr::is_loopback) && !answer.addrs.is_empty());
     }
 }

@@ -25,6 +25,7 @@ use super::flows::{Flows, Found};
 use super::heartbeat::Heart;
 use super::helper::Helper;
 use super::listen::Listening;
+use super::origin::Origin;
 use super::{Settings, cgroup};
 use crate::clock;
 
@@ -58,6 +59,8 @@ pub(super) struct Probe<'a> {
     pub(super) listening: &'a Listening,
     pub(super) flows: &'a Flows,
     pub(super) ring: &'a mut Ring,
+    /// Whether the programs know our thread-group id already.
+    pub(super) spared: bool,
 }
 
 impl Probe<'_> {
@@ -65,7 +68,7 @@ impl Probe<'_> {
     /// were: nothing wanted, nothing redirected.
     pub(super) fn run(
         self,
-        helper: &mut Helper,
+        helper: &Helper,
         heart: &mut Heart,
         capabilities: &mut Capabilities,
     ) -> Result<(), AttachError> {
@@ -73,6 +76,11 @@ impl Probe<'_> {
         heart.beat();
         helper.targets(&[V4, MAPPED, V6].map(IpNet::from))?;
         helper.redirect(true)?;
+        if !self.spared
+            && let Some(tgid) = self.own_tgid(port)
+        {
+            helper.spare(tgid)?;
+        }
         let knocks = knock_from_child(self.settings, port);
         let arrived = arrivals(self.listening, self.flows);
         helper.redirect(false)?;
@@ -92,12 +100,23 @@ impl Probe<'_> {
         seen.enter(capabilities);
         Ok(())
     }
+
+    /// Our thread-group id as the programs see it, from a connection of our own: while they do not
+    /// know it, and for want of a mark, they lead it here like anybody's.
+    fn own_tgid(&self, port: u16) -> Option<u32> {
+        let target = address(AddressFamily::INET, V4, port);
+        // Its answer is what arrives: nothing does where the programs are not for our cgroup, and
+        // then there is nothing to spare us from.
+        dial(AddressFamily::INET, target);
+        let mut arrived = arrivals(self.listening, self.flows).into_iter();
+        arrived.find(|(origin, _)| origin.destination == target).map(|(origin, _)| origin.caller.tgid)
+    }
 }
 
 /// What the test saw.
 struct Seen {
     knocks: io::Result<[Knock; 3]>,
-    arrived: Vec<(IpAddr, Found)>,
+    arrived: Vec<(Origin, Found)>,
     events: Vec<Event>,
     ipv6: bool,
 }
@@ -136,7 +155,7 @@ impl Seen {
     }
 
     fn redirected(&self, to: IpAddr, knock: Knock) -> Result<(), String> {
-        if self.arrived.iter().any(|(destination, _)| *destination == to) {
+        if self.arrived.iter().any(|(origin, _)| origin.destination.ip() == to) {
             return Ok(());
         }
         let left_alone = self.events.iter().find_map(|event| match event {
@@ -152,13 +171,12 @@ impl Seen {
 }
 
 /// Accepts whatever is there; returns where it was going.
-fn arrivals(listening: &Listening, flows: &Flows) -> Vec<(IpAddr, Found)> {
+fn arrivals(listening: &Listening, flows: &Flows) -> Vec<(Origin, Found)> {
     let mut arrived = Vec::new();
     for listener in listening.sockets() {
         // The child is gone: all that will arrive is in the backlog.
         while let Ok((_socket, client)) = listener.accept() {
-            let found = flows.find(client);
-            arrived.extend(found.map(|(origin, how)| (origin.destination.ip(), how)));
+            arrived.extend(flows.find(client));
         }
     }
     arrived

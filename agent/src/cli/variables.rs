@@ -14,7 +14,7 @@ use super::bundle::Bundles;
 use super::site::Site;
 use crate::downstream::ca::{CaError, PUBLIC_ROOT, Root};
 use crate::downstream::trust::installed::system_bundle;
-use crate::downstream::trust::marker;
+use crate::capture::TRUST_VARIABLE;
 
 /// Variables that replace what a program trusts, each with the one its programs fall back to.
 pub(super) const REPLACING: [(&str, Option<&str>); 5] = [
@@ -107,7 +107,7 @@ pub(super) fn variables(
             found.notes.push(format!("{name}: {} is no file; left as it is", base.display()));
         }
     }
-    found.set.insert(marker::VARIABLE.to_owned(), root.fingerprint().to_owned());
+    found.set.insert(TRUST_VARIABLE.to_owned(), root.fingerprint().to_owned());
     if !redirecting {
         proxy(env, site.explicit_addr, &mut found);
     }
@@ -245,7 +245,7 @@ mod tests {
             assert_eq!(found.set[name], host.ca(), "{name}");
         }
         let root = Root::read(&host.site.state_dir).unwrap();
-        assert_eq!(found.set[marker::VARIABLE], root.fingerprint());
+        assert_eq!(found.set[TRUST_VARIABLE], root.fingerprint());
         assert!(!found.set.contains_key("NODE_USE_SYSTEM_CA"));
         assert!(!found.set.keys().any(|name| name.to_lowercase().contains("proxy")));
         assert!(found.notes.is_empty(), "{:?}", found.notes);

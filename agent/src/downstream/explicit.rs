@@ -3,8 +3,8 @@
 
 pub mod gateway;
 pub mod guard;
+mod model;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 
 use super::accept::Permit;
 use super::intercept::Accepted;
+use super::outward::Watched;
 use super::session::{self, Arrival};
 use super::{Front, serve};
 use crate::pipeline::{self, Body, headers, relay};
@@ -29,8 +30,6 @@ use crate::upstream::{Link, Offer, Outgoing, SocketOptions, Target};
 struct Client {
     front: Arc<Front>,
     subject: Arc<Subject>,
-    /// Our own listeners, which must not be reached through ourselves.
-    own: Arc<[SocketAddr]>,
     gateway: gateway::Links,
     /// What the connection counts as, also while it is a tunnel.
     permit: Permit,
@@ -39,7 +38,7 @@ struct Client {
 /// Deals with one connection to the explicit port.
 ///
 /// Only processes of this host are served, and only those whose socket the kernel attributes.
-pub async fn serve(front: Arc<Front>, own: Arc<[SocketAddr]>, accepted: Accepted) {
+pub async fn serve(front: Arc<Front>, accepted: Accepted) {
     let Accepted { stream, client, permit } = accepted;
     let Ok(local) = stream.local_addr() else { return };
     // Reads the socket tables and /proc: tens of microseconds, or more where a process has many
@@ -67,7 +66,7 @@ pub async fn serve(front: Arc<Front>, own: Arc<[SocketAddr]>, accepted: Accepted
     }
     let drain = front.runtime.drain.clone();
     let client =
-        Arc::new(Client { front, subject, own, gateway: gateway::Links::default(), permit });
+        Arc::new(Client { front, subject, gateway: gateway::Links::default(), permit });
     serve::http1(stream, &drain, |request| answer(Arc::clone(&client), request)).await;
 }
 
@@ -89,7 +88,7 @@ async fn connect(client: Arc<Client>, mut request: Request<Incoming>) -> Respons
     let Some((host, port)) = named else {
         return refuse(StatusCode::BAD_REQUEST, "CONNECT needs host:port");
     };
-    let destination = match guard::check(&client.front, &client.own, &host, port).await {
+    let destination = match guard::check(&client.front, &host, port).await {
         Ok(destination) => destination,
         Err(refusal) => return refuse(refusal.status(), &refusal.to_string()),
     };
@@ -114,8 +113,8 @@ async fn connect(client: Arc<Client>, mut request: Request<Incoming>) -> Respons
 
 /// The socket under an upgraded connection, and what was read from it beyond the request.
 fn take_back(upgraded: Upgraded) -> Option<(TcpStream, BytesMut)> {
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
-    Some((parts.io.into_inner(), BytesMut::from(&parts.read_buf[..])))
+    let parts = upgraded.downcast::<TokioIo<Watched<TcpStream>>>().ok()?;
+    Some((parts.io.into_inner().into_inner(), BytesMut::from(&parts.read_buf[..])))
 }
 
 /// Absolute-form: plain HTTP through a proxy. A provider's host is metered, any other passed on.
@@ -130,7 +129,7 @@ async fn forward(client: &Arc<Client>, request: Request<Incoming>) -> Response<B
         let hint = "use CONNECT for https; absolute-form requests are plain http";
         return refuse(StatusCode::BAD_REQUEST, hint);
     }
-    let destination = match guard::check(&client.front, &client.own, &host, port).await {
+    let destination = match guard::check(&client.front, &host, port).await {
         Ok(destination) => destination,
         Err(refusal) => return refuse(refusal.status(), &refusal.to_string()),
     };

@@ -13,6 +13,7 @@ pub mod ca;
 pub mod certs;
 pub mod replay;
 pub mod serve;
+mod outward;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -115,11 +116,10 @@ impl ClientTls {
     }
 
     /// Whether `subject` accepts our certificates.
-    pub fn verdict(&self, subject: &Subject) -> trust::Verdict {
+    pub fn verdict(&self, subject: &Subject, identities: &Identities) -> trust::Verdict {
         self.trust.verdict(subject, || {
             self.leaves.as_ref().is_some_and(|leaves| {
-                let root = leaves.authority().root();
-                trust::marker::vouched(subject.process.pid, root.fingerprint())
+                identities.vouched(&subject.process, leaves.authority().root().fingerprint())
             })
         })
     }

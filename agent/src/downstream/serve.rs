@@ -13,6 +13,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::outward::{Outward, Watched};
 use crate::drain::Drain;
 use crate::pipeline::{self, Body, Context};
 use crate::upstream::{Outgoing, Protocol};
@@ -48,9 +49,11 @@ where
     A: Fn(Request<Incoming>) -> F,
     F: Future<Output = Response<Body>>,
 {
+    let io = Watched::new(io);
+    let outlet = io.outlet();
     let service = service_fn(|request| {
-        let answer = answer(request);
-        async { Ok::<_, Infallible>(answer.await) }
+        let (answer, outlet) = (answer(request), Arc::clone(&outlet));
+        async { Ok::<_, Infallible>(answer.await.map(|body| Outward::new(body, outlet))) }
     });
     let connection = http1::Builder::new()
         .preserve_header_case(true)
@@ -60,15 +63,18 @@ where
     finish(pin!(connection), drain, http1::UpgradeableConnection::graceful_shutdown).await;
 }
 
-async fn http2<I, A, F>(io: I, drain: &Drain, answer: A)
+/// Serves HTTP/2.
+pub async fn http2<I, A, F>(io: I, drain: &Drain, answer: A)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     A: Fn(Request<Incoming>) -> F,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
+    let io = Watched::new(io);
+    let outlet = io.outlet();
     let service = service_fn(|request| {
-        let answer = answer(request);
-        async { Ok::<_, Infallible>(answer.await) }
+        let (answer, outlet) = (answer(request), Arc::clone(&outlet));
+        async { Ok::<_, Infallible>(answer.await.map(|body| Outward::new(body, outlet))) }
     });
     let connection = http2::Builder::new(drain.clone())
         .max_concurrent_streams(STREAMS)

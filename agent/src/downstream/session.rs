@@ -101,7 +101,7 @@ fn decide(front: &Front, arrival: &Arrival, opening: &Opening) -> Treat {
         opening,
         providers: &rules.providers,
         can_terminate: &|host| front.client.can_terminate(host),
-        verdict: front.client.verdict(&arrival.subject),
+        verdict: front.client.verdict(&arrival.subject, &front.identities),
         block_untrusted: front.client.block_untrusted.load(Relaxed),
     })
 }

@@ -58,8 +58,7 @@ impl Accounts {
     /// Sets the key of the hashes, so that accounts keep their names over a restart; without it,
     /// and once a name has been given, one made at random holds.
     pub fn set_key(&self, key: &[u8]) {
-        // Set before: the names given so far go on.
-        drop(self.key.set(hmac::Key::new(hmac::HMAC_SHA256, key)));
+        self.key.get_or_init(|| hmac::Key::new(hmac::HMAC_SHA256, key));
     }
 
     /// The account behind a request's credential; `None` where it has none.
@@ -128,8 +127,10 @@ pub(super) fn learn(exchange: &Exchange, headers: &HeaderMap) {
 
 fn random_key() -> hmac::Key {
     let mut key = [0; 32];
-    // Should there be no randomness, TLS does not work either and no call gets here.
-    drop(aws_lc_rs::rand::fill(&mut key));
+    if aws_lc_rs::rand::fill(&mut key).is_err() {
+        // TLS does not work either then, and hardly a call gets here.
+        tracing::error!("there is no randomness: names of accounts can be guessed at");
+    }
     hmac::Key::new(hmac::HMAC_SHA256, &key)
 }
 

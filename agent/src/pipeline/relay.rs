@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::{HeaderMap, Response, StatusCode};
 
-use super::wait::{Cut, Settling};
+use super::wait::Settling;
 use super::{Exchange, Reject, headers, refusal};
 use crate::llm::call::Kind;
 use crate::llm::meter::{Encoding, Meter, MeterOptions};
@@ -52,7 +52,7 @@ pub struct Relay {
     settling: Option<Settling>,
     over: bool,
     /// Why it is over before its end.
-    cut: Option<Cut>,
+    cut: Option<BoxError>,
 }
 
 /// Turns a provider's response into ours.
@@ -270,11 +270,8 @@ impl Relay {
                 return Poll::Ready(Some(Ok(frame)));
             }
             if self.over {
-                if let Some(cut) = &mut self.cut {
-                    ready!(cut.poll(cx));
-                }
                 // The client must see that the answer is not whole.
-                return Poll::Ready(self.cut.take().map(|cut| Err(cut.into_error())));
+                return Poll::Ready(self.cut.take().map(Err));
             }
             let next = match self.broken.take() {
                 Some(error) => Some(Err(error)),
@@ -286,7 +283,7 @@ impl Relay {
                 Some(Err(error)) => {
                     self.exchange.note(|record| record.error = Some(error.to_string()));
                     self.end(Outcome::UpstreamCut);
-                    self.cut = Some(Cut::new(error.into()));
+                    self.cut = Some(error.into());
                 }
             }
         }

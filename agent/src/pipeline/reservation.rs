@@ -3,6 +3,7 @@
 
 use super::Exchange;
 use super::bound::Asked;
+use crate::llm::call::Kind;
 use crate::llm::meter::{Meter, Reading};
 use crate::llm::usage::Usage;
 use crate::policy::engine::Extension;
@@ -115,10 +116,16 @@ impl Exchange {
     pub(super) fn release(&mut self, record: &Record, sent: bool) {
         let Some(reservation) = self.reservation.take() else { return };
         let usage = &record.usage;
+        let is_unknown = record.usage_source == UsageSource::Unknown || record.kind != Kind::Call;
         let actual = Actual {
             sent,
-            tokens: usage.total().saturating_sub(usage.cache_read),
-            cost: record.cost.filter(|_| record.usage_source != UsageSource::Unknown),
+            // What is not known is taken as what was reserved, as the cost is.
+            tokens: if is_unknown {
+                reservation.bound.input.saturating_add(reservation.bound.output)
+            } else {
+                usage.total().saturating_sub(usage.cache_read)
+            },
+            cost: record.cost,
             failed: !matches!(
                 record.outcome,
                 Outcome::Ok | Outcome::ClientAbort | Outcome::Refused

@@ -10,13 +10,9 @@ use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
 use crate::record::{Durability, Sink};
-use crate::upstream::BoxError;
 
 /// How long a response's end waits for its record to be safe.
 const SETTLE_WAIT: Duration = Duration::from_millis(50);
-/// How long a cut answer waits before it is cut for the client too: when a body fails, hyper drops
-/// what it has taken of it and not yet written.
-const CUT_WAIT: Duration = Duration::from_millis(5);
 
 /// The wait for the ledger, bounded.
 #[derive(Debug)]
@@ -43,28 +39,5 @@ impl Settling {
         ready!(bound.as_mut().poll(cx));
         self.sink.unconfirmed();
         Poll::Ready(())
-    }
-}
-
-/// What is left to say when everything that came before it has been written.
-#[derive(Debug)]
-pub(super) struct Cut {
-    error: BoxError,
-    wait: Option<Pin<Box<Sleep>>>,
-}
-
-impl Cut {
-    pub(super) fn new(error: BoxError) -> Self {
-        Self { error, wait: None }
-    }
-
-    pub(super) fn into_error(self) -> BoxError {
-        self.error
-    }
-
-    /// Ready when what came before it has had time to be written.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let wait = self.wait.get_or_insert_with(|| Box::pin(tokio::time::sleep(CUT_WAIT)));
-        wait.as_mut().poll(cx)
     }
 }

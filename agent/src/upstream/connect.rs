@@ -4,13 +4,16 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{SockRef, Socket, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream};
+
+use super::own::Own;
 
 /// A boxed future, as trait objects need it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -65,20 +68,33 @@ pub trait Resolve: Send + Sync + fmt::Debug {
     fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<std::net::IpAddr>>>;
 }
 
+/// Makes the sockets that are dialled with. Marks take privilege, so this is the way to whoever
+/// holds it.
+pub trait Sockets: Send + Sync + fmt::Debug {
+    /// A non-blocking TCP socket fit to connect to `to`. It carries what `options` ask for, as far
+    /// as that does not lead the connection back to us.
+    fn stream(&self, to: SocketAddr, options: SocketOptions) -> io::Result<OwnedFd>;
+}
+
 /// TCP, dialled by this process.
 #[derive(Debug, Clone)]
 pub struct Tcp {
     resolve: Arc<dyn Resolve>,
-    /// Mark that keeps our own connections from being redirected; `None` without privilege.
-    mark: Option<u32>,
+    sockets: Arc<dyn Sockets>,
+    own: Arc<Own>,
     timeout: Duration,
 }
 
 impl Tcp {
-    /// A dialler that resolves through `resolve`, marks its sockets and gives up after `timeout`
-    /// per address.
-    pub fn new(resolve: Arc<dyn Resolve>, mark: Option<u32>, timeout: Duration) -> Self {
-        Self { resolve, mark, timeout }
+    /// A dialler that resolves through `resolve`, takes its sockets from `sockets` and gives up
+    /// after `timeout` per address.
+    pub fn new(resolve: Arc<dyn Resolve>, sockets: Arc<dyn Sockets>, timeout: Duration) -> Self {
+        Self { resolve, sockets, own: Arc::default(), timeout }
+    }
+
+    /// The agent's own listeners, which it refuses to dial.
+    pub fn own(&self) -> &Arc<Own> {
+        &self.own
     }
 
     /// The addresses behind a destination, in the order to be tried.
@@ -116,17 +132,12 @@ impl Tcp {
     }
 
     async fn dial(&self, to: SocketAddr, options: SocketOptions) -> io::Result<TcpStream> {
-        let socket = Socket::new(Domain::for_address(to), Type::STREAM.nonblocking(), None)?;
-        if let Some(mark) = options.mark.or(self.mark) {
-            socket.set_mark(mark)?;
+        // A provider whose base URL is ours, a name that somebody pointed at us: each connection
+        // would make the next one, until none is left.
+        if self.own.has(to) {
+            return Err(io::Error::other(format!("{to} is the agent itself")));
         }
-        if let Some(device) = options.device {
-            let index = std::num::NonZeroU32::new(device);
-            match to {
-                SocketAddr::V4(_) => socket.bind_device_by_index_v4(index)?,
-                SocketAddr::V6(_) => socket.bind_device_by_index_v6(index)?,
-            }
-        }
+        let socket = Socket::from(self.sockets.stream(to, options)?);
         socket.set_tcp_nodelay(true)?;
         socket.set_tcp_keepalive(&keep_alive_times())?;
         TcpSocket::from_std_stream(socket.into()).connect(to).await
@@ -153,5 +164,41 @@ impl Connect for Tcp {
             let stream = self.open(to, options).await?;
             Ok(Box::new(stream) as Io)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Plain;
+
+    impl Resolve for Plain {
+        fn resolve<'a>(&'a self, _: &'a str) -> BoxFuture<'a, io::Result<Vec<std::net::IpAddr>>> {
+            Box::pin(async { Ok(vec![std::net::Ipv4Addr::LOCALHOST.into()]) })
+        }
+    }
+
+    impl Sockets for Plain {
+        fn stream(&self, to: SocketAddr, _: SocketOptions) -> io::Result<OwnedFd> {
+            let domain = socket2::Domain::for_address(to);
+            Ok(Socket::new(domain, socket2::Type::STREAM.nonblocking(), None)?.into())
+        }
+    }
+
+    #[tokio::test]
+    async fn the_agent_never_dials_itself() {
+        let tcp = Tcp::new(Arc::new(Plain), Arc::new(Plain), Duration::from_secs(5));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let dial = async |to| tcp.open(&to, SocketOptions::default()).await;
+        assert!(dial(Destination::Address(at)).await.is_ok());
+        tcp.own().intercept(vec![at]);
+        let named = Destination::Name(Arc::from("gateway.example"), at.port());
+        for to in [Destination::Address(at), named] {
+            let refused = dial(to).await.unwrap_err();
+            assert!(refused.to_string().ends_with("is the agent itself"), "{refused}");
+        }
     }
 }

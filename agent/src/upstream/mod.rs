@@ -7,6 +7,7 @@ pub mod body;
 pub mod connect;
 pub mod failure;
 pub mod link;
+pub mod own;
 pub mod pool;
 pub mod tls;
 
@@ -14,5 +15,6 @@ pub use body::{BoxError, Outgoing};
 pub use connect::{Connect, Destination, Io, SocketOptions};
 pub use failure::Failure;
 pub use link::Link;
+pub use own::Own;
 pub use pool::{Pool, Target};
 pub use tls::{Offer, Protocol, Tls};

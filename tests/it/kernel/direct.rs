@@ -79,19 +79,28 @@ fn sockets_with_our_mark() {
 
 #[test]
 fn the_agent_itself() {
-    isolated(async || {
-        // An agent that captures the cgroup it is in, and dials a target.
-        let cgroup = Cgroup::new();
-        let server = TcpListener::bind(WANTED4).await.unwrap();
-        let of = format!("of={}", cgroup.path());
-        let agent =
-            cgroup.spawn("capture", &[&of, "targets=192.0.2.10/32", &format!("to={WANTED4}")]);
-        let (accepted, _) = within(server.accept()).await.unwrap();
-        drop(accepted);
-        let output = within(agent.wait_with_output()).await.unwrap();
-        let report = String::from_utf8(output.stdout).unwrap();
-        assert!(report.starts_with("ready\n") && report.contains("\"reply\":\"\""), "{report}");
-    });
+    isolated(async || dials_a_target_and_gets_there(&["env"], &[]).await);
+}
+
+#[test]
+fn the_agent_itself_in_a_pid_namespace_of_its_own_with_a_clients_mark() {
+    // There its own idea of its pid means nothing to the programs, and the mark is not ours.
+    let unshare = ["unshare", "--pid", "--fork", "--kill-child"];
+    isolated(async || dials_a_target_and_gets_there(&unshare, &["mark=119"]).await);
+}
+
+/// An agent that captures the cgroup it is in, and dials a target.
+async fn dials_a_target_and_gets_there(by: &[&str], args: &[&str]) {
+    let cgroup = Cgroup::new();
+    let server = TcpListener::bind(WANTED4).await.unwrap();
+    let (of, to) = (format!("of={}", cgroup.path()), format!("to={WANTED4}"));
+    let args = [&[&of[..], "targets=192.0.2.10/32", &to], args].concat();
+    let agent = cgroup.spawn_by(by, "capture", &args);
+    let (accepted, _) = within(server.accept()).await.unwrap();
+    drop(accepted);
+    let output = within(agent.wait_with_output()).await.unwrap();
+    let report = String::from_utf8(output.stdout).unwrap();
+    assert!(report.starts_with("ready\n") && report.contains("\"reply\":\"\""), "{report}");
 }
 
 #[test]

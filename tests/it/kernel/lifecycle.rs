@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use agent::capture::{AttachError, Capture};
+use agent::capture::{AttachError, Capture, Helper};
 use agent::drain::Drain;
 use agent_common::{FlowKey, Record};
 use aya::maps::{HashMap, Map, MapData, MapInfo, loaded_maps};
@@ -88,7 +88,7 @@ fn detached_connections_go_direct_at_once() {
         assert_eq!(dial(&world.cgroup, &[]).await["reply"], "direct");
         world.capture.detach();
         // And the cgroup is free for the next.
-        let next = Capture::attach(&world.cgroup.settings(), &world.drain).unwrap();
+        let next = Capture::attach(&world.cgroup.settings(), &Helper::in_process(), &world.drain).unwrap();
         assert!(next.capabilities().complete());
     });
 }
@@ -96,7 +96,7 @@ fn detached_connections_go_direct_at_once() {
 #[test]
 fn a_second_agent_at_the_same_cgroup_is_refused() {
     world(async |world| {
-        let second = Capture::attach(&world.cgroup.settings(), &world.drain);
+        let second = Capture::attach(&world.cgroup.settings(), &Helper::in_process(), &world.drain);
         assert!(matches!(second, Err(AttachError::Running(_))), "{second:?}");
         assert_eq!(dial(&world.cgroup, &[]).await["reply"], "weir", "the first goes on");
     });
@@ -107,7 +107,7 @@ fn an_agent_with_logging_programs_works_alike() {
     isolated(async || {
         let (cgroup, drain) = (Cgroup::new(), Drain::new());
         let settings = agent::capture::Settings { log: true, ..cgroup.settings() };
-        let capture = Capture::attach(&settings, &drain).unwrap();
+        let capture = Capture::attach(&settings, &Helper::in_process(), &drain).unwrap();
         assert!(capture.capabilities().complete(), "{:#?}", capture.capabilities());
     });
 }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agent::capture::Helper;
 use agent::capture::resolve::Resolver;
 use agent::capture::targets::{Targets, Wanted};
 use agent::clock::System;
@@ -74,7 +75,7 @@ async fn serve_names(at: &str) {
 fn hosts_file_answers_become_targets() {
     world(async |mut world| {
         let files = Files::new(&format!("192.0.2.10 {HOST}\n"), "nameserver 192.0.2.99\n");
-        let targets = Targets::new(Resolver::new(), Arc::new(System));
+        let targets = Targets::new(Resolver::new(Helper::in_process()), Arc::new(System));
         let (wants, following) = watch::channel(wanted(&[HOST]));
         let keeping = targets.keep(
             following,
@@ -110,7 +111,7 @@ fn name_servers_of_resolv_conf_are_asked() {
     isolated(async || {
         let server = OTHER4.parse::<std::net::SocketAddr>().unwrap().ip().to_string();
         let _files = Files::new("", &format!("nameserver {server}\n"));
-        let resolver = Resolver::new();
+        let resolver = Resolver::new(Helper::in_process());
         let answer = within(async {
             tokio::select! {
                 answer = resolver.lookup(HOST) => answer.unwrap(),
@@ -127,7 +128,7 @@ fn name_servers_of_resolv_conf_are_asked() {
 fn without_name_servers_the_system_is_asked() {
     isolated(async || {
         let _files = Files::new("", "");
-        let resolver = Resolver::new();
+        let resolver = Resolver::new(Helper::in_process());
         let answer = within(async {
             tokio::select! {
                 answer = resolver.lookup(HOST) => answer.unwrap(),

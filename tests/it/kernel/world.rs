@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use agent::capture::origin::Origin;
-use agent::capture::{Capture, Event, Settings};
+use agent::capture::{Capture, Event, Helper, Settings};
 use agent::drain::Drain;
 use ipnet::IpNet;
 use rustix::thread::{CapabilitySet, UnshareFlags};
@@ -124,7 +124,7 @@ impl World {
         for addr in [WANTED4, WANTED6, OTHER4] {
             drain.spawn(serve(TcpListener::bind(addr).await.unwrap()));
         }
-        let capture = Capture::attach(&cgroup.settings(), &drain).unwrap();
+        let capture = Capture::attach(&cgroup.settings(), &Helper::in_process(), &drain).unwrap();
         assert!(capture.capabilities().complete(), "{:#?}", capture.capabilities());
         capture.targets(&TARGETS.map(|net| net.parse().unwrap())).unwrap();
         capture.redirect(true).unwrap();
@@ -246,8 +246,14 @@ impl Cgroup {
 
     /// Starts the actor within the cgroup.
     pub(super) fn spawn(&self, act: &str, args: &[&str]) -> Child {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_actor"));
-        command.arg(act).arg(format!("cgroup={}", self.path())).args(args);
+        self.spawn_by(&["env"], act, args)
+    }
+
+    /// Starts the actor within the cgroup by a command that runs others.
+    pub(super) fn spawn_by(&self, by: &[&str], act: &str, args: &[&str]) -> Child {
+        let mut command = Command::new(by[0]);
+        command.args(&by[1..]).arg(env!("CARGO_BIN_EXE_actor")).arg(act);
+        command.arg(format!("cgroup={}", self.path())).args(args);
         command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap()
     }
 

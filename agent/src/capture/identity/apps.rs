@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use super::cgroup::Placement;
 use super::lineage::{Ancestor, ancestors};
-use super::proc::Stat;
 use super::script::Program;
+use crate::capture::helper::{Helper, Stat};
 
 /// Coding agents by the names their programs, scripts and packages carry.
 const KNOWN: [(&str, &[&str]); 18] = [
@@ -66,6 +66,7 @@ impl Apps {
         own: &Program,
         stat: &Stat,
         placement: &Placement,
+        helper: &Helper,
     ) -> Option<Arc<str>> {
         if let Some(app) = self.named(own) {
             return Some(app);
@@ -73,7 +74,7 @@ impl Apps {
         if own.is_prompt && stat.leads_terminal {
             return None;
         }
-        for ancestor in ancestors(stat) {
+        for ancestor in ancestors(helper, stat) {
             // What runs outside the container is no ancestor in any sense that matters here.
             if is_outside(&ancestor, placement) {
                 return None;
@@ -81,7 +82,7 @@ impl Apps {
             if let Some(app) = self.named(&ancestor.program) {
                 return Some(app);
             }
-            if ancestor.program.is_prompt && ancestor.stat.leads_terminal {
+            if ancestor.program.is_prompt && ancestor.facts.stat.leads_terminal {
                 return None;
             }
         }
@@ -100,10 +101,7 @@ impl Apps {
 
 fn is_outside(ancestor: &Ancestor, placement: &Placement) -> bool {
     placement.container.is_some()
-        && ancestor
-            .handle
-            .cgroups()
-            .map_or(true, |lines| Placement::of_lines(&lines).container != placement.container)
+        && Placement::of_lines(&ancestor.facts.cgroups).container != placement.container
 }
 
 #[cfg(test)]

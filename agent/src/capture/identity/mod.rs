@@ -1,15 +1,14 @@
 //! From a pid to the workload: who opened a connection, on the kernel's word.
 //!
-//! A caller waits for our answer while it is examined, so it is normally alive. It is read through
-//! a handle that stays with one process instance, its start must not lie after the connect, and a
-//! pidfd must still call it alive at the end: then the pid cannot have changed hands. Otherwise
-//! what the kernel saved (uid, cgroup, thread name) has to do, and the subject says so. The uid is
-//! always the one at connect time. The environment of a process is never read.
+//! A caller waits for our answer while it is examined, so it is normally alive. The helper reads it
+//! as one instance, whose start must not lie after the connect: then the pid cannot have changed
+//! hands. Otherwise what the kernel saved (uid, cgroup, thread name) has to do, and the subject says
+//! so. The uid is always the one at connect time. Of a process's environment only one variable is
+//! ever compared (see [`Identities::vouched`]).
 //!
 //! Limits: a connection belongs to whoever called connect(2), also when it is handed on; pids are
 //! those of the initial pid namespace, in which the agent must run.
 
-mod proc;
 mod cgroup;
 mod hierarchy;
 mod containers;
@@ -20,24 +19,19 @@ mod apps;
 mod users;
 mod redact;
 
-use std::io::ErrorKind;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use moka::sync::Cache;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::OwnedFd;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use self::apps::Apps;
 use self::cgroup::{Container, Placement};
 use self::containers::Containers;
 use self::hierarchy::Hierarchy;
 use self::lineage::ancestors;
-use self::proc::{Handle, Stat};
 use self::script::Program;
 use self::users::Users;
+use super::helper::{Facts, Helper, Instance, Look, Sight, Stat};
 use super::origin::Caller;
 use super::owner::Owner;
 use crate::subject::{Parts, Process, Subject, Workload, printable};
@@ -57,6 +51,7 @@ const EXE: usize = 256;
 /// known process, about a hundred for a new one.
 #[derive(Debug)]
 pub struct Identities {
+    helper: Helper,
     apps: Apps,
     users: Users,
     hierarchy: Hierarchy,
@@ -64,36 +59,27 @@ pub struct Identities {
     known: Cache<u32, Arc<Known>>,
 }
 
-/// A process examined before.
+/// A process examined before. It stays the same caller as long as its instance and its cgroup do.
 #[derive(Debug)]
 struct Known {
     instance: Instance,
-    stat: Stat,
-    subject: Arc<Subject>,
-}
-
-/// What must not change for a process to be the same caller: one that turns into another program,
-/// user or cgroup is examined again.
-#[derive(Debug, PartialEq, Eq)]
-struct Instance {
-    start_ticks: u64,
-    image: [u64; 4],
-    exe: Option<String>,
-    uid: u32,
     /// Where known: only the kernel half tells.
     cgroup: Option<u64>,
+    stat: Stat,
+    subject: Arc<Subject>,
 }
 
 impl Identities {
     /// Starts with the known coding agents and `apps`, further names of programs or scripts that
     /// count as application groups.
-    pub fn new(apps: impl IntoIterator<Item = impl Into<String>>) -> Self {
+    pub fn new(helper: Helper, apps: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self {
             apps: Apps::known_and(apps),
             users: Users::new(),
             hierarchy: Hierarchy::mounted(),
-            containers: Containers::below(Path::new("/")),
+            containers: Containers::new(helper.clone()),
             known: Cache::builder().max_capacity(REMEMBERED).time_to_idle(IDLE).build(),
+            helper,
         }
     }
 
@@ -115,65 +101,54 @@ impl Identities {
         })
     }
 
+    /// Whether this process instance was started with the root `fingerprint` in its environment
+    /// (`weir run`, `eval "$(weir env)"`).
+    pub fn vouched(&self, process: &Process, fingerprint: &str) -> bool {
+        self.helper.vouched(process.pid, process.start_ticks, fingerprint)
+    }
+
     fn examine(&self, pid: u32, caller: Option<&Caller>) -> Option<Arc<Subject>> {
-        let process = Handle::open(pid).ok()?;
-        let stat = process.stat().ok()?;
+        let known = self.known.get(&pid).filter(|known| known.may_be(caller));
+        let instance = known.as_ref().map(|known| &known.instance);
+        let look = Look { pid, user: caller.is_none(), known: instance };
+        let facts = match self.helper.identify(look) {
+            Sight::Gone => return None,
+            Sight::Same => return known.map(|known| Arc::clone(&known.subject)),
+            Sight::Process(facts) => *facts,
+        };
         // The start is rounded down to a tick of 10 ms, so a process that did connect never looks
         // too young. One that took over the pid within the same tick would pass; that takes
         // privilege or a run through all pids in between.
-        if caller.is_some_and(|caller| stat.started() > caller.at) {
+        if caller.is_some_and(|caller| facts.stat.started() > caller.at) {
             return None;
         }
-        let exe = match process.exe() {
-            Ok(path) => Some(path),
-            // Without memory there is no executable: kernel threads never have any, all others
-            // are on their way out.
-            Err(error) if error.kind() == ErrorKind::NotFound && !stat.kernel => return None,
-            Err(_) => None,
-        };
-        let instance = Instance {
-            start_ticks: stat.start_ticks,
-            image: stat.image,
-            exe,
-            uid: caller.map_or_else(|| process.uid().ok(), |caller| Some(caller.uid))?,
-            cgroup: caller.map(|caller| caller.cgroup),
-        };
-        if let Some(known) = self.known.get(&pid)
-            && known.instance.is_still(&instance)
-        {
-            return Some(Arc::clone(&known.subject));
-        }
-        let pidfd = pidfd_open(Pid::from_raw(pid.try_into().ok()?)?, PidfdFlags::empty()).ok()?;
-        let subject = Arc::new(self.describe(pid, &process, &stat, &instance)?);
-        if has_exited(&pidfd) {
-            return None;
-        }
-        self.known.insert(pid, Arc::new(Known { instance, stat, subject: Arc::clone(&subject) }));
+        let uid = caller.map_or(facts.uid, |caller| Some(caller.uid))?;
+        let cgroup = caller.map(|caller| caller.cgroup);
+        let subject = Arc::new(self.describe((pid, uid), &facts, cgroup));
+        let Facts { stat, exe, .. } = facts;
+        let instance = Instance { start_ticks: stat.start_ticks, image: stat.image, exe, uid };
+        let known = Known { instance, cgroup, stat, subject: Arc::clone(&subject) };
+        self.known.insert(pid, Arc::new(known));
         Some(subject)
     }
 
-    fn describe(
-        &self,
-        pid: u32,
-        process: &Handle,
-        stat: &Stat,
-        instance: &Instance,
-    ) -> Option<Subject> {
-        let arguments = process.arguments().ok()?;
-        let placement = self.placement(&process.cgroups().ok()?, instance.cgroup);
+    fn describe(&self, (pid, uid): (u32, u32), facts: &Facts, cgroup: Option<u64>) -> Subject {
+        let Facts { stat, exe, arguments, cgroups, .. } = facts;
+        let placement = self.placement(cgroups, cgroup);
         // Without privilege the executables of others are not to be seen.
-        let mut program = match &instance.exe {
-            Some(path) => script::program(path, &arguments),
+        let mut program = match exe {
+            Some(path) => script::program(path, arguments),
             None if stat.kernel => Program { exe: "kernel".into(), ..Program::default() },
             None => Program { exe: stat.comm.clone(), ..Program::default() },
         };
         if program.is_worker
-            && let Some(boss) = ancestors(stat).find(|ancestor| !ancestor.program.is_worker)
+            && let Some(boss) =
+                ancestors(&self.helper, stat).find(|ancestor| !ancestor.program.is_worker)
             && boss.program.exe == program.exe
         {
             program = boss.program;
         }
-        let app = self.apps.group(&program, stat, &placement);
+        let app = self.apps.group(&program, stat, &placement, &self.helper);
         let names = self.names(&placement);
         let parts = Parts {
             app: app.as_deref(),
@@ -184,12 +159,12 @@ impl Identities {
         let seen = Seen {
             pid,
             start_ticks: stat.start_ticks,
-            exe: instance.exe.as_deref().unwrap_or_default(),
-            command: &redact::command(&arguments),
-            uid: instance.uid,
-            verified: instance.exe.is_some() || stat.kernel,
+            exe: exe.as_deref().unwrap_or_default(),
+            command: &redact::command(arguments),
+            uid,
+            verified: exe.is_some() || stat.kernel,
         };
-        Some(self.subject(&seen, &parts))
+        self.subject(&seen, &parts)
     }
 
     /// Where the process stood when it connected. It may have been moved since; then the cgroup
@@ -215,7 +190,7 @@ impl Identities {
             known.stat.started() <= caller.at
                 && known.stat.comm == caller.comm
                 && known.instance.uid == caller.uid
-                && known.instance.cgroup == Some(caller.cgroup)
+                && known.cgroup == Some(caller.cgroup)
         });
         if let Some(known) = known {
             let mut subject = Subject::clone(&known.subject);
@@ -284,21 +259,15 @@ struct Seen<'a> {
     verified: bool,
 }
 
-impl Instance {
-    /// Whether `now` is the same; a cgroup that is not known now does not count.
-    fn is_still(&self, now: &Self) -> bool {
-        self.start_ticks == now.start_ticks
-            && self.image == now.image
-            && self.exe == now.exe
-            && self.uid == now.uid
-            && (now.cgroup.is_none() || self.cgroup == now.cgroup)
+impl Known {
+    /// Whether this may have made the connect, for what the kernel half says of it.
+    fn may_be(&self, caller: Option<&Caller>) -> bool {
+        caller.is_none_or(|caller| {
+            self.instance.uid == caller.uid
+                && self.cgroup == Some(caller.cgroup)
+                && self.stat.started() <= caller.at
+        })
     }
-}
-
-/// Whether the process has ended, be it not yet reaped: a pidfd becomes readable then.
-fn has_exited(pidfd: &OwnedFd) -> bool {
-    let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
-    !matches!(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(0))
 }
 
 #[cfg(test)]

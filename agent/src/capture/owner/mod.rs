@@ -8,13 +8,14 @@
 
 mod diag;
 mod table;
-mod holder;
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use parking_lot::Mutex;
+
+use super::helper::Helper;
 
 /// Pids tried first: SDKs open several connections from one process.
 const RECENT: usize = 32;
@@ -45,12 +46,18 @@ pub struct Owner {
 }
 
 /// Looks owners up, starting with the processes found lately.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Owners {
+    helper: Helper,
     recent: Mutex<VecDeque<u32>>,
 }
 
 impl Owners {
+    /// Nobody found yet.
+    pub fn new(helper: Helper) -> Self {
+        Self { helper, recent: Mutex::default() }
+    }
+
     /// Owner of the end at `client` of the connection `client → server`, both as this host sees
     /// them; `None` where this host has no such socket.
     ///
@@ -59,7 +66,7 @@ impl Owners {
     pub fn owner(&self, client: SocketAddr, server: SocketAddr) -> io::Result<Option<Owner>> {
         let Some(Socket { inode, uid, cookie }) = socket(client, server)? else { return Ok(None) };
         let recent: Vec<u32> = self.recent.lock().iter().copied().collect();
-        let pid = holder::among(recent, inode).or_else(|| holder::of(inode, uid));
+        let pid = self.helper.holder(inode, uid, &recent);
         if let Some(pid) = pid {
             let mut recent = self.recent.lock();
             recent.retain(|&known| known != pid);
@@ -68,11 +75,6 @@ impl Owners {
         }
         Ok(Some(Owner { pid, uid, inode, cookie }))
     }
-}
-
-/// One look-up without memory; see [`Owners::owner`].
-pub fn owner(client: SocketAddr, server: SocketAddr) -> io::Result<Option<Owner>> {
-    Owners::default().owner(client, server)
 }
 
 /// The socket at `client` of the connection `client → server`. Takes microseconds.

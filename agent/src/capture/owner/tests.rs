@@ -6,6 +6,11 @@ use std::process::{Child, Command, Stdio};
 
 use super::*;
 
+/// One look-up without memory.
+fn owner(client: SocketAddr, server: SocketAddr) -> io::Result<Option<Owner>> {
+    Owners::new(Helper::in_process()).owner(client, server)
+}
+
 /// A shell that holds one connection to `address` until it is dropped.
 struct Client {
     shell: Child,
@@ -62,7 +67,7 @@ fn the_process_at_the_other_end_is_found() {
 #[test]
 fn two_clients_are_told_apart() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let owners = Owners::default();
+    let owners = Owners::new(Helper::in_process());
     let one = Client::connect(&listener, "127.0.0.1");
     let other = Client::connect(&listener, "127.0.0.1");
     for client in [&one, &other, &one] {

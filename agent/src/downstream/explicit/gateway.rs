@@ -4,17 +4,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
+use bytes::BytesMut;
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::{Request, Response, StatusCode, Uri};
 use parking_lot::Mutex;
 
+use super::model::{Search, Told};
 use super::{Client, refuse};
-use crate::llm::call::{Ask, classify};
 use crate::llm::providers::Provider;
-use crate::pipeline::{self, Body, Context, Parties};
+use crate::pipeline::{self, Body, Context, Parties, Rules};
 use crate::record::Via;
 use crate::upstream::{Destination, Link, Offer, Outgoing, SocketOptions, Target};
 
@@ -80,23 +80,84 @@ pub(super) async fn answer(client: &Client, request: Request<Incoming>) -> Respo
     {
         return pass(client, provider, &path, request.map(Outgoing::through)).await;
     }
-    // The model is in the body.
+    // The model is in the body: as much of it is read as it takes.
     let (parts, body) = request.into_parts();
-    let body = match Limited::new(body, providers.request_body).collect().await {
-        Ok(body) => body.to_bytes(),
+    let start = match read(body, &providers).await {
+        Ok(start) => start,
         Err(error) => {
-            let hint =
-                format!("the body cannot be read ({error}); name the provider in the base URL");
-            return refuse(StatusCode::BAD_REQUEST, &hint);
+            return refuse(StatusCode::BAD_REQUEST, &format!("the body cannot be read ({error})"));
         }
     };
-    let model = model(&parts.method, &path, &body);
-    let Some(provider) = providers.providers.for_gateway(&path, model.as_deref()) else {
-        let hint = "cannot tell the provider from the model; name it in the base URL (/openai/v1)";
-        return refuse(StatusCode::BAD_REQUEST, hint);
+    let known = &providers.providers;
+    let provider = match &start.told {
+        Told::Model(model) => known.for_gateway(&path, Some(model)),
+        Told::Nothing => known.for_gateway(&path, None),
+        Told::More if is_openais_own(&path) => known.by_name("openai"),
+        Told::More => None,
     };
-    let request = Request::from_parts(parts, Outgoing::whole(body));
-    pass(client, provider, &path, request).await
+    let Some(provider) = provider else {
+        let (status, why) = match &start.told {
+            Told::Model(model) => {
+                (StatusCode::BAD_REQUEST, format!("cannot tell the provider of model {model:?}"))
+            }
+            Told::More | Told::Nothing => {
+                let read = start.read;
+                let why = format!("cannot tell the provider: no model in the first {read} bytes");
+                (StatusCode::PAYLOAD_TOO_LARGE, why)
+            }
+        };
+        let names: Vec<_> = known.iter().map(|known| format!("/{}/v1", known.name)).collect();
+        let hint = format!("{why}; name it in the base URL (one of {})", names.join(", "));
+        return refuse(status, &hint);
+    };
+    pass(client, provider, &path, Request::from_parts(parts, start.body)).await
+}
+
+/// A body of which some has been read.
+struct Start {
+    body: Outgoing,
+    /// How much.
+    read: usize,
+    told: Told,
+}
+
+/// Reads until the model is known, but no more than may be held.
+async fn read(mut body: Incoming, rules: &Rules) -> hyper::Result<Start> {
+    let mut search = Search::default();
+    let mut claim = rules.room.claim();
+    let mut head = BytesMut::new();
+    let mut told = Told::More;
+    while told == Told::More {
+        let Some(frame) = body.frame().await else {
+            // What ends before it names a model, names none.
+            let (read, body) = (head.len(), Outgoing::whole(head.freeze()));
+            return Ok(Start { body, read, told: Told::Nothing });
+        };
+        let Ok(data) = frame?.into_data() else { continue };
+        told = search.feed(&data);
+        head.extend_from_slice(&data);
+        if head.len() > rules.request_body || !claim.extend(head.len()) {
+            break;
+        }
+    }
+    let read = head.len();
+    let body = if body.is_end_stream() {
+        Outgoing::whole(head.freeze())
+    } else {
+        Outgoing::Through { head: Some(head.freeze()), rest: body }
+    };
+    Ok(Start { body, read, told })
+}
+
+/// Whether no other provider has such a path, whatever the model.
+fn is_openais_own(path: &str) -> bool {
+    const OWN: [&str; 12] = [
+        "responses", "conversations", "images", "audio", "videos", "files", "uploads", "batches",
+        "fine_tuning", "assistants", "threads", "vector_stores",
+    ];
+    let rest = path.strip_prefix("/v1/").unwrap_or_default();
+    let first = rest.split('/').next().unwrap_or_default();
+    OWN.contains(&first)
 }
 
 async fn pass(
@@ -132,12 +193,6 @@ async fn pass(
     pipeline::handle(context, request).await
 }
 
-fn model(method: &hyper::Method, path: &str, body: &Bytes) -> Option<Arc<str>> {
-    use crate::llm::providers::Format;
-    let route = classify(Format::OpenAi, method, path);
-    Ask::parse(route, body).ok().and_then(|ask| ask.model)
-}
-
 /// Whether the request names us as this host's own and comes from no web page of another site.
 fn is_local<B>(request: &Request<B>) -> bool {
     let local = |authority: &str| {
@@ -161,6 +216,20 @@ fn is_local<B>(request: &Request<B>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_that_only_one_provider_has() {
+        for (path, expected) in [
+            ("/v1/responses", true),
+            ("/v1/audio/transcriptions", true),
+            ("/v1/chat/completions", false),
+            ("/v1/embeddings", false),
+            ("/v1/responsesx", false),
+            ("/v2/responses", false),
+        ] {
+            assert_eq!(is_openais_own(path), expected, "{path}");
+        }
+    }
 
     #[test]
     fn only_requests_that_name_this_host_and_no_foreign_page_are_local() {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use hyper::StatusCode;
 
 use crate::downstream::Front;
-use crate::upstream::Destination;
+use crate::upstream::{Destination, Own};
 
 /// Why a destination is refused.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +39,6 @@ impl Refusal {
 /// Resolves `host` and checks every address; the result leads only to addresses that were checked.
 pub async fn check(
     front: &Front,
-    own: &[SocketAddr],
     host: &str,
     port: u16,
 ) -> Result<Destination, Refusal> {
@@ -48,7 +47,7 @@ pub async fn check(
     let destination = Destination::Name(Arc::clone(&name), port);
     let addresses = front.upstream.tcp.addresses(&destination).await.map_err(unresolved)?;
     for address in &addresses {
-        if let Some(why) = forbidden(*address, own) {
+        if let Some(why) = forbidden(*address, front.upstream.tcp.own()) {
             return Err(Refusal::Forbidden(*address, why));
         }
     }
@@ -62,13 +61,9 @@ pub async fn check(
         .ok_or_else(|| unresolved(io::Error::new(io::ErrorKind::NotFound, "no address")))
 }
 
-fn forbidden(address: SocketAddr, own: &[SocketAddr]) -> Option<&'static str> {
+fn forbidden(address: SocketAddr, own: &Own) -> Option<&'static str> {
     let ip = address.ip().to_canonical();
-    let is_local = ip.is_loopback() || ip.is_unspecified();
-    let to_self = |own: &SocketAddr| {
-        own.port() == address.port() && (is_local || own.ip().to_canonical() == ip)
-    };
-    if own.iter().any(to_self) {
+    if own.has(address) {
         return Some("the agent itself");
     }
     match ip {
@@ -102,9 +97,9 @@ mod tests {
 
     #[test]
     fn neither_ourselves_nor_metadata_services_can_be_reached() {
-        let own: Vec<SocketAddr> = ["127.0.0.1:4180", "[::1]:4180", "127.0.0.1:4181"]
-            .map(|own| own.parse().unwrap())
-            .into();
+        let listeners = ["127.0.0.1:4180", "[::1]:4180", "127.0.0.1:4181"];
+        let own = Own::default();
+        own.fixed(listeners.map(|own| own.parse().unwrap()).into());
         for (address, allowed) in [
             ("127.0.0.1:4180", false),
             ("127.0.0.2:4180", false),

@@ -8,7 +8,6 @@
 
 pub mod installed;
 pub mod ledger;
-pub mod marker;
 mod signal;
 
 use std::collections::{HashMap, VecDeque};
@@ -121,8 +120,7 @@ impl Trust {
     }
 
     /// What to do with a connection of `subject`. `vouched` is asked only where the answer depends
-    /// on it: whether the process was started with the CA in its environment (`weir run`, see
-    /// [`marker`]).
+    /// on it: whether the process was started with the CA in its environment (`weir run`).
     pub fn verdict(&self, subject: &Subject, vouched: impl FnOnce() -> bool) -> Verdict {
         if let Some(State::Rejected(distrust)) = self.clients.lock().states.get(&Key::of(subject)) {
             return Verdict::Untrusted { since: distrust.since, signal: distrust.signal };

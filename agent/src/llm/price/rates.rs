@@ -104,10 +104,6 @@ impl Compiled {
             }
     }
 
-    pub(super) fn is_of(&self, provider: &str) -> bool {
-        *self.provider == *provider
-    }
-
     pub(super) fn listed(&self) -> Listed<'_> {
         Listed { provider: &self.provider, model: &self.model, name: None }
     }

@@ -1,12 +1,9 @@
 //! The most a call can cost before it is made: its tokens at the dearest rate they can fall under.
 
-use std::time::SystemTime;
-
 use super::bill::{self, Bill, kinds};
-use super::catalogue::{CATALOGUE, Key};
+use super::catalogue::Key;
 use super::rate::{Rate, round};
 use super::{Prices, Query, Unpriced, split_tier, variant};
-use crate::llm::providers::Provider;
 use crate::llm::usage::{NanoUsd, Usage};
 
 /// The most a call can cost.
@@ -44,22 +41,6 @@ impl Prices {
         let regional = us_only || bill::is_regional(query.provider, &model.id);
         worst(&Bill::new(standard, variant), query.usage, regional)
     }
-
-    /// The most so many tokens can cost at any model of the provider with a price, for calls to a
-    /// model without one. `None` where no price of the provider's is known.
-    pub fn dearest(&self, provider: &Provider, at: SystemTime, usage: &Usage) -> Option<Worst> {
-        if provider.free {
-            return Some(Worst::default());
-        }
-        let own = self.overrides.iter().filter(|own| own.is_of(&provider.name));
-        let own = own.map(|own| worst(&Bill::new(&own.prices, None), usage, true));
-        let id = provider.prices.as_deref();
-        let listed = CATALOGUE.iter().filter(|(listed, _)| Some(*listed) == id);
-        let listed = listed.filter_map(|(_, model)| {
-            Some(worst(&Bill::new(model.standard(at)?, None), usage, true))
-        });
-        own.chain(listed).filter_map(Result::ok).max()
-    }
 }
 
 fn worst(bill: &Bill<'_>, usage: &Usage, regional: bool) -> Result<Worst, Unpriced> {
@@ -81,13 +62,15 @@ fn worst(bill: &Bill<'_>, usage: &Usage, regional: bool) -> Result<Worst, Unpric
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, SystemTime};
+
     use proptest::prelude::*;
 
     use super::*;
-    use crate::llm::providers::Providers;
+    use crate::llm::providers::{Provider, Providers};
 
     fn query<'a>(provider: &'a Provider, model: &'a str, usage: &'a Usage) -> Query<'a> {
-        let at = SystemTime::UNIX_EPOCH + std::time::Duration::from_hours(24 * 365 * 56);
+        let at = SystemTime::UNIX_EPOCH + Duration::from_hours(24 * 365 * 56);
         Query { provider, model, at, tier: None, usage }
     }
 
@@ -107,18 +90,6 @@ mod tests {
         let anthropic = providers.by_name("anthropic").unwrap();
         let worst = prices.worst(&query(anthropic, "claude-haiku-4-5", &usage)).unwrap();
         assert_eq!(worst.input, NanoUsd(2_000_000_000));
-    }
-
-    #[test]
-    fn an_unknown_model_is_at_most_as_dear_as_the_dearest() {
-        let providers = Providers::builtin();
-        let (prices, usage) = (Prices::embedded(), usage(1_000, 1_000));
-        let openai = providers.by_name("openai").unwrap();
-        let asked = query(openai, "no-such-model", &usage);
-        assert!(prices.worst(&asked).is_err());
-        let dearest = prices.dearest(openai, asked.at, &usage).unwrap();
-        let known = prices.worst(&query(openai, "gpt-5-pro", &usage)).unwrap();
-        assert!(dearest >= known, "{dearest:?} {known:?}");
     }
 
     proptest! {

@@ -1,5 +1,8 @@
 //! Callers that are gone, or not who they were.
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
 use super::*;
 
 #[test]
@@ -67,7 +70,10 @@ fn exits_at_any_moment_never_yield_a_wrong_answer() {
 #[test]
 fn a_process_younger_than_the_connect_is_not_the_caller() {
     let running = Running::start("bash", &["-c", "echo; read"]);
-    let started = Handle::open(running.pid()).unwrap().stat().unwrap().started();
+    let look = Look { pid: running.pid(), user: true, known: None };
+    let Sight::Process(facts) = Helper::in_process().identify(look) else { panic!("it runs") };
+    assert_eq!(facts.uid, Some(rustix::process::getuid().as_raw()));
+    let started = facts.stat.started();
     let identities = identities(&[]);
     let before = started.checked_sub(Duration::from_nanos(1)).unwrap();
     let subject = identities.resolve(&Caller { at: before, ..running.caller() });

@@ -109,7 +109,7 @@ fn caller(pid: u32) -> Caller {
 
 /// Tests may themselves run below a coding agent, so only these applications are known here.
 fn identities(apps: &[&str]) -> Identities {
-    let mut identities = Identities::new([""; 0]);
+    let mut identities = Identities::new(Helper::in_process(), [""; 0]);
     identities.apps = Apps::only(apps.iter().copied());
     identities
 }

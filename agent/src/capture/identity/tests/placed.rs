@@ -63,7 +63,7 @@ fn containers_have_names_and_keep_applications_apart() {
     let dir = root.path().join("var/lib/docker/containers").join(ID);
     std::fs::create_dir_all(&dir).unwrap();
     std::fs::write(dir.join("config.v2.json"), r#"{"Name":"/web"}"#).unwrap();
-    identities.containers = Containers::below(root.path());
+    identities.containers = Containers::new(Helper::below(root.path()));
     let Some(group) = Group::new(&identities, &format!("docker-{ID}.scope")) else { return };
 
     let scripts = Scripts::new();

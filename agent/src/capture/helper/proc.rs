@@ -26,21 +26,21 @@ pub(super) struct Handle {
 
 /// What `/proc/PID/stat` tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Stat {
+pub(in crate::capture) struct Stat {
     /// Name of the leading thread: a hint.
-    pub(super) comm: String,
+    pub(in crate::capture) comm: String,
     /// Parent's pid; 0 where it lies outside this pid namespace.
-    pub(super) parent: u32,
+    pub(in crate::capture) parent: u32,
     /// Whether the process leads its session and that session has a terminal.
-    pub(super) leads_terminal: bool,
+    pub(in crate::capture) leads_terminal: bool,
     /// Whether this is a thread of the kernel.
-    pub(super) kernel: bool,
+    pub(in crate::capture) kernel: bool,
     /// Start time in clock ticks since boot.
-    pub(super) start_ticks: u64,
+    pub(in crate::capture) start_ticks: u64,
     /// Where execve(2) put code, stack and arguments. Address space randomisation makes these new
     /// with every execve, so that a process which turned into another program is recognised even
     /// where the executable is the same. All zero without the right to trace the process.
-    pub(super) image: [u64; 4],
+    pub(in crate::capture) image: [u64; 4],
 }
 
 impl Handle {
@@ -82,7 +82,7 @@ impl Handle {
         real_uid(&status).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
-    fn read(&self, name: &str, limit: usize) -> io::Result<Vec<u8>> {
+    pub(super) fn read(&self, name: &str, limit: usize) -> io::Result<Vec<u8>> {
         let file = openat(&self.dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
         let mut bytes = Vec::with_capacity(2048);
         while bytes.len() < limit {
@@ -98,7 +98,7 @@ impl Handle {
 impl Stat {
     /// Time of the start on `CLOCK_BOOTTIME`, rounded down to a tick (10 ms): never later than the
     /// true start.
-    pub(super) fn started(&self) -> Duration {
+    pub(in crate::capture) fn started(&self) -> Duration {
         let per_second = rustix::param::clock_ticks_per_second().max(1);
         Duration::from_secs(self.start_ticks / per_second)
             + Duration::from_nanos(self.start_ticks % per_second * (1_000_000_000 / per_second))

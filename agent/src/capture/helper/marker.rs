@@ -1,21 +1,20 @@
 //! The mark by which a process shows that it was given the CA by environment variables, without
 //! any change to the host's trust stores (`weir run`, `eval "$(weir env)"`).
 
-use std::io::Read;
+use super::proc::Handle;
 
 /// The variable. Its value is the fingerprint of the root that its neighbours point to.
 pub const VARIABLE: &str = "WEIR_TRUST";
 
 /// Environments are read no further than this.
-const LIMIT: u64 = 1 << 20;
+const LIMIT: usize = 1 << 20;
 
-/// Whether the process was started with the root `fingerprint` in its environment. Only this one
-/// variable is looked at, and nothing of what is read is kept: environments hold keys.
-pub fn vouched(pid: u32, fingerprint: &str) -> bool {
-    let mut environment = Vec::new();
-    let read = std::fs::File::open(format!("/proc/{pid}/environ"))
-        .and_then(|file| file.take(LIMIT).read_to_end(&mut environment));
-    read.is_ok() && marked(&environment, fingerprint)
+/// Whether the process instance was started with the root `fingerprint` in its environment. Only
+/// this one variable is looked at, and nothing of what is read is kept: environments hold keys.
+pub(super) fn vouched(pid: u32, start_ticks: u64, fingerprint: &str) -> bool {
+    let Ok(process) = Handle::open(pid) else { return false };
+    process.stat().is_ok_and(|stat| stat.start_ticks == start_ticks)
+        && process.read("environ", LIMIT).is_ok_and(|found| marked(&found, fingerprint))
 }
 
 fn marked(environment: &[u8], fingerprint: &str) -> bool {
@@ -28,7 +27,7 @@ fn marked(environment: &[u8], fingerprint: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
+    use std::io::{Read, Write};
     use std::process::{Command, Stdio};
 
     #[test]
@@ -51,10 +50,14 @@ mod tests {
         // Its answer shows that it has left exec(2), in which a process has no environment yet.
         child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
         child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
-        let (right, wrong) = (vouched(child.id(), "f1"), vouched(child.id(), "f2"));
+        let started = Handle::open(child.id()).unwrap().stat().unwrap().start_ticks;
+        let asked = |started, fingerprint| vouched(child.id(), started, fingerprint);
+        let (right, wrong) = (asked(started, "f1"), asked(started, "f2"));
+        let before = asked(started - 1, "f1");
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(right && !wrong);
-        assert!(!vouched(child.id(), "f1"));
+        assert!(!before, "the pid was another's then");
+        assert!(!vouched(child.id(), started, "f1"));
     }
 }
