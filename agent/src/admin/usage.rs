@@ -51,7 +51,8 @@ pub(super) fn percent(part: i128, whole: i128) -> f64 {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct UsageQuery {
-    /// Of this subject, as rules name it (`batch-agent`, `user:alice`), or of this policy.
+    /// Of this subject, as rules name it (`batch-agent`, `user:alice`), or of this policy, with or
+    /// without what stands before its dot.
     pub subject: Option<String>,
     /// Of this user, by name or id.
     pub user_id: Option<String>,
@@ -67,7 +68,14 @@ impl UsageQuery {
             row.subject.strip_prefix("user:") == Some(user)
                 || row.uid.is_some_and(|uid| user.parse() == Ok(uid))
         };
-        self.subject.as_deref().is_none_or(|it| it == row.subject || it == row.policy)
+        let named = |name: &str| {
+            name == row.subject
+                || name == row.policy
+                || row.policy.split_once('.').is_some_and(|(_, own)| own == name)
+                // Who claims a name within a workload is found under it.
+                || row.subject.split_once(" in ").is_some_and(|(claimed, _)| claimed == name)
+        };
+        self.subject.as_deref().is_none_or(named)
             && self.user_id.as_deref().is_none_or(of_user)
             && self.uid.is_none_or(|uid| row.uid == Some(uid))
     }
@@ -199,7 +207,11 @@ mod tests {
         assert!(query(None, None, None).matches(&job));
         assert!(query(Some("user:al"), None, None).matches(&al));
         assert!(query(Some("rate_limits.users"), None, None).matches(&al));
+        assert!(query(Some("users"), None, None).matches(&al));
         assert!(!query(Some("al"), None, None).matches(&al));
+        let claimed = row("planner in unit:agents.service", None);
+        assert!(query(Some("planner"), None, None).matches(&claimed));
+        assert!(!query(Some("agents"), None, None).matches(&claimed));
         assert!(query(None, Some("al"), None).matches(&al));
         assert!(query(None, Some("7"), None).matches(&al));
         assert!(!query(None, Some("batch-agent"), None).matches(&job));

@@ -245,10 +245,7 @@ fn front(
     let pool =
         Pool::new(Arc::new(tcp.clone()), tls, Arc::clone(&runtime.clock), runtime.drain.clone());
     Ok(Front {
-        identities: Identities::new(
-            helper.clone(),
-            config.apps.iter().map(ToString::to_string),
-        ),
+        identities: Identities::new(helper.clone(), config.apps.iter().map(ToString::to_string)),
         owners: Owners::new(helper.clone()),
         client: ClientTls {
             leaves: Some(Leaves::new(authority)?),

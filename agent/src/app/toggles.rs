@@ -153,9 +153,15 @@ fn put(policies: &Policies, name: &str, enforcement: Option<Enforcement>) {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU64;
+    use std::time::Duration;
+
     use super::*;
     use crate::clock::{Clock, System};
-    use crate::policy::{Settings, reliability};
+    use crate::policy::selector::Selector;
+    use crate::policy::settings::{Cap, Limit, OnBreach, Over, Per, Quantity, Rule, Says};
+    use crate::policy::{Bound, Call, Settings, Verdict, reliability};
+    use crate::subject::{Parts, Process, Subject, Workload};
 
     #[test]
     fn only_a_new_value_in_the_file_overtakes_what_was_said() {
@@ -241,5 +247,69 @@ mod tests {
         toggles.set(&policies, "retry", Some(Enforcement::Off)).unwrap_err();
         let view = toggles.find(&policies, "retry").unwrap();
         assert_eq!(view.enforcement, view.configured);
+    }
+
+    /// F8: what is set holds for the very next call, both ways.
+    #[test]
+    fn the_next_call_goes_by_what_was_just_set() {
+        let dir = tempfile::tempdir().unwrap();
+        let once = Cap {
+            unit: "requests_per_minute",
+            of: Quantity::Requests,
+            over: Over::Sliding(Duration::from_mins(1)),
+            limit: NonZeroU64::MIN,
+        };
+        let limit =
+            Limit { caps: vec![once], on_breach: OnBreach::Deny, cut_streams: false, watch: None };
+        let rule = Rule {
+            name: "rate_limits.*".into(),
+            about: "*".into(),
+            enforcement: Enforcement::Enforce,
+            selector: Selector::default(),
+            per: Per::All,
+            says: Says::Limit(limit),
+        };
+        let settings = Settings { rules: vec![rule], ..Settings::default() };
+        let policies = Policies::new(settings, reliability::Settings::default(), System.now());
+        let toggles = Toggles::open(dir.path());
+        toggles.apply(&policies);
+        let process = Process {
+            pid: 1,
+            start_ticks: 1,
+            exe: "".into(),
+            command: "".into(),
+            uid: 0,
+            user: None,
+            verified: true,
+        };
+        let subject = Subject { process, workload: Workload::derive(&Parts::default()) };
+        let passes = || {
+            let call = Call {
+                subject: &subject,
+                agent_name: None,
+                environment: "prod",
+                provider: "openai",
+                host: "api.openai.com",
+                path: "/v1/chat/completions",
+                model: None,
+                body_bytes: 0,
+                bound: Bound::default(),
+                prompt: None,
+            };
+            let admission = policies.engine.lock().admit(&call, true, System.now());
+            matches!(admission.verdict, Verdict::Pass { .. })
+        };
+        assert!(passes() && !passes());
+        for (said, passed) in [
+            (Some(Enforcement::Shadow), true),
+            (Some(Enforcement::Enforce), false),
+            (Some(Enforcement::Off), true),
+            (Some(Enforcement::Canary(0)), true),
+            (Some(Enforcement::Canary(100)), false),
+            (None, false),
+        ] {
+            assert!(toggles.set(&policies, "rate_limits.*", said).unwrap());
+            assert_eq!(passes(), passed, "{said:?}");
+        }
     }
 }

@@ -109,7 +109,9 @@ impl Probe<'_> {
         // then there is nothing to spare us from.
         dial(AddressFamily::INET, target);
         let mut arrived = arrivals(self.listening, self.flows).into_iter();
-        arrived.find(|(origin, _)| origin.destination == target).map(|(origin, _)| origin.caller.tgid)
+        arrived
+            .find(|(origin, _)| origin.destination == target)
+            .map(|(origin, _)| origin.caller.tgid)
     }
 }
 
