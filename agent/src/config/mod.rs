@@ -7,6 +7,7 @@ mod problem;
 mod tree;
 mod read;
 mod value;
+mod amount;
 mod raw;
 mod checked;
 mod check;

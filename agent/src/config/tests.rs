@@ -6,6 +6,8 @@ use std::time::Duration;
 use super::*;
 use crate::llm::usage::NanoUsd;
 
+mod limits;
+
 /// A configuration directory; problems are reported with `W/` for its path.
 struct Dir(tempfile::TempDir);
 
@@ -153,7 +155,7 @@ limits: {request_body: 64 megs, connections: 0}
 prices:
   gpt-x: {input: 1}
   openai/gpt-y: {input: -1, outptu: 2}
-budgets: {}
+budgts: {}
 "#,
     );
     let expected = [
@@ -186,7 +188,7 @@ budgets: {}
          decimal number of at most 9 places (`1.25`)",
         "W/weir.yaml:20:29: prices.openai/gpt-y.outptu: this key is not known to weir 0.1.0 \
          (did you mean `output`?)",
-        "W/weir.yaml:21:1: budgets: this key is not known to weir 0.1.0",
+        "W/weir.yaml:21:1: budgts: this key is not known to weir 0.1.0 (did you mean `budgets`?)",
     ];
     for (found, expected) in found.iter().zip(expected) {
         assert_eq!(found, expected);
@@ -211,7 +213,7 @@ fn single_faults_are_named() {
         ("mode:", "1:5: mode: expected one of off, observe, meter, enforce, found nothing"),
         ("- mode", "1:1: expected a map of keys, found a list"),
         ("environment: a b", "1:14: environment: must be a name"),
-        ("unknown_price: deny", "1:16: unknown_price: `deny` is not one of allow-and-flag"),
+        ("unknown_price: dney", "1:16: unknown_price: `dney` is not one of allow-and-flag, deny"),
         ("ledger: {sync: 5s}", "1:16: ledger.sync: `5s` is not one of 1s, always"),
         ("ledger: {retention: 90}", "1:21: ledger.retention: `90` is not a duration"),
         ("metrics: {token_file: nope}", "1:23: metrics.token_file: there is no file W/nope"),
@@ -223,7 +225,6 @@ fn single_faults_are_named() {
         ("prices: {a/b: [{input: 1}, {input: 2}]}", "1:28: prices.a/b[1]: two price lists"),
         ("providers: {x: {format: a, hosts: [b]}}", "1:25: providers.x.format: `a` is not one"),
         ("prices: {a/b: {input: x}}", "1:23: prices.a/b.input: `x` is not a price"),
-        ("rate_limits: {}", "1:1: rate_limits: this key is not known to weir"),
     ];
     for (text, expected) in cases {
         let found = problems(text);

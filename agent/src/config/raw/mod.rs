@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 
 pub(in crate::config) use self::alerts::{RawAlerts, RawAudit, RawTracing, RawWebhooks};
 pub(in crate::config) use self::limits::{
-    RawBudget, RawGuardrail, RawLoops, RawRateLimit, RawTeam,
+    RawAction, RawBudget, RawGuardAction, RawGuardrail, RawLoops, RawMatch, RawOverrun, RawPer,
+    RawRateLimit, RawRolling, RawTeam,
 };
 pub(in crate::config) use self::reliability::{RawFailover, RawReliability};
 use super::value::{Address, Day, Fsync, OneOrMany, Price, Size, Span, Toggle};
@@ -85,6 +86,11 @@ pub enum UnknownPrice {
     /// It goes through; its cost is `unknown` (never 0) and counted as such.
     #[default]
     AllowAndFlag,
+    /// It is refused.
+    Deny,
+    /// Limits and budgets count it as if it were of the dearest model known ($150 in, $600 out
+    /// per million tokens); its recorded cost stays `unknown`.
+    AssumeMax,
 }
 
 /// A set of stock limits.
@@ -149,6 +155,9 @@ pub(in crate::config) struct Raw {
     pub(in crate::config) prices: BTreeMap<String, OneOrMany<RawPrice>>,
     /// What happens to a call whose model has no known price.
     pub(in crate::config) unknown_price: UnknownPrice,
+    /// Where days, weeks and months of budgets begin, and times of day are told: a name
+    /// (`Europe/Berlin`, `UTC`), or `local` for the host's.
+    pub(in crate::config) timezone: String,
     /// Stock limits to begin with: `standard`.
     pub(in crate::config) profile: Option<Profile>,
     /// Teams by name: the workloads and users that belong to them.
@@ -199,6 +208,7 @@ impl Default for Raw {
             providers: BTreeMap::new(),
             prices: BTreeMap::new(),
             unknown_price: UnknownPrice::default(),
+            timezone: "local".to_owned(),
             profile: None,
             teams: BTreeMap::new(),
             rate_limits: BTreeMap::new(),
