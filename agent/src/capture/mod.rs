@@ -39,8 +39,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use attach::AttachError;
 pub use capability::{Capabilities, Capability};
-pub use events::{Closed, Event, Opened, Verdict};
 pub use helper::{Helper, TRUST_VARIABLE};
+pub use events::{Closed, Event, Opened, Verdict};
 pub use listen::ListenError;
 pub use stats::{Measuring, ProgramStats};
 

@@ -109,9 +109,7 @@ impl Probe<'_> {
         // then there is nothing to spare us from.
         dial(AddressFamily::INET, target);
         let mut arrived = arrivals(self.listening, self.flows).into_iter();
-        arrived
-            .find(|(origin, _)| origin.destination == target)
-            .map(|(origin, _)| origin.caller.tgid)
+        arrived.find(|(origin, _)| origin.destination == target).map(|(origin, _)| origin.caller.tgid)
     }
 }
 

@@ -228,8 +228,7 @@ mod tests {
     #[tokio::test]
     async fn a_host_given_as_an_address_is_a_target_of_its_own() {
         let drain = Drain::new();
-        let targets =
-            Targets::new(Resolver::new(Helper::in_process()), Arc::new(crate::clock::System));
+        let targets = Targets::new(Resolver::new(Helper::in_process()), Arc::new(crate::clock::System));
         let (_wants, following) = watch::channel(Arc::new(wanted(&[ADDR], &["198.51.100.0/24"])));
         let (applied, mut sets) = tokio::sync::mpsc::unbounded_channel();
         let (keeper, signal) = (targets.clone(), drain.clone());

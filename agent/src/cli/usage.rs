@@ -76,7 +76,9 @@ fn quantity(quantity: Quantity) -> String {
 /// `requests/min` for `requests_per_minute`, `usd/day` for `daily_limit_usd`.
 fn unit(key: &str) -> String {
     match key {
+        "hourly_limit_usd" => "usd/h".to_owned(),
         "daily_limit_usd" => "usd/day".to_owned(),
+        "weekly_limit_usd" => "usd/week".to_owned(),
         "monthly_limit_usd" => "usd/month".to_owned(),
         key => key.replacen("_per_", "/", 1).replace("/minute", "/min").replace("/hour", "/h"),
     }

@@ -12,9 +12,9 @@ use anyhow::Context;
 
 use super::bundle::Bundles;
 use super::site::Site;
-use crate::capture::TRUST_VARIABLE;
 use crate::downstream::ca::{CaError, PUBLIC_ROOT, Root};
 use crate::downstream::trust::installed::system_bundle;
+use crate::capture::TRUST_VARIABLE;
 
 /// Variables that replace what a program trusts, each with the one its programs fall back to.
 pub(super) const REPLACING: [(&str, Option<&str>); 5] = [

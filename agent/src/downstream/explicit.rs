@@ -65,7 +65,8 @@ pub async fn serve(front: Arc<Front>, accepted: Accepted) {
         return;
     }
     let drain = front.runtime.drain.clone();
-    let client = Arc::new(Client { front, subject, gateway: gateway::Links::default(), permit });
+    let client =
+        Arc::new(Client { front, subject, gateway: gateway::Links::default(), permit });
     serve::http1(stream, &drain, |request| answer(Arc::clone(&client), request)).await;
 }
 

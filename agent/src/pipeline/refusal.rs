@@ -25,9 +25,10 @@ const SDK_PATIENCE: u64 = 60;
 pub(super) fn dialect(route: Route, format: Format) -> Format {
     match route.operation {
         Operation::Messages => Format::Anthropic,
-        Operation::Chat | Operation::Responses | Operation::Completions | Operation::Embeddings => {
-            Format::OpenAi
-        }
+        Operation::Chat
+        | Operation::Responses
+        | Operation::Completions
+        | Operation::Embeddings => Format::OpenAi,
         _ => format,
     }
 }

@@ -105,8 +105,7 @@ impl Exchange {
             0 => self.ask.as_ref().map_or(0, |ask| ask.input_estimate),
             said => said,
         };
-        let (output, asked) =
-            (output + output / 4, asked(&self.rules, &self.context, self.ask.as_ref()));
+        let (output, asked) = (output + output / 4, asked(&self.rules, &self.context, self.ask.as_ref()));
         let (input_cost, cost) = asked.costs(input, output);
         Bound { input, output, output_asked: false, input_cost, cost }
     }

@@ -20,9 +20,7 @@ fn without_ipv6() {
         // Of this thread's namespace.
         fs::write("/proc/sys/net/ipv6/conf/lo/disable_ipv6", "1").unwrap();
         let cgroup = Cgroup::new();
-        let capture =
-            Capture::attach(&cgroup.settings(), &Helper::in_process(), &agent::drain::Drain::new())
-                .unwrap();
+        let capture = Capture::attach(&cgroup.settings(), &Helper::in_process(), &agent::drain::Drain::new()).unwrap();
         assert_eq!(capture.listeners().unwrap().len(), 1);
         for hook in ["connect4", "connect6 (IPv4-mapped)", "sockops", "getpeername6"] {
             assert!(row(&capture, hook).ok, "{hook}");
@@ -38,8 +36,7 @@ fn with_a_hook_that_somebody_else_holds() {
     world(async |world| {
         let cgroup = Cgroup::new();
         let id = hold_exclusively(&cgroup.open(), program::CONNECT6, 11);
-        let capture =
-            Capture::attach(&cgroup.settings(), &Helper::in_process(), &world.drain).unwrap();
+        let capture = Capture::attach(&cgroup.settings(), &Helper::in_process(), &world.drain).unwrap();
         let connect6 = row(&capture, "connect6");
         let owner = format!("exclusively by {} (program {id})", program::CONNECT6);
         assert!(!connect6.ok && connect6.missing.ends_with(&owner), "{connect6:?}");

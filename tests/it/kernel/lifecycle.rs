@@ -88,8 +88,7 @@ fn detached_connections_go_direct_at_once() {
         assert_eq!(dial(&world.cgroup, &[]).await["reply"], "direct");
         world.capture.detach();
         // And the cgroup is free for the next.
-        let next =
-            Capture::attach(&world.cgroup.settings(), &Helper::in_process(), &world.drain).unwrap();
+        let next = Capture::attach(&world.cgroup.settings(), &Helper::in_process(), &world.drain).unwrap();
         assert!(next.capabilities().complete());
     });
 }

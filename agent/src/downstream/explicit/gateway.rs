@@ -152,18 +152,8 @@ async fn read(mut body: Incoming, rules: &Rules) -> hyper::Result<Start> {
 /// Whether no other provider has such a path, whatever the model.
 fn is_openais_own(path: &str) -> bool {
     const OWN: [&str; 12] = [
-        "responses",
-        "conversations",
-        "images",
-        "audio",
-        "videos",
-        "files",
-        "uploads",
-        "batches",
-        "fine_tuning",
-        "assistants",
-        "threads",
-        "vector_stores",
+        "responses", "conversations", "images", "audio", "videos", "files", "uploads", "batches",
+        "fine_tuning", "assistants", "threads", "vector_stores",
     ];
     let rest = path.strip_prefix("/v1/").unwrap_or_default();
     let first = rest.split('/').next().unwrap_or_default();

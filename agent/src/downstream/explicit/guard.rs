@@ -37,7 +37,11 @@ impl Refusal {
 }
 
 /// Resolves `host` and checks every address; the result leads only to addresses that were checked.
-pub async fn check(front: &Front, host: &str, port: u16) -> Result<Destination, Refusal> {
+pub async fn check(
+    front: &Front,
+    host: &str,
+    port: u16,
+) -> Result<Destination, Refusal> {
     let name: Arc<str> = Arc::from(host);
     let unresolved = |source| Refusal::Unresolved { host: host.to_owned(), source };
     let destination = Destination::Name(Arc::clone(&name), port);

@@ -141,14 +141,8 @@ mod tests {
         for (body, expected) in [
             (r#"{"model":"gpt-5","#, model("gpt-5")),
             (r#" {"stream" : true , "model" : "o3" }"#, model("o3")),
-            (
-                r#"{"messages":[{"model":"not this","content":"\"model\":\"nor this\""}],"model":"x"#,
-                Told::More,
-            ),
-            (
-                r#"{"messages":[{"model":"not this"}],"model":"claude-opus-5"}"#,
-                model("claude-opus-5"),
-            ),
+            (r#"{"messages":[{"model":"not this","content":"\"model\":\"nor this\""}],"model":"x"#, Told::More),
+            (r#"{"messages":[{"model":"not this"}],"model":"claude-opus-5"}"#, model("claude-opus-5")),
             (r#"{"tag":"model","model":"a"}"#, model("a")),
             (r#"{"m\u006fdel":"\u0067pt-5"}"#, model("gpt-5")),
             (r#"{"model":7,"n":1}"#, Told::Nothing),
