@@ -13,6 +13,8 @@ mod kernel;
 #[cfg(test)]
 mod paths;
 #[cfg(test)]
+mod policies;
+#[cfg(test)]
 mod provider;
 #[cfg(test)]
 mod reading;

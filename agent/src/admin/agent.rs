@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::broadcast;
 
 use super::calls::{CallDetail, CallQuery, CallRow};
+use super::control::Control;
 use super::prices::{PriceQuery, Prices, UnknownPriceRow};
 use super::processes::{ProcessQuery, ProcessRow};
 use super::spend::{Spend, SpendQuery};
@@ -23,6 +24,14 @@ pub enum Failure {
         /// What to do first.
         fix: Option<String>,
     },
+    /// There is nothing of that name.
+    #[error("{what}")]
+    NotFound {
+        /// What there is not, and what may have been meant.
+        what: String,
+        /// What shows what there is.
+        fix: Option<String>,
+    },
     /// It cannot do that now.
     #[error("{0}")]
     Unavailable(String),
@@ -32,7 +41,7 @@ pub enum Failure {
 ///
 /// Methods may block on the ledger: they are called on the blocking pool. `uid` and the `uid` of
 /// queries limit the answer to one user's rows; what is returned goes to whoever asked.
-pub trait Agent: Send + Sync + 'static {
+pub trait Agent: Control + Send + Sync + 'static {
     /// Everything at a glance; where `uid` is given, no dollars, workloads or warnings that are
     /// about another user.
     fn status(&self, uid: Option<u32>) -> Result<Status, Failure>;

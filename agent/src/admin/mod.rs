@@ -9,11 +9,18 @@ mod peer;
 mod access;
 mod serve;
 mod routes;
+mod control;
+mod near;
 pub mod status;
 pub mod spend;
 pub mod calls;
 pub mod processes;
 pub mod prices;
+pub mod policies;
+pub mod trial;
+pub mod usage;
+pub mod budgets;
+pub mod breakers;
 pub mod money;
 
 use std::io;
@@ -25,6 +32,7 @@ use std::sync::Arc;
 use tokio::net::{TcpListener, UnixListener};
 
 pub use self::agent::{Agent, Failure};
+pub use self::control::Control;
 pub use self::routes::{ErrorBody, ErrorText, SetCapture, SetMode};
 
 use crate::drain::Drain;

@@ -20,7 +20,7 @@ use super::prices::{PriceQuery, Prices, UnknownPrices};
 use super::processes::{ProcessQuery, Processes};
 use super::spend::{Spend, SpendQuery};
 use super::status::{CaptureState, ModeState, Status};
-use super::{Agent, Failure, SCHEMA_VERSION};
+use super::{Agent, Failure, SCHEMA_VERSION, control};
 use crate::config::Mode;
 use crate::drain::Drain;
 use crate::record::CallId;
@@ -49,6 +49,7 @@ pub(super) fn router(shared: Shared) -> Router {
         .route("/api/prices/unknown", get(unknown_prices))
         .route("/api/mode", get(mode).put(set_mode))
         .route("/api/capture", put(set_capture))
+        .merge(control::routes::router())
         .fallback(async || Refusal::NotFound("there is no such route".to_owned()))
         .layer(DefaultBodyLimit::max(4096))
         .with_state(shared)
@@ -70,8 +71,8 @@ pub struct SetCapture {
     pub on: bool,
 }
 
-type Answer<T> = Result<Json<T>, Refusal>;
-type Asked<T> = Result<Query<T>, QueryRejection>;
+pub(super) type Answer<T> = Result<Json<T>, Refusal>;
+pub(super) type Asked<T> = Result<Query<T>, QueryRejection>;
 
 async fn ready(State(shared): State<Shared>) -> Response {
     match shared.agent.ready() {
@@ -208,7 +209,7 @@ async fn set_capture(
 }
 
 /// Asks the agent on the blocking pool: its answers come from the ledger.
-async fn ask<T, F>(shared: &Shared, question: F) -> Result<T, Refusal>
+pub(super) async fn ask<T, F>(shared: &Shared, question: F) -> Result<T, Refusal>
 where
     T: Send + 'static,
     F: FnOnce(&dyn Agent) -> Result<T, Failure> + Send + 'static,
@@ -296,14 +297,16 @@ impl IntoResponse for Refusal {
             Self::Failed(Failure::Refused { .. }) => StatusCode::CONFLICT,
             Self::Failed(Failure::Unavailable(_)) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Query(_) | Self::Body(_) => StatusCode::BAD_REQUEST,
-            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::NotFound(_) | Self::Failed(Failure::NotFound { .. }) => StatusCode::NOT_FOUND,
             Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let message = self.to_string();
         let fix = match self {
             Self::Denied(Denied::Http) => Some("ask over the unix socket: weir --help".to_owned()),
-            Self::Denied(Denied::NotAnAdministrator) => Some("try again with sudo".to_owned()),
-            Self::Failed(Failure::Refused { fix, .. }) => fix,
+            Self::Denied(Denied::NotAnAdministrator | Denied::NotForUsers) => {
+                Some("try again with sudo".to_owned())
+            }
+            Self::Failed(Failure::Refused { fix, .. } | Failure::NotFound { fix, .. }) => fix,
             _ => None,
         };
         (status, Json(ErrorBody { error: ErrorText { message, fix } })).into_response()

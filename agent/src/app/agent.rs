@@ -8,12 +8,14 @@ use std::time::SystemTime;
 use jiff::{Timestamp, Zoned};
 use tokio::sync::broadcast;
 
+use super::control;
 use super::freezer::Freezer;
 use super::kernel::Kernel;
 use super::modes::Modes;
 use super::rows;
 use super::standing;
 use super::takers::Takers;
+use super::toggles::Toggles;
 use crate::admin::calls::{CallDetail, CallQuery, CallRow};
 use crate::admin::prices::{PriceQuery, PriceRow, Prices, UnknownPriceRow};
 use crate::admin::processes::{ProcessQuery, ProcessRow};
@@ -28,6 +30,7 @@ use crate::ledger::{self, Ledger};
 use crate::llm::price::{Card, Rate};
 use crate::llm::providers::Provider;
 use crate::metrics::Metrics;
+use crate::policy::settings::Team;
 use crate::record::CallId;
 
 /// Workloads named in the status.
@@ -41,6 +44,8 @@ pub(super) struct Running {
     /// Why there is no kernel half, where there is none.
     pub(super) no_kernel: Option<String>,
     pub(super) modes: Modes,
+    pub(super) toggles: Toggles,
+    pub(super) teams: Vec<Team>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) freezer: Arc<Freezer>,
@@ -155,7 +160,9 @@ impl admin::Agent for Running {
         let others = self.listeners.iter().map(|(name, address)| (*name, address.to_string()));
         let socket = [("socket", self.socket.display().to_string())];
         let mode = self.mode();
-        let warnings = self.warnings(uid);
+        let (budgets, breakers) = (self.near_budgets(uid), self.open_breakers());
+        let mut warnings = self.warnings(uid);
+        warnings.extend(control::warnings(&budgets, &breakers));
         Ok(Status {
             schema_version: SCHEMA_VERSION,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -181,6 +188,9 @@ impl admin::Agent for Running {
                 .map(|(name, address)| Listener { name: name.to_owned(), address })
                 .collect(),
             trust: self.trust_state(),
+            policies: self.policy_state(),
+            budgets,
+            breakers,
             warnings,
             overhead: self.metrics.overhead_quantiles().map(|(p50, p99)| Overhead {
                 p50_us: u64::try_from(p50.as_micros()).unwrap_or(u64::MAX),
@@ -236,7 +246,8 @@ impl admin::Agent for Running {
 
     fn call(&self, id: CallId) -> Result<Option<CallDetail>, Failure> {
         let found = self.ledger.reader().call(id).map_err(|error| unavailable(&error))?;
-        Ok(found.map(rows::detail))
+        let rules = self.front.rules.load();
+        Ok(found.map(|found| rows::detail(found, &rules.providers)))
     }
 
     fn subscribe(&self) -> broadcast::Receiver<Arc<CallRow>> {

@@ -3,6 +3,8 @@
 
 mod account_key;
 mod agent;
+mod control;
+mod kept;
 mod freezer;
 mod kernel;
 mod log;
@@ -12,6 +14,8 @@ mod rows;
 mod rules;
 mod standing;
 mod takers;
+mod toggles;
+mod trial;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -33,6 +37,7 @@ use self::freezer::Freezer;
 use self::kernel::Kernel;
 use self::modes::Modes;
 use self::takers::Takers;
+use self::toggles::Toggles;
 
 pub use self::rules::providers;
 
@@ -169,6 +174,8 @@ async fn start(config: &Config, paths: &Paths, launch: Launch) -> anyhow::Result
 
     let (kernel, no_kernel) = attach(config, launch, &front, (&helper, &resolver))?;
     let modes = Modes::new(config.mode, &paths.state, Arc::clone(&front), kernel.clone());
+    let toggles = Toggles::open(&paths.state);
+    toggles.apply(&front.rules.load().policies);
 
     let mut listeners = Vec::new();
     listeners.extend(admin.addr().map(|address| ("admin", address)));
@@ -201,6 +208,8 @@ async fn start(config: &Config, paths: &Paths, launch: Launch) -> anyhow::Result
         kernel,
         no_kernel,
         modes,
+        toggles,
+        teams: config.policy.teams.clone(),
         ledger: Arc::clone(&ledger),
         metrics,
         freezer,
@@ -236,10 +245,7 @@ fn front(
     let pool =
         Pool::new(Arc::new(tcp.clone()), tls, Arc::clone(&runtime.clock), runtime.drain.clone());
     Ok(Front {
-        identities: Identities::new(
-            helper.clone(),
-            config.apps.iter().map(ToString::to_string),
-        ),
+        identities: Identities::new(helper.clone(), config.apps.iter().map(ToString::to_string)),
         owners: Owners::new(helper.clone()),
         client: ClientTls {
             leaves: Some(Leaves::new(authority)?),

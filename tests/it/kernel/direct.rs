@@ -85,8 +85,10 @@ fn the_agent_itself() {
 #[test]
 fn the_agent_itself_in_a_pid_namespace_of_its_own_with_a_clients_mark() {
     // There its own idea of its pid means nothing to the programs, and the mark is not ours.
-    let unshare = ["unshare", "--pid", "--fork", "--kill-child"];
-    isolated(async || dials_a_target_and_gets_there(&unshare, &["mark=119"]).await);
+    isolated(async || {
+        let unshare = ["unshare", "--pid", "--fork", "--kill-child"];
+        dials_a_target_and_gets_there(&unshare, &["mark=119"]).await;
+    });
 }
 
 /// An agent that captures the cgroup it is in, and dials a target.

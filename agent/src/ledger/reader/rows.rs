@@ -211,6 +211,8 @@ pub struct ProcessConnections {
     pub reason: String,
     /// How many.
     pub count: u64,
+    /// Those of them that failed to open.
+    pub failed: u64,
     /// Bytes to the provider.
     pub bytes_up: u64,
     /// Bytes from the provider.
