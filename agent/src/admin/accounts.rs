@@ -1,9 +1,16 @@
 //! `GET /api/accounts`: what providers say of their own limits. `GET /api/frozen` and
-//! `DELETE /api/frozen/WORKLOAD`: workloads a policy has frozen, and their way back.
+//! `PUT /api/frozen/WORKLOAD`: workloads a policy has frozen, and their way back.
 
+use axum::Router;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Extension, Json, Path, State};
+use axum::routing::{get, put};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::access::Caller;
+use super::routes::{Answer, Shared, ask};
+use super::{Failure, SCHEMA_VERSION};
 use crate::record::Billing;
 
 /// `GET /api/accounts`.
@@ -44,7 +51,7 @@ pub struct AccountRow {
     pub uid: u32,
 }
 
-/// `GET /api/frozen`, and the answer to `DELETE /api/frozen/WORKLOAD`.
+/// `GET /api/frozen`, and the answer to `PUT /api/frozen/WORKLOAD`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FrozenWorkloads {
     /// See [`crate::admin::SCHEMA_VERSION`].
@@ -66,4 +73,59 @@ pub struct FrozenRow {
     pub cgroup: String,
     /// Since when.
     pub since: Timestamp,
+}
+
+/// `PUT /api/frozen/WORKLOAD`.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetFrozen {
+    /// Only policies freeze: false lets it go on.
+    pub frozen: bool,
+}
+
+pub(super) fn router() -> Router<Shared> {
+    Router::new()
+        .route("/api/accounts", get(accounts))
+        .route("/api/frozen", get(frozen))
+        .route("/api/frozen/{*workload}", put(thaw))
+}
+
+async fn accounts(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+) -> Answer<Accounts> {
+    let uid = caller.rows_of()?;
+    let rows = ask(&shared, move |agent| Ok(agent.accounts(uid))).await?;
+    Ok(Json(Accounts { schema_version: SCHEMA_VERSION, rows }))
+}
+
+async fn frozen(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+) -> Answer<FrozenWorkloads> {
+    let uid = caller.rows_of()?;
+    let rows = ask(&shared, move |agent| Ok(agent.frozen(uid))).await?;
+    Ok(Json(FrozenWorkloads { schema_version: SCHEMA_VERSION, rows }))
+}
+
+async fn thaw(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    Path(workload): Path<String>,
+    body: Result<Json<SetFrozen>, JsonRejection>,
+) -> Answer<FrozenWorkloads> {
+    caller.may_change()?;
+    if body?.0.frozen {
+        let what = "only policies freeze workloads".to_owned();
+        let fix = Some("give a budget `on_breach: freeze`".to_owned());
+        return Err(Failure::Refused { what, fix }.into());
+    }
+    let rows = ask(&shared, move |agent| match agent.thaw(&workload) {
+        none if none.is_empty() => Err(Failure::NotFound {
+            what: format!("nothing of {workload} is frozen, or it cannot be let go on"),
+            fix: Some("weir policy frozen".to_owned()),
+        }),
+        rows => Ok(rows),
+    });
+    Ok(Json(FrozenWorkloads { schema_version: SCHEMA_VERSION, rows: rows.await? }))
 }

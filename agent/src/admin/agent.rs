@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast;
 
+use super::accounts::{AccountRow, FrozenRow};
 use super::calls::{CallDetail, CallQuery, CallRow};
 use super::control::Control;
 use super::prices::{PriceQuery, Prices, UnknownPriceRow};
@@ -72,6 +73,15 @@ pub trait Agent: Control + Send + Sync + 'static {
 
     /// Models in use that have no price.
     fn unknown_prices(&self, uid: Option<u32>) -> Result<Vec<UnknownPriceRow>, Failure>;
+
+    /// What providers say of their own limits, of accounts last used by this user.
+    fn accounts(&self, uid: Option<u32>) -> Vec<AccountRow>;
+
+    /// Workloads that are frozen.
+    fn frozen(&self, uid: Option<u32>) -> Vec<FrozenRow>;
+
+    /// Lets a workload go on; what was frozen of it.
+    fn thaw(&self, workload: &str) -> Vec<FrozenRow>;
 
     /// What is done and what was asked for.
     fn mode(&self) -> ModeState;

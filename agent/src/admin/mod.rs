@@ -21,6 +21,7 @@ pub mod trial;
 pub mod usage;
 pub mod budgets;
 pub mod breakers;
+pub mod accounts;
 pub mod money;
 
 use std::io;

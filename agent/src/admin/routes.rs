@@ -20,7 +20,7 @@ use super::prices::{PriceQuery, Prices, UnknownPrices};
 use super::processes::{ProcessQuery, Processes};
 use super::spend::{Spend, SpendQuery};
 use super::status::{CaptureState, ModeState, Status};
-use super::{Agent, Failure, SCHEMA_VERSION, control};
+use super::{Agent, Failure, SCHEMA_VERSION, accounts, control};
 use crate::config::Mode;
 use crate::drain::Drain;
 use crate::record::CallId;
@@ -50,6 +50,7 @@ pub(super) fn router(shared: Shared) -> Router {
         .route("/api/mode", get(mode).put(set_mode))
         .route("/api/capture", put(set_capture))
         .merge(control::routes::router())
+        .merge(accounts::router())
         .fallback(async || Refusal::NotFound("there is no such route".to_owned()))
         .layer(DefaultBodyLimit::max(4096))
         .with_state(shared)

@@ -16,6 +16,7 @@ use super::rows;
 use super::standing;
 use super::takers::Takers;
 use super::toggles::Toggles;
+use crate::admin::accounts::{AccountRow, FrozenRow};
 use crate::admin::calls::{CallDetail, CallQuery, CallRow};
 use crate::admin::prices::{PriceQuery, PriceRow, Prices, UnknownPriceRow};
 use crate::admin::processes::{ProcessQuery, ProcessRow};
@@ -303,6 +304,29 @@ impl admin::Agent for Running {
         let found = self.ledger.reader().unpriced(None, uid);
         let found = found.map_err(|error| unavailable(&error))?;
         Ok(found.into_iter().map(rows::unpriced).collect())
+    }
+
+    fn accounts(&self, uid: Option<u32>) -> Vec<AccountRow> {
+        let accounts = self.front.rules.load().policies.accounts.all();
+        let own = |uid: Option<u32>, of: u32| uid.is_none_or(|uid| uid == of);
+        let accounts = accounts.into_iter().filter(|it| own(uid, it.subject.process.uid));
+        let mut rows: Vec<_> = accounts.flat_map(|it| rows::account(&it)).collect();
+        rows.sort_by(|one, other| {
+            let key =
+                |row: &AccountRow| (row.provider.clone(), row.account.clone(), row.kind.clone());
+            key(one).cmp(&key(other))
+        });
+        rows
+    }
+
+    fn frozen(&self, uid: Option<u32>) -> Vec<FrozenRow> {
+        let frozen = self.freezer.frozen().into_iter();
+        let own = frozen.filter(|it| uid.is_none_or(|uid| uid == it.uid));
+        own.map(rows::frozen).collect()
+    }
+
+    fn thaw(&self, workload: &str) -> Vec<FrozenRow> {
+        self.freezer.thaw(workload).into_iter().map(rows::frozen).collect()
     }
 
     fn mode(&self) -> ModeState {

@@ -160,7 +160,7 @@ pub(super) async fn run(
         let name = Arc::clone(&subject.workload.name);
         let message = match done {
             Ok(Ok(None)) | Err(_) => continue,
-            Ok(Ok(Some(_frozen))) => format!("{name} is frozen: it goes on when it is thawed, or the agent stops"),
+            Ok(Ok(Some(_frozen))) => format!("{name} is frozen: weir policy thaw lets it go on"),
             Ok(Err(error)) => {
                 tracing::warn!(workload = %name, %error, "not frozen: its calls are refused");
                 format!("{name} could not be frozen, its calls are refused: {error}")

@@ -2,6 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
+use jiff::Timestamp;
+
+use super::freezer::Frozen;
+use crate::admin::accounts::{AccountRow, FrozenRow};
 use crate::admin::calls::{AttemptRow, CallDetail, CallQuery, CallRow, DecisionRow, StatusFilter};
 use crate::admin::money::{Coverage, Reason, Tokens, Usd};
 use crate::admin::processes::{ProcessConnections, ProcessRow, Word};
@@ -9,6 +13,8 @@ use crate::admin::spend::{Bucket, Dimension, SpendQuery, SpendRow};
 use crate::admin::{SCHEMA_VERSION, prices};
 use crate::ledger;
 use crate::llm::providers::{Base, Providers};
+use crate::llm::quota::Quota;
+use crate::pipeline::accounts::Account;
 use crate::record::{Treatment, Via};
 
 /// What the ledger is asked for spend.
@@ -273,6 +279,36 @@ pub(super) fn unpriced(row: ledger::Unpriced) -> prices::UnknownPriceRow {
     }
 }
 
+/// What a provider says of one account, limit by limit.
+pub(super) fn account(account: &Account) -> Vec<AccountRow> {
+    let row = |quota: &Quota| AccountRow {
+        provider: account.provider.to_string(),
+        account: account.account.to_string(),
+        billing: account.billing,
+        kind: quota.kind.to_owned(),
+        remaining_ratio: quota.remaining,
+        remaining: quota.count.map(|(remaining, _)| remaining),
+        limit: quota.count.map(|(_, limit)| limit),
+        resets_at: quota.resets_at.and_then(|at| Timestamp::try_from(at).ok()),
+        seen_at: Timestamp::try_from(account.at).unwrap_or_default(),
+        workload: account.subject.workload.name.to_string(),
+        pid: account.subject.process.pid,
+        uid: account.subject.process.uid,
+    };
+    account.quotas.iter().map(row).collect()
+}
+
+/// A frozen workload.
+pub(super) fn frozen(frozen: Frozen) -> FrozenRow {
+    FrozenRow {
+        workload: frozen.workload,
+        uid: frozen.uid,
+        policy: frozen.policy,
+        cgroup: frozen.cgroup,
+        since: Timestamp::try_from(frozen.since).unwrap_or_default(),
+    }
+}
+
 fn dimension(by: Dimension) -> ledger::Dimension {
     match by {
         Dimension::Workload => ledger::Dimension::Workload,
@@ -324,7 +360,7 @@ mod tests {
             calls,
             cost_usd: NanoUsd(0),
             unknown_cost_calls: 0,
-            last_seen: jiff::Timestamp::UNIX_EPOCH,
+            last_seen: Timestamp::UNIX_EPOCH,
             connections: connections.iter().map(connection).collect(),
         }
     }

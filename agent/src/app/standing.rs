@@ -41,7 +41,7 @@ pub(super) fn standing(policies: &Policies, now: Now) -> Standing {
 fn ratio(used: Amount, limit: Amount) -> f64 {
     let number = |amount| match amount {
         Amount::Count(count) => count as f64,
-        Amount::Usd(usd) => usd.0 as f64,
+        Amount::Usd(money) => money.0 as f64,
     };
     let limit = number(limit);
     if limit > 0.0 { number(used) / limit } else { 1.0 }

@@ -61,11 +61,8 @@ const COUNTED: [(&str, [&str; 3]); 6] = [
         ],
     ),
 ];
-const OPENAI_REQUESTS: [&str; 3] = [
-    "x-ratelimit-limit-requests",
-    "x-ratelimit-remaining-requests",
-    "x-ratelimit-reset-requests",
-];
+const OPENAI_REQUESTS: [&str; 3] =
+    ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"];
 const OPENAI_TOKENS: [&str; 3] =
     ["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"];
 
@@ -114,12 +111,7 @@ pub fn read(headers: &HeaderMap, now: SystemTime) -> Vec<Quota> {
         let limit: u64 = text(limit)?.parse().ok()?;
         let rest: u64 = text(rest)?.parse().ok()?;
         let resets_at = text(reset).and_then(|text| point(text, now));
-        Some(Quota {
-            kind,
-            remaining: ratio(rest, limit),
-            count: Some((rest, limit)),
-            resets_at,
-        })
+        Some(Quota { kind, remaining: ratio(rest, limit), count: Some((rest, limit)), resets_at })
     });
     let unified = UNIFIED.iter().filter_map(|(kind, used, reset)| {
         let resets_at = text(reset).and_then(|text| point(text, now));
@@ -248,7 +240,10 @@ mod tests {
         ]);
         let codex = read(&codex, now());
         assert_eq!(codex.len(), 1);
-        assert_eq!((codex[0].kind, codex[0].resets_at), ("5h", Some(now() + Duration::from_mins(1))));
+        assert_eq!(
+            (codex[0].kind, codex[0].resets_at),
+            ("5h", Some(now() + Duration::from_mins(1)))
+        );
     }
 
     #[test]

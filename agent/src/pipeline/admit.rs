@@ -64,9 +64,8 @@ fn ask(exchange: &Exchange, request: &Request<Outgoing>) -> (Admission, Bound) {
         Outgoing::Whole(bytes) => Some(bytes),
         Outgoing::Empty | Outgoing::Through { .. } => None,
     };
-    let (record_bytes, agent_name) = exchange
-        .peek(|record| (record.bytes_in, record.agent_name.clone()))
-        .unwrap_or_default();
+    let (record_bytes, agent_name) =
+        exchange.peek(|record| (record.bytes_in, record.agent_name.clone())).unwrap_or_default();
     let ask = exchange.ask.as_ref();
     let asked = Asked {
         prices: &exchange.rules.prices,

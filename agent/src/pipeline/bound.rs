@@ -53,8 +53,7 @@ impl Asked<'_> {
         let usage = Usage { input, output, ..Usage::default() };
         let tier = self.ask.and_then(|ask| ask.service_tier.as_deref());
         let worst = self.model.and_then(|model| {
-            let query =
-                Query { provider: self.provider, model, at: self.at, tier, usage: &usage };
+            let query = Query { provider: self.provider, model, at: self.at, tier, usage: &usage };
             self.prices.worst(&query).ok()
         });
         (worst.map(|worst| worst.input), worst.map(|worst| worst.total))
@@ -119,7 +118,11 @@ mod tests {
         assert_eq!(bound("openai", Operation::Chat, image).input, 128_000);
         let stored = r#"{"model":"gpt-5","previous_response_id":"resp_1","input":"go on"}"#;
         assert_eq!(bound("openai", Operation::Responses, stored).input, 400_000);
-        let embedded = bound("openai", Operation::Embeddings, r#"{"model":"text-embedding-3-small","input":"x"}"#);
+        let embedded = bound(
+            "openai",
+            Operation::Embeddings,
+            r#"{"model":"text-embedding-3-small","input":"x"}"#,
+        );
         assert_eq!((embedded.output, embedded.cost.is_some()), (0, true));
     }
 

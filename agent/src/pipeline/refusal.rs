@@ -26,10 +26,9 @@ pub(super) fn dialect(route: Route, format: Format) -> Format {
     match route.operation {
         Operation::Messages => Format::Anthropic,
         Operation::Generate => Format::Gemini,
-        Operation::Chat
-        | Operation::Responses
-        | Operation::Completions
-        | Operation::Embeddings => Format::OpenAi,
+        Operation::Chat | Operation::Responses | Operation::Completions | Operation::Embeddings => {
+            Format::OpenAi
+        }
         _ => format,
     }
 }
@@ -229,7 +228,10 @@ mod tests {
         assert_eq!(anthropic["type"], "error");
         assert_eq!(anthropic["error"]["type"], "rate_limit_error");
         let gemini = body(&denied, Format::Gemini);
-        assert_eq!((&gemini["error"]["code"], &gemini["error"]["status"]), (&json!(429), &json!("RESOURCE_EXHAUSTED")));
+        assert_eq!(
+            (&gemini["error"]["code"], &gemini["error"]["status"]),
+            (&json!(429), &json!("RESOURCE_EXHAUSTED"))
+        );
         assert_eq!(gemini["error"]["details"][0]["retryDelay"], "13s");
         assert_eq!(gemini["error"]["limits"]["requests_per_minute"], 5);
         let messages = Route { operation: Operation::Messages, kind: crate::llm::call::Kind::Call };

@@ -6,6 +6,7 @@ mod stage;
 
 use std::sync::{Arc, Mutex};
 
+use agent::admin::accounts::{AccountRow, FrozenRow};
 use agent::admin::calls::{AttemptRow, CallDetail, CallQuery, CallRow, DecisionRow};
 use agent::admin::money::{Coverage, Reason, Tokens, Usd};
 use agent::admin::prices::{PriceQuery, PriceRow, Prices, UnknownPriceRow};
@@ -162,6 +163,18 @@ fn visible(uid: Option<u32>, owner: u32) -> bool {
 }
 
 impl Agent for Fake {
+    fn accounts(&self, _uid: Option<u32>) -> Vec<AccountRow> {
+        Vec::new()
+    }
+
+    fn frozen(&self, _uid: Option<u32>) -> Vec<FrozenRow> {
+        Vec::new()
+    }
+
+    fn thaw(&self, _workload: &str) -> Vec<FrozenRow> {
+        Vec::new()
+    }
+
     fn status(&self, uid: Option<u32>) -> Result<Status, Failure> {
         let (mode, capture, warnings) = self.state.lock().unwrap().clone();
         let all =

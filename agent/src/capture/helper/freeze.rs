@@ -72,11 +72,11 @@ pub fn may_freeze(path: &str, own: &str) -> Result<(), Why> {
     if own.starts_with(&parts) {
         return Err(Why::Own);
     }
-    if last.ends_with(".slice") {
+    let is_a = |kind: &str| last.rsplit_once('.').is_some_and(|(_, end)| end == kind);
+    if is_a("slice") {
         return Err(Why::Slice);
     }
-    let scope = |stem: &str| last.strip_prefix(stem).is_some_and(|rest| rest.ends_with(".scope"));
-    if scope("session-") {
+    if last.starts_with("session-") && is_a("scope") {
         return Err(Why::Session);
     }
     // A user's programs are in groups of their own below their manager's.

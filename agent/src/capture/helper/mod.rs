@@ -39,8 +39,8 @@ use super::listen::Listening;
 use super::stats::ProgramStats;
 
 pub use self::freeze::{FreezeError, Why, may_freeze};
-pub use self::marker::VARIABLE as TRUST_VARIABLE;
 pub(super) use self::look::{Facts, Instance, Look, Sight};
+pub use self::marker::VARIABLE as TRUST_VARIABLE;
 pub(super) use self::proc::Stat;
 pub use self::socket::{Kind, Wish};
 

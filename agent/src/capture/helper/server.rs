@@ -70,14 +70,10 @@ impl Server {
             }
             Request::Container(id) => Reply::Name(self.names.container(id)),
             Request::Pod(uid) => Reply::Name(self.names.pod(uid)),
-            Request::Socket(wish) => {
-                Reply::Socket(socket::open(wish, self.spared.load(Relaxed))?)
-            }
+            Request::Socket(wish) => Reply::Socket(socket::open(wish, self.spared.load(Relaxed))?),
             Request::Freezable(target) => Reply::Frozen(freeze::freezable(target)),
             Request::Freeze(target) => Reply::Frozen(freeze::freeze(target)),
-            Request::Thaw(path) => {
-                Reply::Frozen(freeze::thaw(path).map(|()| path.to_owned()))
-            }
+            Request::Thaw(path) => Reply::Frozen(freeze::thaw(path).map(|()| path.to_owned())),
         })
     }
 }

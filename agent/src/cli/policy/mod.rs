@@ -1,5 +1,6 @@
 //! `weir policy`: which rules there are, how far each goes, and what they would say of a call.
 
+mod frozen;
 mod show;
 mod trial;
 
@@ -55,6 +56,20 @@ enum What {
     },
     /// Give it back to the configuration
     Reset(Named),
+    /// Workloads that a policy has frozen
+    Frozen {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let a frozen workload go on
+    Thaw {
+        /// The workload, as `weir policy frozen` shows it
+        workload: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// What would be said of a call; exits 11 where it would be refused
     Test(trial::Args),
 }
@@ -82,6 +97,8 @@ pub(super) fn run(args: &Args, ctx: &Ctx) -> anyhow::Result<Exit> {
         What::Shadow(named) => set(named, Some(Enforcement::Shadow), ctx),
         What::Canary { named, percent } => set(named, Some(Enforcement::Canary(*percent)), ctx),
         What::Reset(named) => set(named, None, ctx),
+        What::Frozen { json } => frozen::list(*json, ctx),
+        What::Thaw { workload, json } => frozen::thaw(workload, *json, ctx),
         What::Test(args) => trial::run(args, ctx),
     }
 }

@@ -78,8 +78,7 @@ pub(super) fn spent(
             let ids = range.ids(connection)?;
             let mut query = connection.prepare_cached(SUMS)?;
             let grain = i64::try_from(grain.as_micros()).unwrap_or(i64::MAX);
-            let mut found =
-                query.query(params![ids.from, ids.to, range.from, range.to, grain])?;
+            let mut found = query.query(params![ids.from, ids.to, range.from, range.to, grain])?;
             while let Some(row) = found.next()? {
                 rows.push(read(connection, row, &mut subjects)?);
             }

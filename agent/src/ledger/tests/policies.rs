@@ -22,7 +22,8 @@ fn of_team(n: u64, team: Option<&str>) -> Record {
 fn spend_is_told_by_team() {
     let dir = TempDir::new().unwrap();
     let ledger = open(dir.path());
-    for (n, team) in [(1, Some("payments")), (2, Some("payments")), (3, Some("search")), (4, None)] {
+    for (n, team) in [(1, Some("payments")), (2, Some("payments")), (3, Some("search")), (4, None)]
+    {
         settle(&ledger, of_team(n, team));
     }
     let query = SpendQuery { by: vec![Dimension::Team], ..SpendQuery::default() };
@@ -81,8 +82,11 @@ fn a_restart_in_the_middle_knows_what_was_used() {
     assert_eq!(sum(|row| row.tokens), expected.1, "what a cache was read for does not count");
     assert_eq!(rows.iter().map(|row| row.cost.0).sum::<i64>(), expected.2);
     assert!(rows.iter().all(|row| &*row.subject.workload.name == "exe:agent.py"));
-    assert!(rows.iter().all(|row| Arc::ptr_eq(&row.subject, &rows[0].subject)
-        || row.subject == rows[0].subject));
+    assert!(
+        rows.iter().all(
+            |row| Arc::ptr_eq(&row.subject, &rows[0].subject) || row.subject == rows[0].subject
+        )
+    );
     // A later horizon leaves out what is before it, to the microsecond.
     let since = now - seconds(250);
     let rows = ledger.reader().spent(since, now).unwrap();

@@ -425,7 +425,10 @@ mod tests {
         let tier = |body: &str| ask(body).service_tier.map(|tier| tier.to_string());
         assert_eq!(tier(r#"{"speed": "fast"}"#).as_deref(), Some("fast"));
         assert_eq!(tier(r#"{"inference_geo": "us"}"#).as_deref(), Some("+us"));
-        assert_eq!(tier(r#"{"speed": "standard", "service_tier": "auto"}"#).as_deref(), Some("auto"));
+        assert_eq!(
+            tier(r#"{"speed": "standard", "service_tier": "auto"}"#).as_deref(),
+            Some("auto")
+        );
     }
 
     #[test]

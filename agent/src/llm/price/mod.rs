@@ -33,8 +33,7 @@ const MAX_KNOWN: usize = 1024;
 const LOCAL: &str = "local";
 /// Tiers that mean the standard price. `auto` is how one asks, not what one gets; it stands here
 /// because a provider that says nothing else answered at its standard tier.
-const STANDARD_TIERS: [&str; 6] =
-    ["", "default", "standard", "standard_only", "auto", "on_demand"];
+const STANDARD_TIERS: [&str; 6] = ["", "default", "standard", "standard_only", "auto", "on_demand"];
 /// Suffix the meter puts on the tier of an answer computed in the United States on request.
 pub(super) const US_ONLY: &str = "+us";
 
@@ -204,11 +203,7 @@ impl Prices {
         self.overrides.iter().find(|own| own.covers(provider, model, at))
     }
 
-    fn find(
-        &self,
-        provider: &Provider,
-        asked: &str,
-    ) -> Result<(&'static Model, bool), Unpriced> {
+    fn find(&self, provider: &Provider, asked: &str) -> Result<(&'static Model, bool), Unpriced> {
         let provider = provider.prices.as_deref().ok_or(Unpriced::UnknownProvider)?;
         if let Some(found) = known(&self.known.read(), provider, asked) {
             return Ok(found);

@@ -111,7 +111,10 @@ impl Original {
         let (path, body) = if wire == client {
             let body = replace_model(body, &hop.model).ok_or("the request names no model")?;
             let query = self.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-            (format!("{}{query}", path_of(wire).unwrap_or_default()), with_usage(exchange, &provider, body))
+            (
+                format!("{}{query}", path_of(wire).unwrap_or_default()),
+                with_usage(exchange, &provider, body),
+            )
         } else {
             let plan = Plan { from: client, to: wire, model: &hop.model, allow_loss: loss };
             let sent = translate::request(&plan, body).map_err(|refused| refused.to_string())?;

@@ -15,11 +15,8 @@ use crate::policy::{Amount, Enforcement};
 
 /// The embedded prices, and a model whose thousand output tokens cost ten cents.
 pub(super) fn prices() -> Prices {
-    let base = Card {
-        input: Some(Rate::FREE),
-        output: "100".parse::<Rate>().ok(),
-        ..Card::default()
-    };
+    let base =
+        Card { input: Some(Rate::FREE), output: "100".parse::<Rate>().ok(), ..Card::default() };
     let (provider, model) = (Arc::from("openai"), Arc::from("dime"));
     let own = Override { provider, model, from: None, base, above: Vec::new() };
     Prices::embedded().with_overrides(vec![own])
@@ -149,7 +146,10 @@ async fn a_refused_call_reaches_no_provider_and_uses_nothing_up() {
         let error = &body["error"];
         assert_eq!(error["type"], "rate_limit_exceeded");
         assert_eq!(error["message"], "Rate limit exceeded for agent: curl (1 req/min)");
-        assert_eq!((&error["policy"], &error["subject"]), (&"rate_limits.curl".into(), &"curl".into()));
+        assert_eq!(
+            (&error["policy"], &error["subject"]),
+            (&"rate_limits.curl".into(), &"curl".into())
+        );
         assert_eq!(error["retry_after_seconds"].to_string(), wait);
         assert_eq!(error["current_usage"]["requests_per_minute"], 1);
         assert_eq!(error["limits"]["requests_per_minute"], 1);
@@ -311,7 +311,8 @@ async fn a_stream_that_outgrows_its_budget_ends_with_an_event_that_says_so() {
         "x".repeat(6_000)
     );
     let (first, rest) = long.split_at(3_000);
-    let pieces = [&long, first, rest, &long, &long].map(|text| Bytes::copy_from_slice(text.as_bytes()));
+    let pieces =
+        [&long, first, rest, &long, &long].map(|text| Bytes::copy_from_slice(text.as_bytes()));
     for piece in pieces {
         send.send(Ok(Frame::data(piece))).await.unwrap();
     }
@@ -383,9 +384,8 @@ async fn a_shadow_and_a_meter_count_what_would_be_refused() {
 
 #[tokio::test]
 async fn a_downgraded_call_asks_the_other_model_and_is_priced_by_it() {
-    let (provider, asked) = keeper(
-        r#"{"choices":[],"usage":{"prompt_tokens":1000,"completion_tokens":500}}"#,
-    );
+    let (provider, asked) =
+        keeper(r#"{"choices":[],"usage":{"prompt_tokens":1000,"completion_tokens":500}}"#);
     let to = OnBreach::Downgrade(Arc::from("gpt-4o-mini"));
     let (scene, _) = under(provider, vec![rule("budgets", daily_cents(1), to)]);
     let body = r#"{"model":"gpt-4o","max_tokens":5000,"messages":[]}"#;
@@ -432,10 +432,9 @@ async fn no_path_is_a_way_around() {
 async fn what_the_provider_says_of_an_account_is_known_by_a_hash() {
     let provider = Provider(|_: Request<Bytes>| {
         let mut answer = json(ANSWER);
-        for (name, value) in [
-            ("x-ratelimit-limit-requests", "100"),
-            ("x-ratelimit-remaining-requests", "25"),
-        ] {
+        for (name, value) in
+            [("x-ratelimit-limit-requests", "100"), ("x-ratelimit-remaining-requests", "25")]
+        {
             answer.headers_mut().insert(name, value.parse().unwrap());
         }
         answer
