@@ -139,6 +139,13 @@ impl Freezer {
     }
 }
 
+/// Lets everything go on, from a task.
+pub(super) async fn let_go(freezer: &Arc<Freezer>) {
+    let freezer = Arc::clone(freezer);
+    // A panic in it has been reported.
+    drop(tokio::task::spawn_blocking(move || freezer.thaw_all()).await);
+}
+
 /// Freezes whoever policies want frozen, until the agent stops.
 pub(super) async fn run(
     freezer: Arc<Freezer>,

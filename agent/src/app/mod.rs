@@ -365,16 +365,14 @@ async fn stop(started: Started, grace: Duration) -> Arc<Ledger> {
     let Started { running, ledger, drain } = started;
     // A frozen workload's connections would keep the drain waiting, and nobody would be there to
     // let it go on afterwards.
-    let freezer = Arc::clone(&running.freezer);
-    drop(tokio::task::spawn_blocking(move || freezer.thaw_all()).await);
+    freezer::let_go(&running.freezer).await;
     if let Some(kernel) = running.kernel.clone() {
         // A panic in it has been reported; the programs go with the process in any case.
         drop(tokio::task::spawn_blocking(move || kernel.down()).await);
     }
     let left = drain.finish(grace).await;
     // And whatever was frozen meanwhile.
-    let freezer = Arc::clone(&running.freezer);
-    drop(tokio::task::spawn_blocking(move || freezer.thaw_all()).await);
+    freezer::let_go(&running.freezer).await;
     if left > 0 {
         tracing::warn!(left, "tasks did not finish in time");
     }

@@ -1,6 +1,9 @@
 //! How policies and accounts stand, as metrics show it.
 
+use std::sync::Arc;
+
 use crate::clock::Now;
+use crate::llm::quota::Quota;
 use crate::metrics::{BudgetGauge, LimitGauge, QuotaGauge, Standing};
 use crate::pipeline::Policies;
 use crate::policy::Amount;
@@ -26,13 +29,13 @@ pub(super) fn standing(policies: &Policies, now: Now) -> Standing {
     });
     let accounts = policies.accounts.all().into_iter();
     let quotas = accounts.flat_map(|it| {
-        let of = move |quota: crate::llm::quota::Quota| QuotaGauge {
-            provider: it.provider.clone(),
-            account: it.account.clone(),
+        let of = |quota: &Quota| QuotaGauge {
+            provider: Arc::clone(&it.provider),
+            account: Arc::clone(&it.account),
             kind: quota.kind,
             remaining: quota.remaining,
         };
-        it.quotas.clone().into_iter().map(of)
+        it.quotas.iter().map(of).collect::<Vec<_>>()
     });
     Standing { budgets: budgets.collect(), limits: limits.collect(), quotas: quotas.collect() }
 }

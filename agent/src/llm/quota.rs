@@ -228,7 +228,7 @@ mod tests {
         assert_eq!(kinds, ["input_tokens", "5h", "7d"]);
         assert_eq!(anthropic[0].resets_at, Some(now() + Duration::from_secs(1)));
         assert!((anthropic[1].remaining - 0.58).abs() < 1e-9);
-        assert_eq!(anthropic[1].resets_at, Some(now() + Duration::from_secs(600)));
+        assert_eq!(anthropic[1].resets_at, Some(now() + Duration::from_mins(10)));
         assert!(anthropic[2].remaining.abs() < 1e-9, "over the plan is nothing left");
         let codex = headers(&[
             ("x-codex-primary-used-percent", "24.5"),

@@ -34,8 +34,11 @@ const CREDENTIALS: [HeaderName; 5] = [
 #[derive(Debug, Default)]
 pub struct Accounts {
     key: OnceLock<hmac::Key>,
-    known: Mutex<HashMap<(Arc<str>, Arc<str>), Account>>,
+    known: Mutex<HashMap<Key, Account>>,
 }
+
+/// Provider and account.
+type Key = (Arc<str>, Arc<str>);
 
 /// What a provider says of one account.
 #[derive(Debug, Clone)]
@@ -66,8 +69,13 @@ impl Accounts {
         let credential = CREDENTIALS.iter().find_map(|name| headers.get(name))?.as_bytes();
         let key = self.key.get_or_init(random_key);
         let tag = hmac::sign(key, credential);
-        let short = &tag.as_ref()[..NAME];
-        Some(short.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into())
+        let mut name = String::with_capacity(2 * NAME);
+        for byte in &tag.as_ref()[..NAME] {
+            for digit in [byte >> 4, byte & 15] {
+                name.extend(char::from_digit(u32::from(digit), 16));
+            }
+        }
+        Some(name.into())
     }
 
     /// Everything known, in no order.

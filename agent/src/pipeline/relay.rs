@@ -34,6 +34,7 @@ pub enum Body {
 
 /// A provider's body on its way through.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that have nothing to do with each other")]
 pub struct Relay {
     exchange: Exchange,
     inner: Source,

@@ -95,12 +95,12 @@ fn read(
 ) -> rusqlite::Result<SpentRow> {
     let number = |index| row.get::<_, i64>(index).map(i64::unsigned_abs);
     let id = row.get(4)?;
-    let subject = match subjects.get(&id) {
-        Some(subject) => Arc::clone(subject),
-        None => {
-            let found = connection.prepare_cached(SUBJECT)?.query_row([id], subject)?;
-            Arc::clone(subjects.entry(id).or_insert_with(|| Arc::new(found)))
-        }
+    let subject = if let Some(subject) = subjects.get(&id) {
+        Arc::clone(subject)
+    } else {
+        let found = Arc::new(connection.prepare_cached(SUBJECT)?.query_row([id], subject)?);
+        subjects.insert(id, Arc::clone(&found));
+        found
     };
     Ok(SpentRow {
         at: UNIX_EPOCH + Duration::from_micros(number(0)?),

@@ -23,6 +23,7 @@ const MIN_BASE64: usize = 4_096;
 
 /// What a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that have nothing to do with each other")]
 pub struct Ask {
     /// The model, as the client wrote it.
     pub model: Option<Arc<str>>,
