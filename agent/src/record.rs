@@ -130,6 +130,10 @@ pub enum Flag {
     UsageMissing,
     /// `stream_options.include_usage` was added, and the chunk it caused removed.
     UsageInjected,
+    /// A limit on the output was written into the request: the budget buys no more.
+    OutputCapped,
+    /// A policy ended the stream: it had come to more than the budget had left.
+    StreamCut,
 }
 
 /// One decision taken on a call, for `weir explain`.
@@ -227,12 +231,20 @@ pub struct Opened {
     pub call_id: CallId,
     /// When the request's head had been read.
     pub started_at: SystemTime,
+    /// Call, other request, or opaque.
+    pub kind: Kind,
     /// How it reached the agent.
     pub via: Via,
     /// Who made it.
     pub subject: Arc<Subject>,
     /// `environment` of the configuration.
     pub environment: Arc<str>,
+    /// The team it belongs to.
+    pub team: Option<Arc<str>>,
+    /// The account behind the credential, as a keyed hash.
+    pub account: Option<Arc<str>>,
+    /// `X-Agent-Name` as sent.
+    pub agent_name: Option<Arc<str>>,
     /// Provider's name.
     pub provider: Arc<str>,
     /// Host asked for.
@@ -363,4 +375,6 @@ pub trait Sink: Send + Sync + std::fmt::Debug {
     fn unconfirmed(&self) {}
     /// Something happened that people may want to be told of. Never blocks.
     fn notice(&self, _notice: Notice) {}
+    /// A policy wants whoever made a call to be frozen. For whoever can; never blocks.
+    fn freeze(&self, _subject: &Arc<Subject>, _policy: &Arc<str>) {}
 }

@@ -4,6 +4,7 @@
 #[path = "cli/alerts.rs"]
 mod alerts;
 mod fake;
+mod policies;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Stdio};
@@ -23,7 +24,7 @@ fn status_is_healthy_or_says_why_not() {
     assert_eq!(ran.code, 0);
     assert_fits(&ran.out);
     assert_eq!(
-        lines(&ran.ok())[..10],
+        lines(&ran.ok())[..11],
         [
             "weir 0.1.0  metering  since 2099-01-01 09:12:00 (up 0s)  pid 99",
             "today      $18.42  coverage 93% (31 of 33 connections)",
@@ -34,6 +35,7 @@ fn status_is_healthy_or_says_why_not() {
             "           sockops: CAP_BPF (bytes are not counted)",
             "proxy      127.0.0.1:4180",
             "trust      installed in the system store",
+            "policies   4: 1 shadow, none acts in this mode",
             "WORKLOAD TODAY                                             CALLS      COST  COV",
         ]
     );
@@ -176,7 +178,7 @@ fn explain_shows_what_was_decided() {
         lines(&out),
         [
             "call       01DXJT49FR00000000000000G0",
-            "what       chat POST https://api.openai.com/v1/chat/completions",
+            "what       chat POST http://api.openai.com:8080/v1/chat/completions",
             "model      gpt-5, answered by gpt-5-2025-08-07",
             "who        exe:curl  pid 4711  user root",
             "           python3 agent.py --key [redacted]",
@@ -185,12 +187,20 @@ fn explain_shows_what_was_decided() {
             "tokens     input 1,200, cache read 148,000, output 780, reasoning 50 (reported)",
             "cost       unknown, metered",
             "note       usage_injected",
-            "attempt 1  openai gpt-5: 429 rate_limited, 1.8s, ?",
+            "attempt 1    900µs  openai gpt-5: 503 rate_limited, 1.8s, ?",
+            "attempt 2     1.2s  openai gpt-5: 429 rate_limited, 1.8s, ?",
             "decisions",
-            "    +0.1ms  route: provider openai (host api.openai.com)",
+            "     +12µs  route             provider openai  host api.openai.com",
+            "    +130µs  rate_limits.curl  pass             requests_per_minute 2 → 3 of 5",
+            "    +134µs  budgets.*         would refuse     $9.99 of $10.00",
+            "     +1.1s  retry             retry            503 once, in 100ms",
+            "  (would: it is a shadow, a canary for others, or the mode is not enforce)",
         ]
     );
     let whole = stage.run(&format!("explain {}", id(1).0)).ok();
+    assert!(whole.contains(&format!("repeats    {}\n", id(9).0)), "{whole}");
+    let who = "pid 4711  user root  team research  agent planner  account ac1d\n";
+    assert!(whole.contains(who), "{whole}");
     assert!(whole.contains("cost       $0.0145, metered, prices of 2026-11-01\n"));
     let json = stage.run(&format!("explain --json {}", id(1).0)).json();
     assert_eq!(json["decisions"][0]["rule"], "route");

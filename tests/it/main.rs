@@ -15,6 +15,8 @@ mod limits;
 #[cfg(test)]
 mod paths;
 #[cfg(test)]
+mod policies;
+#[cfg(test)]
 mod provider;
 #[cfg(test)]
 mod reading;

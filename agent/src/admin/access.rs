@@ -28,6 +28,8 @@ pub(super) enum Denied {
     Http,
     #[error("only root and members of the group `weir` may change this")]
     NotAnAdministrator,
+    #[error("only root and members of the group `weir` may see this")]
+    NotForUsers,
     #[error("a token is needed: send it as `Authorization: Bearer …` (see metrics.token_file)")]
     NoToken,
     #[error("the Host or Origin header names another site")]

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast;
 
+use super::accounts::{AccountRow, FrozenRow};
 use super::alerts::Alerts;
 use super::calls::{CallDetail, CallQuery, CallRow};
+use super::control::Control;
 use super::prices::{PriceQuery, Prices, UnknownPriceRow};
 use super::processes::{ProcessQuery, ProcessRow};
 use super::spend::{Spend, SpendQuery};
@@ -24,6 +26,14 @@ pub enum Failure {
         /// What to do first.
         fix: Option<String>,
     },
+    /// There is nothing of that name.
+    #[error("{what}")]
+    NotFound {
+        /// What there is not, and what may have been meant.
+        what: String,
+        /// What shows what there is.
+        fix: Option<String>,
+    },
     /// It cannot do that now.
     #[error("{0}")]
     Unavailable(String),
@@ -33,7 +43,7 @@ pub enum Failure {
 ///
 /// Methods may block on the ledger: they are called on the blocking pool. `uid` and the `uid` of
 /// queries limit the answer to one user's rows; what is returned goes to whoever asked.
-pub trait Agent: Alerts + Send + Sync + 'static {
+pub trait Agent: Alerts + Control + Send + Sync + 'static {
     /// Everything at a glance; where `uid` is given, no dollars, workloads or warnings that are
     /// about another user.
     fn status(&self, uid: Option<u32>) -> Result<Status, Failure>;
@@ -64,6 +74,15 @@ pub trait Agent: Alerts + Send + Sync + 'static {
 
     /// Models in use that have no price.
     fn unknown_prices(&self, uid: Option<u32>) -> Result<Vec<UnknownPriceRow>, Failure>;
+
+    /// What providers say of their own limits, of accounts last used by this user.
+    fn accounts(&self, uid: Option<u32>) -> Vec<AccountRow>;
+
+    /// Workloads that are frozen.
+    fn frozen(&self, uid: Option<u32>) -> Vec<FrozenRow>;
+
+    /// Lets a workload go on; what was frozen of it.
+    fn thaw(&self, workload: &str) -> Vec<FrozenRow>;
 
     /// What is done and what was asked for.
     fn mode(&self) -> ModeState;

@@ -28,6 +28,8 @@ pub struct CallQuery {
     pub pid: Option<u32>,
     /// Of this user.
     pub user: Option<String>,
+    /// Of this team.
+    pub team: Option<String>,
     /// To this provider.
     pub provider: Option<String>,
     /// Asked for, or answered by, this model.
@@ -64,6 +66,7 @@ impl CallQuery {
             || [&call.model, &call.model_served].into_iter().any(|found| *found == self.model);
         same(&self.workload, &call.workload)
             && same(&self.user, &call.user)
+            && self.team.as_deref().is_none_or(|team| call.team.as_deref() == Some(team))
             && same(&self.provider, &call.provider)
             && model
             && self.pid.is_none_or(|pid| pid == call.pid)
@@ -180,6 +183,12 @@ pub struct CallRow {
     pub agent_name: Option<String>,
     /// Environment.
     pub environment: String,
+    /// The team it belongs to.
+    #[serde(default)]
+    pub team: Option<String>,
+    /// The account behind the credential, as a keyed hash.
+    #[serde(default)]
+    pub account: Option<String>,
     /// Provider.
     pub provider: String,
     /// Host.
@@ -251,6 +260,8 @@ impl From<&Record> for CallRow {
             user,
             agent_name: record.agent_name.as_deref().map(str::to_owned),
             environment: record.environment.to_string(),
+            team: record.team.as_deref().map(str::to_owned),
+            account: record.account.as_deref().map(str::to_owned),
             provider: record.provider.to_string(),
             host: record.host.to_string(),
             operation: record.operation.to_string(),
@@ -286,6 +297,8 @@ pub struct CallDetail {
     pub schema_version: u32,
     /// The call.
     pub call: CallRow,
+    /// Where it was sent, without the query.
+    pub url: String,
     /// Each try, in order.
     pub attempts: Vec<AttemptRow>,
     /// Each decision, in order.

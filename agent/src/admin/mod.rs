@@ -10,11 +10,19 @@ mod access;
 mod serve;
 mod routes;
 pub mod alerts;
+mod control;
+mod near;
 pub mod status;
 pub mod spend;
 pub mod calls;
 pub mod processes;
 pub mod prices;
+pub mod policies;
+pub mod trial;
+pub mod usage;
+pub mod budgets;
+pub mod breakers;
+pub mod accounts;
 pub mod money;
 
 use std::io;
@@ -27,6 +35,7 @@ use tokio::net::{TcpListener, UnixListener};
 
 pub use self::agent::{Agent, Failure};
 pub use self::alerts::Alerts;
+pub use self::control::Control;
 pub use self::routes::{ErrorBody, ErrorText, SetCapture, SetMode};
 
 use crate::drain::Drain;

@@ -107,6 +107,8 @@ pub struct ProcessConnections {
     pub reason: String,
     /// How many there were.
     pub count: u64,
+    /// Those of them that failed to open.
+    pub failed: u64,
     /// Bytes sent.
     pub bytes_up: u64,
     /// Bytes received.

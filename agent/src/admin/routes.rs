@@ -20,7 +20,7 @@ use super::prices::{PriceQuery, Prices, UnknownPrices};
 use super::processes::{ProcessQuery, Processes};
 use super::spend::{Spend, SpendQuery};
 use super::status::{CaptureState, ModeState, Status};
-use super::{Agent, Failure, SCHEMA_VERSION, alerts};
+use super::{Agent, Failure, SCHEMA_VERSION, accounts, alerts, control};
 use crate::config::Mode;
 use crate::drain::Drain;
 use crate::record::CallId;
@@ -50,6 +50,8 @@ pub(super) fn router(shared: Shared) -> Router {
         .route("/api/mode", get(mode).put(set_mode))
         .route("/api/capture", put(set_capture))
         .merge(alerts::router())
+        .merge(control::routes::router())
+        .merge(accounts::router())
         .fallback(async || Refusal::NotFound("there is no such route".to_owned()))
         .layer(DefaultBodyLimit::max(4096))
         .with_state(shared)
@@ -297,14 +299,16 @@ impl IntoResponse for Refusal {
             Self::Failed(Failure::Refused { .. }) => StatusCode::CONFLICT,
             Self::Failed(Failure::Unavailable(_)) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Query(_) | Self::Body(_) => StatusCode::BAD_REQUEST,
-            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::NotFound(_) | Self::Failed(Failure::NotFound { .. }) => StatusCode::NOT_FOUND,
             Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let message = self.to_string();
         let fix = match self {
             Self::Denied(Denied::Http) => Some("ask over the unix socket: weir --help".to_owned()),
-            Self::Denied(Denied::NotAnAdministrator) => Some("try again with sudo".to_owned()),
-            Self::Failed(Failure::Refused { fix, .. }) => fix,
+            Self::Denied(Denied::NotAnAdministrator | Denied::NotForUsers) => {
+                Some("try again with sudo".to_owned())
+            }
+            Self::Failed(Failure::Refused { fix, .. } | Failure::NotFound { fix, .. }) => fix,
             _ => None,
         };
         (status, Json(ErrorBody { error: ErrorText { message, fix } })).into_response()

@@ -6,7 +6,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::alerts::EscalationRate;
+use super::breakers::BreakerRow;
+use super::budgets::BudgetRow;
 use super::money::Coverage;
+use super::policies::Reach;
 use super::spend::SpendRow;
 use crate::config::Mode;
 
@@ -39,6 +42,12 @@ pub struct Status {
     pub listeners: Vec<Listener>,
     /// Whether clients accept the CA.
     pub trust: TrustState,
+    /// How far policies go.
+    pub policies: PolicyState,
+    /// Budgets near or over their limit, fullest first.
+    pub budgets: Vec<BudgetRow>,
+    /// Breakers that are not closed.
+    pub breakers: Vec<BreakerRow>,
     /// What someone should look at.
     pub warnings: Vec<Warning>,
     /// Calls that failed for good.
@@ -121,6 +130,34 @@ pub struct TrustState {
     pub installed: bool,
     /// In a few words: `system store`, `assumed`, `not installed`.
     pub detail: String,
+}
+
+/// How far policies go.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyState {
+    /// Whether they act (`mode: enforce`).
+    pub acting: bool,
+    /// All policies.
+    pub total: u64,
+    /// Those that only decide.
+    pub shadow: u64,
+    /// Those that act for some workloads.
+    pub canary: u64,
+    /// Those that do nothing.
+    pub off: u64,
+    /// Those set by `weir policy` to something else than the file says.
+    pub overridden: Vec<Overridden>,
+}
+
+/// A policy that is not as the file says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overridden {
+    /// The policy.
+    pub name: String,
+    /// How far it goes.
+    pub enforcement: Reach,
+    /// How far the file says it goes.
+    pub configured: Reach,
 }
 
 /// Something to look at.

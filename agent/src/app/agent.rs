@@ -8,10 +8,15 @@ use std::time::SystemTime;
 use jiff::{Timestamp, Zoned};
 use tokio::sync::broadcast;
 
+use super::control;
+use super::freezer::Freezer;
 use super::kernel::Kernel;
 use super::modes::Modes;
 use super::rows;
+use super::standing;
 use super::takers::Takers;
+use super::toggles::Toggles;
+use crate::admin::accounts::{AccountRow, FrozenRow};
 use crate::admin::alerts::EscalationRate;
 use crate::admin::calls::{CallDetail, CallQuery, CallRow};
 use crate::admin::prices::{PriceQuery, PriceRow, Prices, UnknownPriceRow};
@@ -29,6 +34,7 @@ use crate::ledger::{self, Ledger};
 use crate::llm::price::{Card, Rate};
 use crate::llm::providers::Provider;
 use crate::metrics::Metrics;
+use crate::policy::settings::Team;
 use crate::record::CallId;
 
 /// Workloads named in the status.
@@ -42,8 +48,11 @@ pub(super) struct Running {
     /// Why there is no kernel half, where there is none.
     pub(super) no_kernel: Option<String>,
     pub(super) modes: Modes,
+    pub(super) toggles: Toggles,
+    pub(super) teams: Vec<Team>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) freezer: Arc<Freezer>,
     pub(super) takers: Arc<Takers>,
     pub(super) alerts: Arc<Alerts>,
     pub(super) listeners: Vec<(&'static str, SocketAddr)>,
@@ -167,7 +176,9 @@ impl admin::Agent for Running {
         let others = self.listeners.iter().map(|(name, address)| (*name, address.to_string()));
         let socket = [("socket", self.socket.display().to_string())];
         let mode = self.mode();
-        let warnings = self.warnings(uid);
+        let (budgets, breakers) = (self.near_budgets(uid), self.open_breakers());
+        let mut warnings = self.warnings(uid);
+        warnings.extend(control::warnings(&budgets, &breakers));
         let escalations = self.alerts.health(uid);
         Ok(Status {
             schema_version: SCHEMA_VERSION,
@@ -194,6 +205,9 @@ impl admin::Agent for Running {
                 .map(|(name, address)| Listener { name: name.to_owned(), address })
                 .collect(),
             trust: self.trust_state(),
+            policies: self.policy_state(),
+            budgets,
+            breakers,
             warnings,
             escalations: EscalationState {
                 open: escalations.open,
@@ -219,6 +233,8 @@ impl admin::Agent for Running {
     fn metrics(&self) -> String {
         self.metrics.ledger(&self.ledger.health());
         self.metrics.alerts(&self.alerts.health(None));
+        let now = self.front.runtime.clock.now();
+        self.metrics.policies(&standing::standing(&self.front.rules.load().policies, now));
         if let Some(kernel) = &self.kernel {
             self.metrics.capture(&kernel.counters());
         }
@@ -257,7 +273,8 @@ impl admin::Agent for Running {
 
     fn call(&self, id: CallId) -> Result<Option<CallDetail>, Failure> {
         let found = self.ledger.reader().call(id).map_err(|error| unavailable(&error))?;
-        Ok(found.map(rows::detail))
+        let rules = self.front.rules.load();
+        Ok(found.map(|found| rows::detail(found, &rules.providers)))
     }
 
     fn subscribe(&self) -> broadcast::Receiver<Arc<CallRow>> {
@@ -313,6 +330,29 @@ impl admin::Agent for Running {
         let found = self.ledger.reader().unpriced(None, uid);
         let found = found.map_err(|error| unavailable(&error))?;
         Ok(found.into_iter().map(rows::unpriced).collect())
+    }
+
+    fn accounts(&self, uid: Option<u32>) -> Vec<AccountRow> {
+        let accounts = self.front.rules.load().policies.accounts.all();
+        let own = |uid: Option<u32>, of: u32| uid.is_none_or(|uid| uid == of);
+        let accounts = accounts.into_iter().filter(|it| own(uid, it.subject.process.uid));
+        let mut rows: Vec<_> = accounts.flat_map(|it| rows::account(&it)).collect();
+        rows.sort_by(|one, other| {
+            let key =
+                |row: &AccountRow| (row.provider.clone(), row.account.clone(), row.kind.clone());
+            key(one).cmp(&key(other))
+        });
+        rows
+    }
+
+    fn frozen(&self, uid: Option<u32>) -> Vec<FrozenRow> {
+        let frozen = self.freezer.frozen().into_iter();
+        let own = frozen.filter(|it| uid.is_none_or(|uid| uid == it.uid));
+        own.map(rows::frozen).collect()
+    }
+
+    fn thaw(&self, workload: &str) -> Vec<FrozenRow> {
+        self.freezer.thaw(workload).into_iter().map(rows::frozen).collect()
     }
 
     fn mode(&self) -> ModeState {

@@ -1,14 +1,22 @@
 //! The composition root: everything is made here, started in the order in which it is safe to, and
 //! stopped in the opposite one.
 
+mod account_key;
 mod agent;
 mod alerts;
+mod control;
+mod kept;
+mod freezer;
 mod kernel;
 mod log;
 mod modes;
+mod restore;
 mod rows;
 mod rules;
+mod standing;
 mod takers;
+mod toggles;
+mod trial;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -26,9 +34,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 
 use self::agent::Running;
+use self::freezer::Freezer;
 use self::kernel::Kernel;
 use self::modes::Modes;
 use self::takers::Takers;
+use self::toggles::Toggles;
 
 pub use self::rules::providers;
 
@@ -145,8 +155,9 @@ async fn start(config: &Config, paths: &Paths, launch: Launch) -> anyhow::Result
     let metrics = Arc::new(Metrics::new(metrics::Settings { per_user: config.metrics.per_user })?);
     let (told, teller) = alerts::open(config, &paths.state, Arc::clone(&clock))?;
     let told = Arc::new(told);
-    let takers =
-        Arc::new(Takers::new(Arc::clone(&ledger), Arc::clone(&metrics), Arc::clone(&told)));
+    let (takers, to_freeze) =
+        Takers::new(Arc::clone(&ledger), Arc::clone(&metrics), Arc::clone(&told));
+    let takers = Arc::new(takers);
 
     let runtime = Runtime { clock, drain: drain.clone() };
     let helper = Helper::in_process();
@@ -157,6 +168,13 @@ async fn start(config: &Config, paths: &Paths, launch: Launch) -> anyhow::Result
     let upstream = &front.upstream;
     let dial = Dial { tcp: upstream.tcp.clone(), tls: upstream.pool.tls().clone() };
     drain.spawn(teller.run(dial, drain.clone()));
+    // Before anything is served: limits and budgets begin where they stood.
+    let policies = Arc::clone(&front.rules.load().policies);
+    account_key::keep(&paths.state, &policies.accounts);
+    restore::restore(&ledger, &policies, front.runtime.clock.now());
+    let freezer = Arc::new(Freezer::open(&paths.state, helper.clone()));
+    let sink = Arc::clone(&takers) as Arc<dyn Sink>;
+    drain.spawn(freezer::run(Arc::clone(&freezer), to_freeze, sink, runtime.clone()));
 
     // Every listener that others connect to by themselves, before the kernel leads anyone here.
     let admin = Admin::bind(&admin::Settings {
@@ -168,6 +186,8 @@ async fn start(config: &Config, paths: &Paths, launch: Launch) -> anyhow::Result
 
     let (kernel, no_kernel) = attach(config, launch, &front, (&helper, &resolver))?;
     let modes = Modes::new(config.mode, &paths.state, Arc::clone(&front), kernel.clone());
+    let toggles = Toggles::open(&paths.state);
+    toggles.apply(&front.rules.load().policies);
 
     let mut listeners = Vec::new();
     listeners.extend(admin.addr().map(|address| ("admin", address)));
@@ -200,8 +220,11 @@ async fn start(config: &Config, paths: &Paths, launch: Launch) -> anyhow::Result
         kernel,
         no_kernel,
         modes,
+        toggles,
+        teams: config.policy.teams.clone(),
         ledger: Arc::clone(&ledger),
         metrics,
+        freezer,
         takers,
         alerts: told,
         listeners,
@@ -353,11 +376,16 @@ async fn until_told_to_stop() -> io::Result<()> {
 async fn stop(started: Started, grace: Duration) -> Arc<Ledger> {
     tracing::info!("stopping");
     let Started { running, ledger, drain } = started;
+    // A frozen workload's connections would keep the drain waiting, and nobody would be there to
+    // let it go on afterwards.
+    freezer::let_go(&running.freezer).await;
     if let Some(kernel) = running.kernel.clone() {
         // A panic in it has been reported; the programs go with the process in any case.
         drop(tokio::task::spawn_blocking(move || kernel.down()).await);
     }
     let left = drain.finish(grace).await;
+    // And whatever was frozen meanwhile.
+    freezer::let_go(&running.freezer).await;
     if left > 0 {
         tracing::warn!(left, "tasks did not finish in time");
     }

@@ -1,25 +1,16 @@
 //! The mode asked for, the mode in effect, and the switches between them.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 
+use super::kept::{self, Kept};
 use super::kernel::Kernel;
 use crate::config::Mode;
 use crate::downstream::Front;
-
-/// `weir mode` outlives a restart, until the file itself says something new.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Kept {
-    mode: Mode,
-    /// What the file said then.
-    file: Mode,
-}
 
 /// Switches modes.
 pub(super) struct Modes {
@@ -59,8 +50,8 @@ impl Modes {
         kernel: Option<Arc<Kernel>>,
     ) -> Self {
         let kept = state_dir.join("mode.json");
-        let said = fs::read(&kept).ok().and_then(|text| serde_json::from_slice::<Kept>(&text).ok());
-        let wanted = said.filter(|said| said.file == file).map_or(file, |said| said.mode);
+        let said = kept::read(&kept).and_then(|said: Kept<Mode>| said.holds(file));
+        let wanted = said.unwrap_or(file);
         Self { kept, file, wanted: Mutex::new(wanted), front, kernel }
     }
 
@@ -82,10 +73,7 @@ impl Modes {
 
     /// Asks for another mode, and keeps it for the next start.
     pub(super) fn set(&self, mode: Mode) -> io::Result<()> {
-        let text = serde_json::to_vec(&Kept { mode, file: self.file })?;
-        let next = self.kept.with_extension("json.new");
-        fs::write(&next, text)?;
-        fs::rename(&next, &self.kept)?;
+        kept::write(&self.kept, &Kept { said: mode, file: self.file })?;
         *self.wanted.lock() = mode;
         self.apply();
         Ok(())

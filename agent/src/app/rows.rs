@@ -2,13 +2,20 @@
 
 use std::time::{Duration, SystemTime};
 
+use jiff::Timestamp;
+
+use super::freezer::Frozen;
+use crate::admin::accounts::{AccountRow, FrozenRow};
 use crate::admin::calls::{AttemptRow, CallDetail, CallQuery, CallRow, DecisionRow, StatusFilter};
 use crate::admin::money::{Coverage, Reason, Tokens, Usd};
 use crate::admin::processes::{ProcessConnections, ProcessRow, Word};
 use crate::admin::spend::{Bucket, Dimension, SpendQuery, SpendRow};
 use crate::admin::{SCHEMA_VERSION, prices};
 use crate::ledger;
-use crate::record::Treatment;
+use crate::llm::providers::{Base, Providers};
+use crate::llm::quota::Quota;
+use crate::pipeline::accounts::Account;
+use crate::record::{Treatment, Via};
 
 /// What the ledger is asked for spend.
 pub(super) fn spend_query(query: &SpendQuery) -> ledger::SpendQuery {
@@ -78,6 +85,7 @@ pub(super) fn call_query(query: &CallQuery) -> ledger::CallQuery {
         workload: query.workload.clone(),
         pid: query.pid,
         user: query.user.clone(),
+        team: query.team.clone(),
         provider: query.provider.clone(),
         model: query.model.clone(),
         status: match query.status {
@@ -109,6 +117,8 @@ pub(super) fn call(row: ledger::CallRow) -> CallRow {
         user: row.user.unwrap_or_else(|| row.uid.to_string()),
         agent_name: row.agent_name,
         environment: row.environment,
+        team: row.team,
+        account: row.account,
         provider: row.provider,
         host: row.host,
         operation: row.operation,
@@ -146,7 +156,7 @@ pub(super) fn call(row: ledger::CallRow) -> CallRow {
 }
 
 /// One call with everything done about it.
-pub(super) fn detail(detail: ledger::CallDetail) -> CallDetail {
+pub(super) fn detail(detail: ledger::CallDetail, providers: &Providers) -> CallDetail {
     let attempts = detail.attempts.into_iter().map(|attempt| AttemptRow {
         started_at: attempt.started_at,
         provider: attempt.provider,
@@ -162,29 +172,57 @@ pub(super) fn detail(detail: ledger::CallDetail) -> CallDetail {
         action: decision.action,
         detail: decision.detail,
     });
+    let provider = providers.by_name(&detail.row.provider);
     CallDetail {
         schema_version: SCHEMA_VERSION,
+        url: url(&detail.row, provider.map(|provider| &provider.base)),
         call: call(detail.row),
         attempts: attempts.collect(),
         decisions: decisions.collect(),
     }
 }
 
+/// Where a call was sent, as its client would write it: by a base URL to where the configuration
+/// says, by the proxy's absolute form in the clear, and otherwise over TLS.
+fn url(call: &ledger::CallRow, base: Option<&Base>) -> String {
+    let base = base.filter(|base| call.via == Via::Gateway && *base.host == *call.host);
+    let tls = call.via != Via::Forward && base.is_none_or(|base| base.tls);
+    let usual = if tls { 443 } else { 80 };
+    let port = base.map_or(usual, |base| base.port);
+    let port = if port == usual { String::new() } else { format!(":{port}") };
+    let scheme = if tls { "https" } else { "http" };
+    format!("{scheme}://{}{port}{}", call.host, call.path)
+}
+
 /// One process; its coverage word is that of its most frequent kind of connection that was not
-/// metered, or `metered`.
+/// metered, or `metered`. Connections that came to nothing say nothing of it.
 pub(super) fn process(row: ledger::ProcessRow) -> ProcessRow {
+    let opened = |it: &&ledger::ProcessConnections| it.count > it.failed;
     let unmetered = row
         .connections
         .iter()
+        .filter(opened)
         .filter(|connection| connection.treatment != Treatment::Metered)
-        .max_by_key(|connection| connection.count);
-    let reason = unmetered.map(|connection| connection.reason.clone());
-    let (coverage, fix) = reason.as_deref().map_or((Word::Metered, None), word);
+        .max_by_key(|connection| connection.count - connection.failed);
+    let only_failed = row.calls == 0
+        && !row.connections.is_empty()
+        && !row.connections.iter().any(|it| opened(&it));
+    let reason = match unmetered {
+        Some(connection) => Some(connection.reason.clone()),
+        None if only_failed => Some("no connection opened".to_owned()),
+        None => None,
+    };
+    let (coverage, fix) = match &reason {
+        None => (Word::Metered, None),
+        Some(_) if only_failed => (Word::Observed, None),
+        Some(reason) => word(reason),
+    };
     let connections = row.connections.into_iter().map(|connection| ProcessConnections {
         provider: connection.provider,
         treatment: connection.treatment,
         reason: connection.reason,
         count: connection.count,
+        failed: connection.failed,
         bytes_up: connection.bytes_up,
         bytes_down: connection.bytes_down,
     });
@@ -241,6 +279,36 @@ pub(super) fn unpriced(row: ledger::Unpriced) -> prices::UnknownPriceRow {
     }
 }
 
+/// What a provider says of one account, limit by limit.
+pub(super) fn account(account: &Account) -> Vec<AccountRow> {
+    let row = |quota: &Quota| AccountRow {
+        provider: account.provider.to_string(),
+        account: account.account.to_string(),
+        billing: account.billing,
+        kind: quota.kind.to_owned(),
+        remaining_ratio: quota.remaining,
+        remaining: quota.count.map(|(remaining, _)| remaining),
+        limit: quota.count.map(|(_, limit)| limit),
+        resets_at: quota.resets_at.and_then(|at| Timestamp::try_from(at).ok()),
+        seen_at: Timestamp::try_from(account.at).unwrap_or_default(),
+        workload: account.subject.workload.name.to_string(),
+        pid: account.subject.process.pid,
+        uid: account.subject.process.uid,
+    };
+    account.quotas.iter().map(row).collect()
+}
+
+/// A frozen workload.
+pub(super) fn frozen(frozen: Frozen) -> FrozenRow {
+    FrozenRow {
+        workload: frozen.workload,
+        uid: frozen.uid,
+        policy: frozen.policy,
+        cgroup: frozen.cgroup,
+        since: Timestamp::try_from(frozen.since).unwrap_or_default(),
+    }
+}
+
 fn dimension(by: Dimension) -> ledger::Dimension {
     match by {
         Dimension::Workload => ledger::Dimension::Workload,
@@ -263,4 +331,55 @@ fn admin_dimension(by: ledger::Dimension) -> Option<Dimension> {
 /// To the microsecond: more digits would be noise.
 fn milliseconds(span: Duration) -> f64 {
     (span.as_secs_f64() * 1e6).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::llm::usage::NanoUsd;
+
+    fn process_with(calls: u64, connections: &[(Treatment, &str, u64, u64)]) -> ledger::ProcessRow {
+        let connection =
+            |&(treatment, reason, count, failed): &(_, &str, _, _)| ledger::ProcessConnections {
+                provider: "openai".to_owned(),
+                treatment,
+                reason: reason.to_owned(),
+                count,
+                failed,
+                bytes_up: 0,
+                bytes_down: 0,
+            };
+        ledger::ProcessRow {
+            pid: 7,
+            start_ticks: 1,
+            workload: "exe:curl".to_owned(),
+            uid: 0,
+            user: None,
+            exe: String::new(),
+            command: String::new(),
+            calls,
+            cost_usd: NanoUsd(0),
+            unknown_cost_calls: 0,
+            last_seen: Timestamp::UNIX_EPOCH,
+            connections: connections.iter().map(connection).collect(),
+        }
+    }
+
+    #[test]
+    fn a_process_whose_connections_all_failed_is_not_metered() {
+        use Treatment::{Metered, Opaque};
+        let word = |calls, connections: &[_]| process(process_with(calls, connections)).coverage;
+        assert_eq!(word(0, &[(Metered, "", 1, 1)]), Word::Observed);
+        assert_eq!(word(0, &[(Metered, "", 1, 1), (Opaque, "connect", 2, 2)]), Word::Observed);
+        assert_eq!(word(0, &[(Metered, "", 2, 1)]), Word::Metered);
+        // Calls are there before their connection is over.
+        assert_eq!(word(1, &[(Metered, "", 1, 1)]), Word::Metered);
+        assert_eq!(word(1, &[]), Word::Metered);
+        assert_eq!(word(0, &[(Metered, "", 5, 0), (Opaque, "untrusted", 1, 0)]), Word::Untrusted);
+        // What failed to open does not outweigh what did.
+        let mixed = [(Opaque, "connect", 9, 9), (Opaque, "untrusted", 1, 0)];
+        assert_eq!(word(0, &mixed), Word::Untrusted);
+        let row = process(process_with(0, &[(Metered, "", 1, 1)]));
+        assert_eq!((row.reason.as_deref(), row.fix), (Some("no connection opened"), None));
+    }
 }

@@ -15,7 +15,7 @@ use crate::llm::price::{Card, Override, Prices, Rate};
 use crate::llm::providers::{Base, Format, Provider, Providers};
 use crate::llm::usage::NanoUsd;
 use crate::pipeline::room::Room;
-use crate::pipeline::{Policies, Rules};
+use crate::pipeline::{Credentials, Policies, Rules};
 use crate::upstream::{Tls, tls};
 
 /// What calls go by.
@@ -26,6 +26,7 @@ pub(super) fn rules(config: &Config, now: Now) -> Rules {
         prices: Prices::embedded().with_overrides(config.prices.iter().map(price).collect()),
         request_body: usize::try_from(config.limits.request_body.get()).unwrap_or(usize::MAX),
         room: Room::default(),
+        credentials: Credentials::default(),
         policies: Arc::new(Policies::new(config.policy.clone(), config.reliability.clone(), now)),
     }
 }

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::admin::calls::CallRow;
 use crate::alerts::Alerts;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::record::{Connection, Durability, Kind, Notice, Opened, Record, Sink};
+use crate::subject::Subject;
 
 /// Records that a slow follower may fall behind before it misses some.
 const FOLLOW: usize = 1024;
@@ -20,12 +21,25 @@ pub(super) struct Takers {
     metrics: Arc<Metrics>,
     alerts: Arc<Alerts>,
     live: broadcast::Sender<Arc<CallRow>>,
+    freezes: mpsc::Sender<ToFreeze>,
 }
 
+/// Somebody a policy wants to be frozen, and the policy.
+pub(super) type ToFreeze = (Arc<Subject>, Arc<str>);
+
+/// Freezes that may wait: of a workload that goes on meanwhile the next call asks again.
+const FREEZES: usize = 64;
+
 impl Takers {
-    /// Hands every record to all of them.
-    pub(super) fn new(ledger: Arc<Ledger>, metrics: Arc<Metrics>, alerts: Arc<Alerts>) -> Self {
-        Self { ledger, metrics, alerts, live: broadcast::Sender::new(FOLLOW) }
+    /// Hands every record to all of them, and whoever is to be frozen to the receiver.
+    pub(super) fn new(
+        ledger: Arc<Ledger>,
+        metrics: Arc<Metrics>,
+        alerts: Arc<Alerts>,
+    ) -> (Self, mpsc::Receiver<ToFreeze>) {
+        let (freezes, to_freeze) = mpsc::channel(FREEZES);
+        let live = broadcast::Sender::new(FOLLOW);
+        (Self { ledger, metrics, alerts, live, freezes }, to_freeze)
     }
 
     /// Settled calls from now on.
@@ -67,6 +81,13 @@ impl Sink for Takers {
     fn notice(&self, notice: Notice) {
         self.metrics.notice(&notice);
         self.alerts.notice(notice);
+    }
+
+    fn freeze(&self, subject: &Arc<Subject>, policy: &Arc<str>) {
+        let wanted = (Arc::clone(subject), Arc::clone(policy));
+        if self.freezes.try_send(wanted).is_err() {
+            tracing::warn!(workload = %subject.workload.name, "too much is to be frozen at once");
+        }
     }
 }
 
@@ -116,7 +137,8 @@ mod tests {
         };
         let (alerts, worker) = Alerts::open(dir.path(), parts).unwrap();
         let alerts = Arc::new(alerts);
-        let takers = Takers::new(Arc::clone(&ledger), Arc::clone(&metrics), Arc::clone(&alerts));
+        let (takers, _nobody_freezes) =
+            Takers::new(Arc::clone(&ledger), Arc::clone(&metrics), Arc::clone(&alerts));
         takers.notice(Notice {
             at: SystemTime::UNIX_EPOCH + Duration::from_hours(500_000),
             topic: Topic::Escalation,

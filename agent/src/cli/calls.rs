@@ -44,6 +44,9 @@ pub(super) struct Args {
     /// Of this user
     #[arg(long)]
     user: Option<String>,
+    /// Of this team
+    #[arg(long)]
+    team: Option<String>,
     /// To this provider
     #[arg(long)]
     provider: Option<String>,
@@ -111,6 +114,7 @@ fn query(args: &Args, ctx: &Ctx) -> anyhow::Result<CallQuery> {
         workload: args.workload.clone(),
         pid: args.pid,
         user: args.user.clone(),
+        team: args.team.clone(),
         provider: args.provider.clone(),
         model: args.model.clone(),
         status: args.status,

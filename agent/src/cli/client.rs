@@ -158,7 +158,7 @@ fn parameters(query: &serde_json::Value) -> String {
 }
 
 /// RFC 3986, 2.1: everything but unreserved characters.
-fn encoded(word: &str) -> String {
+pub(super) fn encoded(word: &str) -> String {
     let mut text = String::new();
     for byte in word.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

@@ -11,7 +11,7 @@ use super::text::{
     bytes, clean, count, date_time, maybe_milliseconds, milliseconds, usd_or_unknown,
 };
 use super::{Ctx, Exit};
-use crate::admin::calls::{CallDetail, CallQuery, CallRow, Calls};
+use crate::admin::calls::{AttemptRow, CallDetail, CallQuery, CallRow, Calls, DecisionRow};
 use crate::admin::processes::{ProcessQuery, ProcessRow, Processes};
 
 /// Why a call, or a process, was treated as it was.
@@ -29,6 +29,10 @@ pub(super) struct Args {
 const RECENT: u32 = 10_000;
 /// Digits of a whole id.
 const WHOLE_ID: usize = 26;
+/// Width at which the columns of rules and actions stop growing: longer ones push the rest aside.
+const RULE: usize = 32;
+/// See [`RULE`].
+const ACTION: usize = 18;
 
 pub(super) fn run(args: &Args, ctx: &Ctx) -> anyhow::Result<Exit> {
     ctx.block_on(async {
@@ -81,8 +85,8 @@ fn call(detail: &CallDetail, ctx: &Ctx) -> Vec<String> {
     let call = &detail.call;
     let mut lines = vec![
         format!("call       {}", call.call_id),
-        format!("what       {} {} https://{}{}", call.operation, call.method, call.host, call.path),
-        format!("who        {}  pid {}  user {}", call.workload, call.pid, call.user),
+        format!("what       {} {} {}", call.operation, call.method, detail.url),
+        who(call),
         format!("           {}", call.command),
         format!("when       {}, took {}", date_time(call.started_at, &ctx.zone), times(call)),
         format!("result     {}", outcome(call)),
@@ -102,26 +106,68 @@ fn call(detail: &CallDetail, ctx: &Ctx) -> Vec<String> {
         lines.push(format!("note       {}", flags.join(", ")));
     }
     for (number, attempt) in (1..).zip(&detail.attempts) {
-        let model = attempt.model.as_deref().unwrap_or("-");
-        let status = attempt.status.map(|status| format!("{status} ")).unwrap_or_default();
-        let outcome = spelled(&attempt.outcome);
-        let (took, cost) =
-            (maybe_milliseconds(attempt.upstream_ms), usd_or_unknown(attempt.cost_usd));
-        let provider = &attempt.provider;
-        lines.push(format!(
-            "attempt {number}  {provider} {model}: {status}{outcome}, {took}, {cost}"
-        ));
+        lines.push(format!("attempt {number:<2} {}", self::attempt(call, attempt)));
     }
     if !detail.decisions.is_empty() {
         lines.push("decisions".to_owned());
     }
-    for decision in &detail.decisions {
-        let at = format!("+{}", maybe_milliseconds(decision.at_ms));
-        let (rule, action, detail) = (&decision.rule, &decision.action, &decision.detail);
-        let detail = if detail.is_empty() { String::new() } else { format!(" ({detail})") };
-        lines.push(format!("  {at:>8}  {rule}: {action}{detail}"));
+    lines.extend(decisions(&detail.decisions));
+    lines
+}
+
+fn who(call: &CallRow) -> String {
+    let mut text = format!("who        {}  pid {}  user {}", call.workload, call.pid, call.user);
+    let parts = [("team", &call.team), ("agent", &call.agent_name), ("account", &call.account)];
+    for (word, name) in parts {
+        if let Some(name) = name {
+            text.extend(["  ", word, " ", name]);
+        }
+    }
+    text
+}
+
+fn attempt(call: &CallRow, attempt: &AttemptRow) -> String {
+    let after = attempt.started_at.duration_since(call.started_at).as_secs_f64() * 1e3;
+    let model = attempt.model.as_deref().unwrap_or("-");
+    let status = attempt.status.map(|status| format!("{status} ")).unwrap_or_default();
+    let outcome = spelled(&attempt.outcome);
+    let (took, cost) = (maybe_milliseconds(attempt.upstream_ms), usd_or_unknown(attempt.cost_usd));
+    let (at, provider) = (fine(after), &attempt.provider);
+    format!("{at:>7}  {provider} {model}: {status}{outcome}, {took}, {cost}")
+}
+
+/// One line for each decision, in columns, safe for a terminal. What policies would have done but
+/// did not is told apart by its word.
+pub(super) fn decisions(decisions: &[DecisionRow]) -> Vec<String> {
+    let width = |part: fn(&DecisionRow) -> usize| decisions.iter().map(part).max().unwrap_or(0);
+    let rules = width(|decision| decision.rule.chars().count()).min(RULE);
+    let actions = width(|decision| decision.action.chars().count()).min(ACTION);
+    let line = |decision: &DecisionRow| {
+        let at = decision.at_ms.map_or_else(String::new, |at| format!("+{}", fine(at)));
+        let action = match decision.action.strip_prefix("would-") {
+            Some(action) => format!("would {action}"),
+            None => decision.action.clone(),
+        };
+        let (rule, detail) = (&decision.rule, &decision.detail);
+        let text = format!("{at:>8}  {rule:<rules$}  {action:<actions$}  {detail}");
+        clean(text.trim_end()).into_owned()
+    };
+    let mut lines: Vec<String> =
+        decisions.iter().map(line).map(|line| format!("  {line}")).collect();
+    if decisions.iter().any(|decision| decision.action.starts_with("would-")) {
+        lines.push(
+            "  (would: it is a shadow, a canary for others, or the mode is not enforce)".to_owned(),
+        );
     }
     lines
+}
+
+/// As [`milliseconds`], and in microseconds what is too short for those: decisions are.
+fn fine(span: f64) -> String {
+    match span {
+        ..0.9995 => format!("{:.0}µs", span.max(0.0) * 1e3),
+        _ => milliseconds(span),
+    }
 }
 
 fn times(call: &CallRow) -> String {
@@ -195,8 +241,13 @@ fn process(found: &Processes, pid: u32, json: bool, ctx: &Ctx) -> anyhow::Result
             let (number, treatment) = (count(same.count), spelled(&same.treatment));
             let (up, down) = (bytes(same.bytes_up), bytes(same.bytes_down));
             let reason = if same.reason.is_empty() { "" } else { ": " };
+            let failed = match same.failed {
+                0 => String::new(),
+                failed => format!(" ({} failed)", count(failed)),
+            };
             lines.push(format!(
-                "talks to   {}, {number} connections {treatment}{reason}{}, {up} up, {down} down",
+                "talks to   {}, {number} connections{failed} {treatment}{reason}{}, {up} up, {down} \
+                 down",
                 same.provider, same.reason
             ));
         }

@@ -17,6 +17,8 @@ pub enum Exit {
     Usage,
     /// The agent does less than it was asked to.
     Degraded,
+    /// A budget is spent, or a policy test refused.
+    Over,
     /// No agent answers.
     NoDaemon,
     /// Not allowed.
@@ -32,6 +34,7 @@ impl From<Exit> for ExitCode {
             Exit::Failure => 1,
             Exit::Usage => 2,
             Exit::Degraded => 10,
+            Exit::Over => 11,
             Exit::NoDaemon => 69,
             Exit::Permission => 77,
             Exit::Config => 78,

@@ -22,6 +22,10 @@ mod explain;
 mod price;
 mod escalations;
 mod webhook;
+mod policy;
+mod usage;
+mod budget;
+mod breaker;
 mod mode;
 mod up;
 mod down;
@@ -52,8 +56,10 @@ Examples:
   weir spend --by workload,model     who spent it, on what
   weir calls -f                      calls as they happen
   weir explain CALL-ID               why a call was treated as it was
+  weir policy list                   which rules there are, and how far they go
 
-Exit codes: 0 ok, 1 failure, 2 usage, 10 degraded, 11 over a limit, 69 no daemon,
+Exit codes: 0 ok, 1 failure, 2 usage, 10 degraded, 11 over budget or
+refused by a policy test, 69 no daemon,
 77 permission, 78 bad configuration")]
 pub(super) struct Cli {
     #[command(flatten)]
@@ -98,6 +104,14 @@ enum Command {
     Escalations(escalations::Args),
     /// What people were told
     Webhook(webhook::Args),
+    /// Show policies, set how far they go, try them on a call
+    Policy(policy::Args),
+    /// What is used of every limit, what is left, when it is back
+    Usage(usage::Args),
+    /// What is spent of budgets, and until when they last
+    Budget(budget::Args),
+    /// Show circuit breakers, open or close them
+    Breaker(breaker::Args),
     /// Show or set how much the agent does
     Mode(mode::Args),
     /// Begin intercepting again
@@ -148,6 +162,10 @@ fn dispatch(command: &Command, ctx: &Ctx, start: daemon::Start) -> anyhow::Resul
         Command::Price(args) => price::run(args, ctx),
         Command::Escalations(args) => escalations::run(args, ctx),
         Command::Webhook(args) => webhook::run(args, ctx),
+        Command::Policy(args) => policy::run(args, ctx),
+        Command::Usage(args) => usage::run(args, ctx),
+        Command::Budget(args) => budget::run(args, ctx),
+        Command::Breaker(args) => breaker::run(args, ctx),
         Command::Mode(args) => mode::run(args, ctx),
         Command::Up(args) => up::run(args, ctx),
         Command::Down(args) => down::run(args, ctx),

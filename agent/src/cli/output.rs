@@ -49,6 +49,12 @@ impl Ctx {
         std::io::stdout().lock()
     }
 
+    /// Lines of text, which their maker has cleaned.
+    pub fn lines(&self, lines: &[String]) -> std::io::Result<()> {
+        let mut out = self.out();
+        lines.iter().try_for_each(|line| writeln!(out, "{line}"))
+    }
+
     /// A value as JSON over several lines.
     pub fn json(&self, value: &impl Serialize) -> anyhow::Result<()> {
         write_json(&mut self.out(), value, PrettyFormatter::new())

@@ -9,7 +9,7 @@ use super::text::{
     calls, clean, count, coverage, date_time, elapsed, milliseconds, percent, short, usd,
 };
 use super::{Ctx, Exit};
-use crate::admin::status::{EscalationState, State, Status};
+use crate::admin::status::{EscalationState, PolicyState, State, Status};
 use crate::config::Mode;
 
 /// Whether it works, what it covers, what today cost.
@@ -73,6 +73,7 @@ fn lines(status: &Status, ctx: &Ctx) -> Vec<String> {
         lines.push(clean(&format!("{:<10} {}", listener.name, listener.address)).into_owned());
     }
     lines.push(clean(&format!("trust      {}", status.trust.detail)).into_owned());
+    lines.extend(policies(&status.policies));
     lines.extend(top(status, ctx.width));
     if !status.warnings.is_empty() {
         lines.push("warnings".to_owned());
@@ -158,6 +159,29 @@ fn capture(status: &Status) -> Vec<String> {
             text = format!("{text} ({consequence})");
         }
         lines.push(clean(&text).into_owned());
+    }
+    lines
+}
+
+/// How many there are, and which are not as the configuration says.
+fn policies(state: &PolicyState) -> Vec<String> {
+    if state.total == 0 {
+        return Vec::new();
+    }
+    let kinds = [(state.shadow, "shadow"), (state.canary, "canary"), (state.off, "off")];
+    let kinds = kinds.iter().filter(|(number, _)| *number > 0);
+    let mut parts: Vec<String> =
+        kinds.map(|(number, kind)| format!("{} {kind}", count(*number))).collect();
+    if !state.acting {
+        parts.push("none acts in this mode".to_owned());
+    }
+    let details = if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) };
+    let mut lines = vec![format!("policies   {}{details}", count(state.total))];
+    for set in &state.overridden {
+        let (name, goes, file) = (&set.name, set.enforcement, set.configured);
+        let text = format!("           {name} is {goes}, set by hand (configuration: {file})");
+        lines.push(clean(&text).into_owned());
+        lines.push(clean(&format!("           → weir policy reset {name}")).into_owned());
     }
     lines
 }

@@ -156,6 +156,15 @@ pub(super) fn elapsed(since: Timestamp, now: Timestamp) -> String {
     if shown.is_empty() { format!("{seconds}s") } else { shown.join(" ") }
 }
 
+/// `in 6h 3m`, `now`; `-` where there is no such time.
+pub(super) fn ahead(at: Option<Timestamp>, now: Timestamp) -> String {
+    match at {
+        None => "-".to_owned(),
+        Some(at) if at <= now => "now".to_owned(),
+        Some(at) => format!("in {}", elapsed(now, at)),
+    }
+}
+
 /// `2026-11-22 09:12:03` in the given zone.
 pub(super) fn date_time(at: Timestamp, zone: &TimeZone) -> String {
     at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
@@ -216,5 +225,8 @@ mod tests {
         assert_eq!(elapsed(at(0), at(59)), "59s");
         assert_eq!(elapsed(at(9), at(0)), "0s");
         assert_eq!(elapsed(at(0), at(86_400)), "1d 0h");
+        assert_eq!(ahead(Some(at(59)), at(0)), "in 59s");
+        assert_eq!(ahead(Some(at(0)), at(9)), "now");
+        assert_eq!(ahead(None, at(0)), "-");
     }
 }

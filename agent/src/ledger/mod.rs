@@ -51,7 +51,7 @@ pub use error::LedgerError;
 pub use journal::Fsync;
 pub use reader::{
     AttemptRow, Bucket, CallDetail, CallQuery, CallRow, Coverage, CoverageReason, DecisionRow,
-    Dimension, ProcessConnections, ProcessRow, Reader, SpendQuery, SpendRow, Unpriced,
+    Dimension, ProcessConnections, ProcessRow, Reader, SpendQuery, SpendRow, SpentRow, Unpriced,
 };
 pub use stats::Health;
 

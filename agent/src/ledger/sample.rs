@@ -108,9 +108,13 @@ pub(super) fn opened(n: u64, at: SystemTime) -> Opened {
     Opened {
         call_id: record.call_id,
         started_at: record.started_at,
+        kind: record.kind,
         via: record.via,
         subject: record.subject,
         environment: record.environment,
+        team: record.team,
+        account: record.account,
+        agent_name: record.agent_name,
         provider: record.provider,
         host: record.host,
         operation: record.operation,

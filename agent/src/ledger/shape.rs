@@ -25,6 +25,10 @@ pub(super) struct Shape {
     pub(super) kind: Kind,
     pub(super) via: Via,
     pub(super) environment: Arc<str>,
+    #[serde(default)]
+    pub(super) team: Option<Arc<str>>,
+    #[serde(default)]
+    pub(super) account: Option<Arc<str>>,
     pub(super) agent_name: Option<Arc<str>>,
     pub(super) provider: Arc<str>,
     pub(super) host: Arc<str>,
@@ -50,6 +54,8 @@ struct Facts<'a> {
     kind: Kind,
     via: Via,
     environment: &'a str,
+    team: Option<&'a str>,
+    account: Option<&'a str>,
     agent_name: Option<&'a str>,
     provider: &'a str,
     host: &'a str,
@@ -69,19 +75,15 @@ struct Facts<'a> {
 }
 
 impl Shape {
-    /// The shape of a call that is still open. Its kind is not told at that point: what cannot be
-    /// named is opaque, and of the rest only a POST asks for tokens.
+    /// The shape of a call that is still open.
     pub(super) fn opening(opened: &Opened) -> Self {
-        let kind = match (&*opened.operation, &*opened.method) {
-            ("other", _) => Kind::Opaque,
-            (_, "POST") => Kind::Call,
-            _ => Kind::Request,
-        };
         Self {
-            kind,
+            kind: opened.kind,
             via: opened.via,
             environment: Arc::clone(&opened.environment),
-            agent_name: None,
+            team: opened.team.clone(),
+            account: opened.account.clone(),
+            agent_name: opened.agent_name.clone(),
             provider: Arc::clone(&opened.provider),
             host: Arc::clone(&opened.host),
             operation: Arc::clone(&opened.operation),
@@ -105,6 +107,8 @@ impl Shape {
             kind: record.kind,
             via: record.via,
             environment: Arc::clone(&record.environment),
+            team: record.team.clone(),
+            account: record.account.clone(),
             agent_name: record.agent_name.clone(),
             provider: Arc::clone(&record.provider),
             host: Arc::clone(&record.host),
@@ -129,6 +133,8 @@ impl Shape {
             kind: self.kind,
             via: self.via,
             environment: &self.environment,
+            team: self.team.as_deref(),
+            account: self.account.as_deref(),
             agent_name: self.agent_name.as_deref(),
             provider: &self.provider,
             host: &self.host,
@@ -155,6 +161,8 @@ impl<'a> Facts<'a> {
             kind: record.kind,
             via: record.via,
             environment: &record.environment,
+            team: record.team.as_deref(),
+            account: record.account.as_deref(),
             agent_name: record.agent_name.as_deref(),
             provider: &record.provider,
             host: &record.host,

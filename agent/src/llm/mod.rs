@@ -15,4 +15,6 @@ mod json;
 pub mod reading;
 pub mod usage;
 pub mod price;
+pub mod maxima;
+pub mod quota;
 pub mod translate;

@@ -8,6 +8,7 @@
 mod alerts;
 mod calls;
 mod names;
+mod policies;
 mod process;
 
 use std::sync::Arc;
@@ -19,9 +20,12 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
+pub use self::policies::{BudgetGauge, LimitGauge, QuotaGauge, Standing};
+
 use self::alerts::Alerts;
 use self::calls::Calls;
 use self::names::Names;
+use self::policies::Policies;
 use crate::ledger::Health;
 use crate::record::{Connection, Notice, Record, Treatment, UsageSource};
 
@@ -38,6 +42,7 @@ pub struct Metrics {
     registry: Registry,
     names: Arc<Names>,
     calls: Calls,
+    policies: Policies,
     overhead: Histogram,
     estimated: IntCounter,
     unconfirmed: IntCounter,
@@ -107,6 +112,7 @@ impl Metrics {
         registry.register(Box::new(coverage.clone()))?;
         Ok(Self {
             calls: Calls::new(&registry, Arc::clone(&names))?,
+            policies: Policies::new(&registry, settings.per_user)?,
             overhead,
             estimated: counter(
                 "weir_estimated_settlements_total",
@@ -176,6 +182,7 @@ impl Metrics {
     /// Takes a settled call.
     pub fn call(&self, record: &Record) {
         self.calls.count(record);
+        self.policies.count(record);
         let overhead = record.latency.saturating_sub(record.upstream);
         self.overhead.observe(overhead.as_secs_f64());
         if record.usage_source == UsageSource::Estimated {
@@ -221,6 +228,11 @@ impl Metrics {
     /// A client showed that it does not accept the CA.
     pub fn distrusted(&self, signal: &'static str) {
         self.distrust.with_label_values(&[signal]).inc();
+    }
+
+    /// Takes over how policies and accounts stand.
+    pub fn policies(&self, standing: &Standing) {
+        self.policies.show(standing);
     }
 
     /// Takes over the ledger's own figures.

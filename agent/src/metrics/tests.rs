@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use super::*;
 use crate::llm::usage::{NanoUsd, Usage};
-use crate::record::{Billing, CallId, Kind, Outcome, Via};
+use crate::record::{Billing, CallId, Decision, Kind, Outcome, Via};
 use crate::subject::{Process, Subject, Workload};
 
 fn subject(name: &str) -> Arc<Subject> {
@@ -140,10 +140,109 @@ fn totals_kept_elsewhere_only_ever_grow() {
     assert!(metrics.render().contains(r#"weir_capture_events_total{event="hit"} 8"#));
 }
 
+fn decision(rule: &str, action: &str) -> Decision {
+    Decision {
+        at: Duration::ZERO,
+        rule: Arc::from(rule),
+        action: Arc::from(action),
+        detail: String::new(),
+    }
+}
+
+fn standing(spent: i64) -> Standing {
+    let budget = |subject: &str, spent| BudgetGauge {
+        policy: Arc::from("budgets.team"),
+        subject: Arc::from(subject),
+        period: Arc::from("day"),
+        spent: NanoUsd(spent),
+        limit: NanoUsd(10_000_000_000),
+    };
+    Standing {
+        budgets: vec![budget("a", spent), budget("b", 1_000_000_000)],
+        limits: vec![LimitGauge {
+            policy: Arc::from("rate_limits.a"),
+            subject: Arc::from("a"),
+            unit: "requests_per_minute",
+            ratio: 0.4,
+        }],
+        quotas: vec![QuotaGauge {
+            provider: Arc::from("anthropic"),
+            account: Arc::from("0a1b2c3d4e5f"),
+            kind: "5h",
+            remaining: 0.58,
+        }],
+    }
+}
+
+#[test]
+fn decisions_of_policies_are_counted_and_no_others() {
+    let metrics = metrics();
+    let decisions = vec![
+        decision("route", "openai"),
+        decision("rate_limits.a", "would-refuse"),
+        decision("budgets.b", "pass"),
+        decision("retry", "retry"),
+    ];
+    metrics.call(&Record { decisions, ..record() });
+    let text = metrics.render();
+    for line in [
+        r#"weir_policy_decisions_total{action="would-refuse",policy="rate_limits.a"} 1"#,
+        r#"weir_policy_decisions_total{action="pass",policy="budgets.b"} 1"#,
+        r#"weir_policy_decisions_total{action="retry",policy="retry"} 1"#,
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\nnot in\n{text}");
+    }
+    assert!(!text.contains(r#"policy="route""#));
+}
+
+#[test]
+fn budgets_and_limits_are_shown_as_they_stand() {
+    let metrics = metrics();
+    metrics.policies(&standing(5_500_000_000));
+    let text = metrics.render();
+    for line in [
+        r#"weir_budget_spent_usd{period="day",policy="budgets.team",subject="a"} 5.5"#,
+        r#"weir_budget_limit_usd{period="day",policy="budgets.team",subject="b"} 10"#,
+        r#"weir_limit_usage_ratio{limit="requests_per_minute",policy="rate_limits.a",subject="a"} 0.4"#,
+        r#"weir_provider_limit_remaining_ratio{account="0a1b2c3d4e5f",kind="5h",provider="anthropic"} 0.58"#,
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\nnot in\n{text}");
+    }
+    metrics.policies(&Standing::default());
+    assert!(!metrics.render().contains("weir_budget_spent_usd{"), "what is gone is not shown");
+}
+
+#[test]
+fn where_users_are_not_told_apart_the_fullest_stands_for_all() {
+    let metrics = Metrics::new(Settings { per_user: false }).unwrap();
+    metrics.policies(&standing(5_500_000_000));
+    let text = metrics.render();
+    let line = r#"weir_budget_spent_usd{period="day",policy="budgets.team",subject="all"} 5.5"#;
+    assert!(text.contains(line), "{text}");
+    assert!(!text.contains("0a1b2c3d4e5f"));
+}
+
+#[test]
+fn many_subjects_make_few_series() {
+    let metrics = metrics();
+    let limit = |n: u32| LimitGauge {
+        policy: Arc::from("rate_limits.all"),
+        subject: Arc::from(format!("user:{n}")),
+        unit: "requests_per_minute",
+        ratio: f64::from(n),
+    };
+    let limits = (0..10_000).map(limit).collect();
+    metrics.policies(&Standing { limits, ..Standing::default() });
+    let text = metrics.render();
+    assert_eq!(text.matches("weir_limit_usage_ratio{").count(), 500);
+    assert!(text.contains("user:9999") && !text.contains("user:1\""));
+}
+
 #[test]
 fn promtool_has_nothing_to_say() {
     let metrics = metrics();
-    metrics.call(&record());
+    metrics.call(&Record { decisions: vec![decision("budgets.b", "pass")], ..record() });
+    metrics.policies(&standing(1));
     metrics.connection(&connection(Treatment::Metered));
     metrics.distrusted("fin");
     metrics.capture(&[("hit", 1)]);

@@ -1,17 +1,26 @@
 //! One call, from the client's request to the last byte of its response.
 //!
-//! [`handle`] is the whole path, stage after stage: *inspect* (what is asked), *dispatch* (ask the
-//! provider), *relay* (give the answer back, metering it). The [`exchange::Exchange`] walks along
+//! [`handle`] is the whole path, stage after stage: *inspect* (what is asked), *admit* (may it be),
+//! *dispatch* (ask the provider), *relay* (give the answer back, metering it). The [`exchange::Exchange`] walks along
 //! and settles the call exactly once, whatever its end.
 
 pub mod dispatch;
 pub mod exchange;
+mod tries;
 pub mod headers;
 pub mod inspect;
+pub mod admit;
+mod bound;
+mod reservation;
+mod refusal;
+pub mod accounts;
 pub mod reject;
 pub mod relay;
+mod bridge;
+mod source;
 pub mod room;
 pub mod rules;
+pub mod credentials;
 pub mod policies;
 pub mod upgrade;
 mod wait;
@@ -19,10 +28,11 @@ mod wait;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use hyper::body::Incoming;
 use hyper::{Request, Response};
 use tokio::sync::OwnedSemaphorePermit;
 
+pub use credentials::{Credentials, Secret};
+pub use dispatch::Answer;
 pub use exchange::Exchange;
 pub use policies::Policies;
 pub use reject::Reject;
@@ -75,22 +85,23 @@ pub async fn handle(context: Arc<Context>, request: Request<Outgoing>) -> Respon
         return upgrade::handle(exchange, request).await;
     }
     match run(&mut exchange, request).await {
-        Ok(response) => relay::stream(exchange, response).await,
+        Ok(answer) => relay::stream(exchange, answer).await,
         Err(reject) => relay::refuse(exchange, &reject).await,
     }
 }
 
-async fn run(
-    exchange: &mut Exchange,
-    mut request: Request<Outgoing>,
-) -> Result<Response<Incoming>, Reject> {
+async fn run(exchange: &mut Exchange, mut request: Request<Outgoing>) -> Result<Answer, Reject> {
     // Before anything is read: a request for another host must not be priced as this provider's.
     inspect::authority(exchange, &request)?;
     headers::strip_request(&mut request);
     let request = inspect::read(exchange, request).await?;
+    // Before anyone hears of the call: a refused one reaches no provider.
+    let request = admit::admit(exchange, request).await?;
     // The ledger knows of the call before the provider can charge for it.
     exchange.announce();
-    dispatch::send(exchange, request).await
+    let answer = dispatch::send(exchange, request).await?;
+    accounts::learn(exchange, &answer.parts.headers);
+    Ok(answer)
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! The policies over all calls: what decides, behind its locks.
 
+use std::hash::RandomState;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
+use super::accounts::Accounts;
 use crate::clock::Now;
 use crate::policy::{self, Engine, Reliability};
 
@@ -17,6 +19,10 @@ pub struct Policies {
     pub reliability: Mutex<Reliability>,
     /// Whether they act (`mode: enforce`), or only decide.
     acting: AtomicBool,
+    /// Who pays, and what providers say of their limits.
+    pub accounts: Accounts,
+    /// Key of the hashes by which prompts are known again.
+    pub prompts: RandomState,
 }
 
 impl Policies {
@@ -30,6 +36,8 @@ impl Policies {
             engine: Mutex::new(Engine::new(limits, now)),
             reliability: Mutex::new(Reliability::new(reliability, now)),
             acting: AtomicBool::new(false),
+            accounts: Accounts::default(),
+            prompts: RandomState::new(),
         }
     }
 

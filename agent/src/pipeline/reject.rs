@@ -1,9 +1,12 @@
 //! Why the agent answered instead of the provider, and how that looks to the client.
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use serde_json::json;
 
+use super::refusal;
 use crate::llm::providers::Format;
+use crate::policy::Denied;
+use crate::policy::reliability::Blocked;
 use crate::record::Outcome;
 use crate::upstream::Failure;
 
@@ -27,6 +30,12 @@ pub enum Reject {
         /// What went wrong, without content.
         message: String,
     },
+    /// A policy says no.
+    #[error("{}", .0.message)]
+    Denied(Box<Denied>),
+    /// The provider is not asked for now: a circuit breaker is open.
+    #[error("the circuit breaker of {} is open: {}", .0.breaker, .0.reason)]
+    Open(Box<Blocked>),
     /// The provider could not be asked.
     #[error(transparent)]
     Upstream(#[from] Failure),
@@ -54,6 +63,15 @@ impl Reject {
             Self::BodyUnreadable { .. } => {
                 (StatusCode::BAD_REQUEST, "invalid_request_error", Outcome::ClientAbort)
             }
+            Self::Denied(denied) => {
+                (refusal::status(denied), refusal::kind(denied, Format::OpenAi), Outcome::Refused)
+            }
+            Self::Open(_) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "circuit_breaker_open", Outcome::Refused)
+            }
+            Self::Upstream(failure) if failure.class() == "silent" => {
+                (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", Outcome::UpstreamCut)
+            }
             Self::Upstream(failure) if failure.class() == "timeout" => {
                 (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", Outcome::ConnectError)
             }
@@ -65,15 +83,31 @@ impl Reject {
         Told { status, kind, outcome }
     }
 
+    /// Header fields beside those of every answer.
+    pub fn headers(&self) -> HeaderMap {
+        match self {
+            Self::Denied(denied) => refusal::headers(denied),
+            Self::Open(blocked) => refusal::wait_headers(blocked.retry_after),
+            _ => HeaderMap::new(),
+        }
+    }
+
     /// The body, in the dialect of the API that was called, with our own fields beside it.
     pub fn body(&self, format: Format) -> Vec<u8> {
+        if let Self::Denied(denied) = self {
+            return refusal::body(denied, format).to_string().into_bytes();
+        }
         let told = self.told();
-        let error = json!({
+        let mut error = json!({
             "type": told.kind,
             "code": told.kind,
             "message": format!("weir: {self}"),
             "reason": told.kind,
         });
+        if let Self::Open(blocked) = self {
+            error["breaker"] = json!(blocked.breaker);
+            error["retry_after_seconds"] = json!(blocked.retry_after.map(refusal::seconds));
+        }
         let body = match format {
             Format::OpenAi => json!({ "error": error }),
             Format::Anthropic => json!({ "type": "error", "error": error }),

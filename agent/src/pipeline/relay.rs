@@ -11,8 +11,11 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::{HeaderMap, Response, StatusCode};
 
+use super::bridge::Bridge;
+use super::dispatch::{Answer, Watch};
+use super::source::Source;
 use super::wait::Settling;
-use super::{Exchange, Reject, headers};
+use super::{Exchange, Reject, headers, refusal};
 use crate::llm::call::Kind;
 use crate::llm::meter::{Encoding, Meter, MeterOptions};
 use crate::record::{Flag, Outcome};
@@ -31,20 +34,27 @@ pub enum Body {
 
 /// A provider's body on its way through.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that have nothing to do with each other")]
 pub struct Relay {
     exchange: Exchange,
-    inner: Incoming,
+    inner: Source,
     meter: Option<Meter>,
+    /// Between the provider's format and the client's, where they differ.
+    bridge: Option<Bridge>,
+    /// Whether the stream begins well is still to be told to the breakers.
+    watch: Option<Watch>,
     /// The newest chunk stays behind, as it may be the last one, which waits for the record.
     keeps_back: bool,
     /// A chunk will be left out: the provider's length does not hold.
     length_changes: bool,
+    /// A policy may end it between two events.
+    may_stop: bool,
     /// May go to the client now.
     ready: Option<Bytes>,
     /// Ends the body.
     trailers: Option<Frame<Bytes>>,
     /// What the provider's body broke with, met before the head went out.
-    broken: Option<hyper::Error>,
+    broken: Option<BoxError>,
     /// Goes out once the call is settled and the wait below is over.
     held: VecDeque<Frame<Bytes>>,
     settling: Option<Settling>,
@@ -54,17 +64,17 @@ pub struct Relay {
 }
 
 /// Turns a provider's response into ours.
-pub async fn stream(mut exchange: Exchange, response: Response<Incoming>) -> Response<Body> {
-    let (mut parts, inner) = response.into_parts();
+pub async fn stream(mut exchange: Exchange, answer: Answer) -> Response<Body> {
+    let Answer { mut parts, source: inner, route, bridge, watch } = answer;
     let sse = is_event_stream(&parts.headers);
     let mut hides = false;
     let meter = (exchange.route.kind == Kind::Call && !exchange.is_settled()).then(|| {
         exchange.note(|record| {
             record.stream |= sse;
-            hides = record.flags.contains(&Flag::UsageInjected);
+            hides = record.flags.contains(&Flag::UsageInjected) && bridge.is_none();
         });
         Meter::new(MeterOptions {
-            route: exchange.route,
+            route,
             format: exchange.context.parties.provider.format,
             sse,
             encoding: encoding(&parts.headers),
@@ -72,13 +82,21 @@ pub async fn stream(mut exchange: Exchange, response: Response<Incoming>) -> Res
             status: parts.status.as_u16(),
         })
     });
+    if bridge.is_some() {
+        headers::rewrite_response(&mut parts.headers, sse);
+    }
     let call = exchange.call_id();
+    let is_encoded = encoding(&parts.headers) != Encoding::Identity;
     let mut relay = Relay {
         exchange,
         inner,
         meter,
+        length_changes: hides && sse || bridge.is_some(),
+        bridge,
+        watch,
         keeps_back: false,
-        length_changes: hides && sse,
+        // Compressed bytes have no place for an event of ours.
+        may_stop: sse && !is_encoded,
         ready: None,
         trailers: None,
         broken: None,
@@ -87,7 +105,7 @@ pub async fn stream(mut exchange: Exchange, response: Response<Incoming>) -> Res
         over: false,
         cut: None,
     };
-    if relay.length_changes {
+    if relay.length_changes || relay.may_stop {
         parts.headers.remove(header::CONTENT_LENGTH);
     }
     // Without a length only the end itself tells which chunk of an answer was its last.
@@ -124,13 +142,15 @@ pub async fn refuse(mut exchange: Exchange, reject: &Reject) -> Response<Body> {
         record.error = Some(reject.to_string());
     });
     let call = exchange.call_id();
-    let body = Bytes::from(reject.body(exchange.context.parties.provider.format));
+    let dialect = refusal::dialect(exchange.route, exchange.context.parties.provider.format);
+    let body = Bytes::from(reject.body(dialect));
     if let Some(answer) = exchange.settle(told.outcome, None) {
         let sink = Arc::clone(&exchange.context.sink);
         let mut settling = Settling::new(answer, sink);
         std::future::poll_fn(|cx| settling.poll(cx)).await;
     }
     let mut response = own(told.status, body);
+    response.headers_mut().extend(reject.headers());
     headers::strip_response(&mut response, call);
     response
 }
@@ -155,14 +175,28 @@ impl Relay {
                 let fed = meter.feed(chunk);
                 if fed.content {
                     self.exchange.content_began();
+                    if let Some(watch) = self.watch.take() {
+                        watch.well(&self.exchange);
+                    }
                 }
-                (fed.release, fed.hold)
+                match &mut self.bridge {
+                    None => (fed.release, fed.hold),
+                    Some(bridge) => (bridge.feed(&fed.release), bridge.feed(&fed.hold)),
+                }
             }
         };
         let last = self.inner.is_end_stream();
+        if let Some(meter) = self.meter.as_ref().filter(|_| self.may_stop && hold.is_empty())
+            && self.exchange.outgrew(release.len(), meter)
+            && self.stop(&release)
+        {
+            return;
+        }
         if (self.keeps_back || last) && !self.exchange.is_settled() {
-            self.ready = self.held.pop_front().and_then(|frame| frame.into_data().ok());
-            self.held.push_back(Frame::data(release));
+            if !release.is_empty() {
+                self.ready = self.held.pop_front().and_then(|frame| frame.into_data().ok());
+                self.held.push_back(Frame::data(release));
+            }
         } else {
             self.ready = Some(release).filter(|bytes| !bytes.is_empty());
         }
@@ -180,7 +214,7 @@ impl Relay {
     /// head: one write, one TLS record, one wake-up of the client.
     fn gather(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.ready.is_none() && !self.over {
-            match Pin::new(&mut self.inner).poll_frame(cx) {
+            match self.inner.poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => self.take_frame(frame),
                 Poll::Ready(None) => self.end(Outcome::Ok),
                 // An error is met again when the body is polled.
@@ -204,10 +238,31 @@ impl Relay {
         }
     }
 
+    /// Ends a stream that may not go on: what was whole of `release` goes out, then an event that
+    /// says why. False where no event ends in it, so that there is no place to stop yet.
+    fn stop(&mut self, release: &Bytes) -> bool {
+        const WHY: &str = "weir: the budget ended this stream: it came to more than is left";
+        let Some(end) = refusal::boundary(release) else { return false };
+        self.ready = Some(release.slice(..end)).filter(|bytes| !bytes.is_empty());
+        self.held.push_back(Frame::data(refusal::event(self.exchange.route.operation, WHY)));
+        self.exchange.note_cut(WHY);
+        self.exchange.wait_ends();
+        self.conclude(Outcome::Refused);
+        self.over = true;
+        true
+    }
+
     /// The provider's body is over.
     fn end(&mut self, outcome: Outcome) {
         self.exchange.wait_ends();
-        let rest = self.meter.as_mut().map(Meter::end).unwrap_or_default();
+        let mut rest = self.meter.as_mut().map(Meter::end).unwrap_or_default();
+        if let Some(bridge) = &mut self.bridge {
+            let translated = bridge.feed(&rest);
+            if !translated.is_empty() {
+                self.held.push_back(Frame::data(translated));
+            }
+            rest = bridge.end();
+        }
         if !rest.is_empty() {
             self.held.push_back(Frame::data(rest));
         }
@@ -222,6 +277,9 @@ impl Relay {
         }
         let reading = self.meter.as_ref().map(Meter::reading);
         let outcome = by_status(outcome, &mut self.exchange);
+        if let Some(watch) = self.watch.take() {
+            watch.over(&mut self.exchange, reading.as_ref(), outcome);
+        }
         if let Some(answer) = self.exchange.settle(outcome, reading.as_ref()) {
             let sink = Arc::clone(&self.exchange.context.sink);
             self.settling = Some(Settling::new(answer, sink));
@@ -248,7 +306,7 @@ impl Relay {
             }
             let next = match self.broken.take() {
                 Some(error) => Some(Err(error)),
-                None => ready!(Pin::new(&mut self.inner).poll_frame(cx)),
+                None => ready!(self.inner.poll_frame(cx)),
             };
             match next {
                 Some(Ok(frame)) => self.take_frame(frame),
@@ -256,7 +314,7 @@ impl Relay {
                 Some(Err(error)) => {
                     self.exchange.note(|record| record.error = Some(error.to_string()));
                     self.end(Outcome::UpstreamCut);
-                    self.cut = Some(error.into());
+                    self.cut = Some(error);
                 }
             }
         }
@@ -317,7 +375,8 @@ impl Relay {
     fn size_hint(&self) -> SizeHint {
         let held = self.held.iter().filter_map(Frame::data_ref).map(Bytes::len);
         let kept = self.ready.iter().map(Bytes::len).chain(held).sum::<usize>();
-        match self.inner.size_hint().exact().filter(|_| !self.length_changes) {
+        let length_changes = self.length_changes || self.may_stop;
+        match self.inner.size_hint().exact().filter(|_| !length_changes) {
             Some(rest) => SizeHint::with_exact(rest + kept as u64),
             None => SizeHint::new(),
         }
@@ -338,13 +397,13 @@ fn by_status(outcome: Outcome, exchange: &mut Exchange) -> Outcome {
     }
 }
 
-fn is_event_stream(headers: &HeaderMap) -> bool {
+pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|value| {
         value.trim_start().to_ascii_lowercase().starts_with("text/event-stream")
     })
 }
 
-fn encoding(headers: &HeaderMap) -> Encoding {
+pub(super) fn encoding(headers: &HeaderMap) -> Encoding {
     let coding = headers.get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok());
     match coding.map(|coding| coding.trim().to_ascii_lowercase()).as_deref() {
         None | Some("" | "identity") => Encoding::Identity,

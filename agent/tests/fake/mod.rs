@@ -2,10 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod alerts;
+mod policies;
 mod stage;
 
 use std::sync::{Arc, Mutex};
 
+use agent::admin::accounts::{AccountRow, FrozenRow};
 use agent::admin::calls::{AttemptRow, CallDetail, CallQuery, CallRow, DecisionRow};
 use agent::admin::money::{Coverage, Reason, Tokens, Usd};
 use agent::admin::prices::{PriceQuery, PriceRow, Prices, UnknownPriceRow};
@@ -31,6 +33,7 @@ pub(crate) const NOBODY: u32 = 65534;
 pub(crate) const HOSTILE: &str = "exe:\u{1b}[2J\u{1b}]0;x\u{7}\u{9b}K\u{202e}=cmd|'/c calc'";
 
 pub(crate) struct Fake {
+    policies: Mutex<policies::State>,
     state: Mutex<(ModeState, CaptureState, Vec<Warning>)>,
     calls: Vec<CallRow>,
     live: broadcast::Sender<Arc<CallRow>>,
@@ -47,9 +50,15 @@ impl Fake {
         let mut aborted = call(3, NOBODY, "unit:etl.service");
         aborted.outcome = Some(Outcome::ClientAbort);
         aborted.model_served = None;
+        let mut first = call(1, 0, "exe:python3:agent.py");
+        first.retry_of = Some(id(9));
+        first.team = Some("research".to_owned());
+        first.agent_name = Some("planner".to_owned());
+        first.account = Some("ac1d".to_owned());
         Self {
+            policies: Mutex::default(),
             state: Mutex::new((mode, capture, Vec::new())),
-            calls: vec![call(1, 0, "exe:python3:agent.py"), refused, aborted, call(4, 0, HOSTILE)],
+            calls: vec![first, refused, aborted, call(4, 0, HOSTILE)],
             live: broadcast::channel(16).0,
         }
     }
@@ -88,6 +97,8 @@ pub(crate) fn call(number: u64, uid: u32, workload: &str) -> CallRow {
         command: "python3 agent.py --key [redacted]".to_owned(),
         uid,
         user: if uid == 0 { "root".to_owned() } else { "nobody".to_owned() },
+        team: None,
+        account: None,
         agent_name: None,
         environment: "prod".to_owned(),
         provider: "openai".to_owned(),
@@ -154,6 +165,18 @@ fn visible(uid: Option<u32>, owner: u32) -> bool {
 }
 
 impl Agent for Fake {
+    fn accounts(&self, _uid: Option<u32>) -> Vec<AccountRow> {
+        Vec::new()
+    }
+
+    fn frozen(&self, _uid: Option<u32>) -> Vec<FrozenRow> {
+        Vec::new()
+    }
+
+    fn thaw(&self, _workload: &str) -> Vec<FrozenRow> {
+        Vec::new()
+    }
+
     fn status(&self, uid: Option<u32>) -> Result<Status, Failure> {
         let (mode, capture, warnings) = self.state.lock().unwrap().clone();
         let all =
@@ -193,6 +216,9 @@ impl Agent for Fake {
                 installed: true,
                 detail: "installed in the system store".to_owned(),
             },
+            policies: self.policy_state(),
+            budgets: Vec::new(),
+            breakers: Vec::new(),
             warnings,
             escalations: alerts::state(uid),
             overhead: Some(Overhead { p50_us: 310, p99_us: 1100 }),
@@ -235,24 +261,35 @@ impl Agent for Fake {
     }
 
     fn call(&self, id: CallId) -> Result<Option<CallDetail>, Failure> {
+        let attempt = |call: &CallRow, after: &str, status| AttemptRow {
+            started_at: call.started_at + after.parse::<jiff::Span>().unwrap(),
+            provider: call.provider.clone(),
+            model: call.model.clone(),
+            status,
+            outcome: call.outcome.unwrap(),
+            upstream_ms: call.upstream_ms,
+            cost_usd: call.cost_usd,
+        };
+        let decision = |at, rule: &str, action: &str, detail: &str| DecisionRow {
+            at_ms: Some(at),
+            rule: rule.to_owned(),
+            action: action.to_owned(),
+            detail: detail.to_owned(),
+        };
         Ok(self.calls.iter().find(|call| call.call_id == id).map(|call| CallDetail {
             schema_version: SCHEMA_VERSION,
             call: call.clone(),
-            attempts: vec![AttemptRow {
-                started_at: call.started_at,
-                provider: call.provider.clone(),
-                model: call.model.clone(),
-                status: call.status,
-                outcome: call.outcome.unwrap(),
-                upstream_ms: call.upstream_ms,
-                cost_usd: call.cost_usd,
-            }],
-            decisions: vec![DecisionRow {
-                at_ms: Some(0.12),
-                rule: "route".to_owned(),
-                action: "provider openai".to_owned(),
-                detail: "host api.openai.com".to_owned(),
-            }],
+            url: format!("http://{}:8080{}", call.host, call.path),
+            attempts: vec![
+                attempt(call, "PT0.0009S", Some(503)),
+                attempt(call, "PT1.2S", call.status),
+            ],
+            decisions: vec![
+                decision(0.012, "route", "provider openai", "host api.openai.com"),
+                decision(0.13, "rate_limits.curl", "pass", "requests_per_minute 2 → 3 of 5"),
+                decision(0.134, "budgets.*", "would-refuse", "$9.99 of $10.00"),
+                decision(1100.0, "retry", "retry", "503 once, in 100ms"),
+            ],
         }))
     }
 
@@ -275,6 +312,7 @@ impl Agent for Fake {
                     treatment: Treatment::Metered,
                     reason: String::new(),
                     count,
+                    failed: 0,
                     bytes_up: 42_000,
                     bytes_down: 4_200_000,
                 })

@@ -11,3 +11,4 @@ mod lifecycle;
 mod capabilities;
 mod targets;
 mod costs;
+mod freeze;

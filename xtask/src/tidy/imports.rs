@@ -96,7 +96,7 @@ const CRATES: [(&str, &[&str]); 21] = [
     ("schemars", &["config"]),
     ("serde_saphyr", &["config"]),
     ("socket2", &["capture", "downstream", "upstream"]),
-    ("strsim", &["config"]),
+    ("strsim", &["config", "admin"]),
     ("webpki_roots", &["upstream"]),
     ("x509_parser", &["downstream", "upstream", "cli"]),
 ];

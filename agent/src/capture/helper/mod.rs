@@ -15,6 +15,7 @@
 //! Answers say no more than is needed. Of a process's environment only one variable is compared, and
 //! its answer is a yes or no; of its open files only whether a socket is among them.
 
+mod freeze;
 mod holder;
 mod link;
 mod look;
@@ -38,6 +39,7 @@ use super::attach::{AttachError, Attached};
 use super::listen::Listening;
 use super::stats::ProgramStats;
 
+pub use self::freeze::{FreezeError, Why, may_freeze};
 pub(super) use self::look::{Facts, Instance, Look, Sight};
 pub use self::marker::VARIABLE as TRUST_VARIABLE;
 pub(super) use self::proc::Stat;
@@ -72,6 +74,12 @@ enum Request<'a> {
     Pod(&'a str),
     /// A socket that the programs leave alone.
     Socket(Wish),
+    /// The cgroup of this process's workload, if it may be stopped.
+    Freezable(freeze::Target<'a>),
+    /// The workload of this process stopped where it is.
+    Freeze(freeze::Target<'a>),
+    /// The cgroup at this path going on.
+    Thaw(&'a str),
 }
 
 /// The answers.
@@ -85,6 +93,7 @@ enum Reply {
     Holder(Option<u32>),
     Name(Option<String>),
     Socket(OwnedFd),
+    Frozen(Result<String, FreezeError>),
     Done,
 }
 
@@ -189,6 +198,36 @@ impl Helper {
             AttachError::Io(error) => error,
             other => io::Error::other(other),
         })
+    }
+
+    /// Path of the cgroup of a process's workload. Refused where freezing it would stop more than
+    /// a workload.
+    pub fn freezable(
+        &self,
+        (pid, start_ticks): (u32, u64),
+        unit: Option<&str>,
+    ) -> Result<String, FreezeError> {
+        self.ask_frozen(Request::Freezable(freeze::Target { pid, start_ticks, unit }))
+    }
+
+    /// Stops the workload of a process where it is; returns the path of its cgroup, for
+    /// [`Helper::thaw`]. Refused as [`Helper::freezable`] is.
+    pub fn freeze(
+        &self,
+        (pid, start_ticks): (u32, u64),
+        unit: Option<&str>,
+    ) -> Result<String, FreezeError> {
+        self.ask_frozen(Request::Freeze(freeze::Target { pid, start_ticks, unit }))
+    }
+
+    /// Lets the cgroup at `path` go on. Fine where it is gone.
+    pub fn thaw(&self, path: &str) -> Result<(), FreezeError> {
+        self.ask_frozen(Request::Thaw(path)).map(drop)
+    }
+
+    fn ask_frozen(&self, request: Request<'_>) -> Result<String, FreezeError> {
+        let answer = || ask!(self, request, Reply::Frozen(answer) => answer);
+        answer().unwrap_or_else(|error| Err(FreezeError::Helper(error.to_string())))
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use parking_lot::Mutex;
 
 use super::names::Names;
-use super::{Reply, Request, holder, look, marker, socket};
+use super::{Reply, Request, freeze, holder, look, marker, socket};
 use crate::capture::attach::{self, AttachError, Attachment};
 use crate::capture::listen::Listening;
 
@@ -71,6 +71,9 @@ impl Server {
             Request::Container(id) => Reply::Name(self.names.container(id)),
             Request::Pod(uid) => Reply::Name(self.names.pod(uid)),
             Request::Socket(wish) => Reply::Socket(socket::open(wish, self.spared.load(Relaxed))?),
+            Request::Freezable(target) => Reply::Frozen(freeze::freezable(target)),
+            Request::Freeze(target) => Reply::Frozen(freeze::freeze(target)),
+            Request::Thaw(path) => Reply::Frozen(freeze::thaw(path).map(|()| path.to_owned())),
         })
     }
 }

@@ -123,6 +123,7 @@ fn conditions(
     also("workload = ?", query.workload.clone().map(Into::into));
     also("pid = ?", query.pid.map(Into::into));
     also("? IN (user, CAST(uid AS TEXT))", query.user.clone().map(Into::into));
+    also("team = ?", query.team.clone().map(Into::into));
     also("provider = ?", query.provider.clone().map(Into::into));
     also("? IN (model, model_served)", query.model.clone().map(Into::into));
     also("status = ?", query.status.map(Into::into));
@@ -161,6 +162,8 @@ fn read(row: &Row<'_>) -> rusqlite::Result<CallRow> {
         user: row.get("user")?,
         verified: row.get("verified")?,
         environment: row.get("environment")?,
+        team: row.get("team")?,
+        account: row.get("account")?,
         agent_name: row.get("agent_name")?,
         provider: row.get("provider")?,
         host: row.get("host")?,

@@ -8,6 +8,7 @@ mod coverage;
 mod spend;
 mod calls;
 mod processes;
+mod spent;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,6 +25,8 @@ pub use rows::{
     AttemptRow, CallDetail, CallRow, Coverage, CoverageReason, DecisionRow, ProcessConnections,
     ProcessRow, SpendRow, Unpriced,
 };
+
+pub use spent::SpentRow;
 
 use super::Shared;
 use super::error::LedgerError;
@@ -103,6 +106,11 @@ impl Reader {
         uid: Option<u32>,
     ) -> Result<Vec<Unpriced>, LedgerError> {
         self.ask(|connection| spend::unpriced(connection, Range::new(since, None), uid))
+    }
+
+    /// What calls since a time used, in no order: sums over short stretches of time.
+    pub fn spent(&self, since: SystemTime, now: SystemTime) -> Result<Vec<SpentRow>, LedgerError> {
+        self.ask(|connection| spent::spent(connection, since, now))
     }
 
     fn ask<T>(

@@ -53,8 +53,10 @@ pub(super) fn processes(
                 && it.treatment == linked.treatment
                 && it.reason == linked.reason
         });
+        let failed = if linked.failed { linked.count } else { 0 };
         if let Some(alike) = alike {
             alike.count += linked.count;
+            alike.failed += failed;
             alike.bytes_up += linked.bytes_up;
             alike.bytes_down += linked.bytes_down;
         } else {
@@ -63,6 +65,7 @@ pub(super) fn processes(
                 treatment: linked.treatment,
                 reason: linked.reason,
                 count: linked.count,
+                failed,
                 bytes_up: linked.bytes_up,
                 bytes_down: linked.bytes_down,
             });

@@ -90,6 +90,8 @@ pub struct CallQuery {
     pub pid: Option<u32>,
     /// Of the user with this name or uid.
     pub user: Option<String>,
+    /// Of this team.
+    pub team: Option<String>,
     /// To this provider.
     pub provider: Option<String>,
     /// For this model, asked for or served.

@@ -86,6 +86,10 @@ pub struct CallRow {
     pub user: Option<String>,
     pub verified: bool,
     pub environment: String,
+    #[serde(default)]
+    pub team: Option<String>,
+    #[serde(default)]
+    pub account: Option<String>,
     pub agent_name: Option<String>,
     pub provider: String,
     pub host: String,
@@ -207,6 +211,8 @@ pub struct ProcessConnections {
     pub reason: String,
     /// How many.
     pub count: u64,
+    /// Those of them that failed to open.
+    pub failed: u64,
     /// Bytes to the provider.
     pub bytes_up: u64,
     /// Bytes from the provider.

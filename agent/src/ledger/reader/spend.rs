@@ -16,7 +16,7 @@ use super::rows::{SpendRow, Unpriced};
 
 const SUMS: &str = "
     SELECT s.id, s.pid, s.exe, s.uid, s.user, s.workload, s.unit, s.container, s.app,
-           h.provider, coalesce(h.model, h.model_served), h.environment,
+           h.provider, coalesce(h.model, h.model_served), h.environment, h.team,
            h.kind, h.outcome, h.usage_source, h.billing,
            a.*
     FROM (SELECT subject, shape, count(*), count(cost_nanos), coalesce(sum(cost_nanos), 0),
@@ -36,6 +36,7 @@ pub(super) struct Sum {
     pub(super) provider: String,
     pub(super) model: Option<String>,
     pub(super) environment: String,
+    team: Option<String>,
     pub(super) kind: Kind,
     pub(super) outcome: Option<Outcome>,
     pub(super) usage_source: UsageSource,
@@ -66,22 +67,23 @@ impl Sum {
         let number = |index| row.get::<_, i64>(index).map(i64::unsigned_abs);
         let mut tokens = [0; 8];
         for (index, kind) in tokens.iter_mut().enumerate() {
-            *kind = number(21 + index)?;
+            *kind = number(22 + index)?;
         }
         Ok(Self {
             who: Who::read(row)?,
             provider: row.get(9)?,
             model: row.get(10)?,
             environment: row.get(11)?,
-            kind: parse(row.get_ref(12)?.as_str()?).unwrap_or(Kind::Opaque),
-            outcome: row.get_ref(13)?.as_str_or_null()?.and_then(parse),
-            usage_source: parse(row.get_ref(14)?.as_str()?).unwrap_or(UsageSource::Unknown),
-            billing: parse(row.get_ref(15)?.as_str()?).unwrap_or(Billing::Unknown),
-            count: number(18)?,
-            priced: number(19)?,
-            cost: NanoUsd(row.get(20)?),
+            team: row.get(12)?,
+            kind: parse(row.get_ref(13)?.as_str()?).unwrap_or(Kind::Opaque),
+            outcome: row.get_ref(14)?.as_str_or_null()?.and_then(parse),
+            usage_source: parse(row.get_ref(15)?.as_str()?).unwrap_or(UsageSource::Unknown),
+            billing: parse(row.get_ref(16)?.as_str()?).unwrap_or(Billing::Unknown),
+            count: number(19)?,
+            priced: number(20)?,
+            cost: NanoUsd(row.get(21)?),
             tokens,
-            last_at: row.get(29)?,
+            last_at: row.get(30)?,
         })
     }
 
@@ -230,6 +232,7 @@ fn call_value(sum: &Sum, dimension: Dimension) -> Option<String> {
         Dimension::Provider => Some(sum.provider.clone()),
         Dimension::Model => sum.model.clone(),
         Dimension::Environment => Some(sum.environment.clone()),
+        Dimension::Team => sum.team.clone(),
         _ => None,
     })
 }

@@ -55,10 +55,10 @@ const PUT_SUBJECT: &str = "INSERT INTO subject
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
 const PUT_SHAPE: &str = "INSERT INTO shape
-    (kind, via, environment, agent_name, provider, host, operation, method, path, model,
-     model_served, stream, status, outcome, usage_source, billing, price_version, attempts, flags,
-     last_used)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    (kind, via, environment, team, account, agent_name, provider, host, operation, method, path,
+     model, model_served, stream, status, outcome, usage_source, billing, price_version, attempts,
+     flags, last_used)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
 impl Store {
     /// Writes a segment's entries, unless they are in the database already.
@@ -114,11 +114,11 @@ impl Store {
         for shape in open {
             transaction.execute(
                 "INSERT INTO shape
-                   (kind, via, environment, agent_name, provider, host, operation, method, path,
-                    model, model_served, stream, status, outcome, usage_source, billing,
+                   (kind, via, environment, team, account, agent_name, provider, host, operation,
+                    method, path, model, model_served, stream, status, outcome, usage_source, billing,
                     price_version, attempts, flags, last_used)
-                 SELECT kind, via, environment, agent_name, provider, host, operation, method, path,
-                    model, model_served, stream, status, ?, ?, billing,
+                 SELECT kind, via, environment, team, account, agent_name, provider, host, operation,
+                    method, path, model, model_served, stream, status, ?, ?, billing,
                     price_version, attempts, flags, ?
                  FROM shape WHERE id = ?",
                 params![word(&Outcome::Lost), word(&UsageSource::Unknown), now, shape],
@@ -341,6 +341,8 @@ impl Batch<'_> {
             word(&it.kind),
             word(&it.via),
             it.environment,
+            it.team,
+            it.account,
             it.agent_name,
             it.provider,
             it.host,

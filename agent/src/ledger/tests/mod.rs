@@ -1,6 +1,7 @@
 //! The ledger as a whole, on real files.
 
 mod failures;
+mod policies;
 mod reading;
 
 use std::path::Path;

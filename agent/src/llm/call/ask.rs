@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use memchr::memmem;
 use serde::de::MapAccess;
+use serde_json::value::RawValue;
 
 use super::{Operation, Route, path_model};
 use crate::llm::json::{self, Shape, Value};
+use crate::llm::price::US_ONLY;
 
 /// Names longer than this are kept nowhere.
 const MAX_NAME: usize = 256;
@@ -21,6 +23,7 @@ const MIN_BASE64: usize = 4_096;
 
 /// What a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that have nothing to do with each other")]
 pub struct Ask {
     /// The model, as the client wrote it.
     pub model: Option<Arc<str>>,
@@ -35,8 +38,13 @@ pub struct Ask {
     pub service_tier: Option<Arc<str>>,
     /// Whether the answer is computed later and fetched by id: its usage is not in this response.
     pub background: bool,
+    /// Answers asked for: `n`, or as many as are computed for the best of them; at least 1.
+    pub choices: u64,
     /// Input tokens, guessed high from the size of the body; images count as images.
     pub input_estimate: u64,
+    /// Whether the input can be larger than the body tells: it names images, files, a stored
+    /// conversation, or tools that the provider itself runs.
+    pub input_open: bool,
 }
 
 /// A body that can't be read.
@@ -66,6 +74,13 @@ impl Ask {
             .or(fields.max_completion_tokens)
             .or(fields.max_output_tokens)
             .or(fields.max_tokens);
+        let stored = [
+            fields.previous_response_id,
+            fields.conversation,
+            fields.prompt,
+            fields.cached_content,
+        ];
+        let service_tier = tier(&fields).or_else(|| name(fields.service_tier));
         let choices =
             fields.n.into_iter().chain(fields.best_of).chain(fields.generation.candidates);
         let choices = choices.max().unwrap_or(1).max(1);
@@ -74,10 +89,25 @@ impl Ask {
             stream: fields.stream == Some(true),
             max_output: limit.map(|limit| limit.saturating_mul(choices)),
             usage_wanted: fields.stream_options.include_usage == Some(true),
-            service_tier: name(fields.service_tier),
+            service_tier,
             background: fields.background == Some(true),
+            choices,
             input_estimate: input_estimate(body),
+            input_open: stored.contains(&Some(Stored)) || names_more(route.operation, body),
         })
+    }
+}
+
+/// The tier as a response would name it, where it is asked for by other fields: Anthropic's fast
+/// mode, and answers computed in the United States.
+fn tier(fields: &Fields<'_>) -> Option<Arc<str>> {
+    let fast = fields.speed.as_deref() == Some("fast");
+    let us_only = fields.inference_geo.as_deref() == Some("us");
+    match (fast, us_only) {
+        (false, false) => None,
+        (true, false) => Some(Arc::from("fast")),
+        (true, true) => Some(Arc::from(["fast", US_ONLY].concat())),
+        (false, true) => Some(Arc::from(US_ONLY)),
     }
 }
 
@@ -108,8 +138,23 @@ struct Fields<'de> {
     n: Option<u64>,
     best_of: Option<u64>,
     service_tier: Option<Cow<'de, str>>,
+    speed: Option<Cow<'de, str>>,
+    inference_geo: Option<Cow<'de, str>>,
     background: Option<bool>,
+    previous_response_id: Option<Stored>,
+    conversation: Option<Stored>,
+    prompt: Option<Stored>,
+    cached_content: Option<Stored>,
     generation: Generation,
+}
+
+/// Something the provider has stored is referred to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stored;
+
+/// A reference is an id or an object; `null` is none.
+fn stored(raw: &RawValue) -> Option<Stored> {
+    raw.get().starts_with(['"', '{']).then_some(Stored)
 }
 
 impl<'de> Shape<'de> for Fields<'de> {
@@ -128,8 +173,21 @@ impl<'de> Shape<'de> for Fields<'de> {
             "n" => value.into(&mut self.n),
             "best_of" => value.into(&mut self.best_of),
             "service_tier" => value.into(&mut self.service_tier),
+            "speed" => value.into(&mut self.speed),
+            "inference_geo" => value.into(&mut self.inference_geo),
             "background" => value.into(&mut self.background),
+            "previous_response_id" => {
+                value.raw().map(|raw| self.previous_response_id = stored(raw))
+            }
+            "conversation" => value.raw().map(|raw| self.conversation = stored(raw)),
+            // A text is the prompt itself (completions), an object names a stored one (responses).
+            "prompt" => value.raw().map(|raw| {
+                self.prompt = stored(raw).filter(|_| raw.get().starts_with('{'));
+            }),
             // Google reads both cases.
+            "cachedContent" | "cached_content" => {
+                value.raw().map(|raw| self.cached_content = stored(raw))
+            }
             "generationConfig" | "generation_config" => value.into(&mut self.generation),
             _ => value.skip(),
         }
@@ -173,6 +231,66 @@ impl<'de> Shape<'de> for StreamOptions {
             _ => value.skip(),
         }
     }
+}
+
+/// Types of content and of tools behind which there is more than the body holds: what lies at a URL
+/// or in a file, and what the provider's own tools read while they answer.
+const OPEN_TYPES: [&str; 16] = [
+    "image_url",
+    "input_image",
+    "input_file",
+    "input_audio",
+    "item_reference",
+    "file",
+    "document",
+    "url",
+    "video",
+    "mcp",
+    "mcp_toolset",
+    "file_search",
+    "code_interpreter",
+    "image_generation",
+    "computer_use_preview",
+    "container_upload",
+];
+/// The same, for types that carry a version behind their name.
+const OPEN_STEMS: [&str; 3] = ["web_search", "web_fetch", "code_execution"];
+
+/// Gemini's keys for the same.
+const GEMINI_KEYS: [&[u8]; 8] = [
+    b"\"fileData\"",
+    b"\"file_data\"",
+    b"\"googleSearch\"",
+    b"\"google_search\"",
+    b"\"urlContext\"",
+    b"\"url_context\"",
+    b"\"codeExecution\"",
+    b"\"code_execution\"",
+];
+
+/// Whether a body names something that [`OPEN_TYPES`] are about. An image inside an Anthropic
+/// message is not open: its provider scales it down to less than the estimate allows for.
+fn names_more(operation: Operation, body: &[u8]) -> bool {
+    const KEY: &[u8] = b"\"type\"";
+    match operation {
+        Operation::Embeddings => return false,
+        // Gemini tells its parts and tools apart by their keys.
+        Operation::Generate => {
+            let named = |key: &&[u8]| memmem::find(body, key).is_some();
+            return GEMINI_KEYS.iter().any(named);
+        }
+        _ => {}
+    }
+    memmem::find_iter(body, KEY).any(|at| {
+        let after = body[at + KEY.len()..].trim_ascii_start();
+        let Some(after) = after.strip_prefix(b":") else { return false };
+        let Some(value) = after.trim_ascii_start().strip_prefix(b"\"") else { return false };
+        let end = value.iter().take(64).position(|byte| *byte == b'"');
+        let Some(kind) = end.and_then(|end| std::str::from_utf8(&value[..end]).ok()) else {
+            return false;
+        };
+        OPEN_TYPES.contains(&kind) || OPEN_STEMS.iter().any(|stem| kind.starts_with(stem))
+    })
 }
 
 /// Tokens in a body: its bytes, with long base64 of images counted as images.
@@ -236,7 +354,9 @@ mod tests {
             usage_wanted: true,
             service_tier: Some("flex".into()),
             background: false,
+            choices: 3,
             input_estimate: (body.len() as u64).div_ceil(3),
+            input_open: false,
         };
         assert_eq!(ask(body), expected);
     }
@@ -275,6 +395,41 @@ mod tests {
         let twice = ask(r#"{"stream_options": {"include_usage": true}, "stream_options": {}}"#);
         assert!(!twice.usage_wanted);
         assert_eq!(ask(&format!(r#"{{"model": "{}"}}"#, "x".repeat(300))).model, None);
+    }
+
+    #[test]
+    fn what_the_body_does_not_hold_makes_the_input_open() {
+        for open in [
+            r#"{"previous_response_id": "resp_1", "input": "x"}"#,
+            r#"{"conversation": {"id": "conv_1"}}"#,
+            r#"{"prompt": {"id": "pmpt_1"}}"#,
+            r#"{"messages": [{"content": [{"type": "image_url", "image_url": {}}]}]}"#,
+            r#"{"input": [{"content": [{"type":"input_file","file_id":"f"}]}]}"#,
+            r#"{"tools": [{"type" : "web_search_20250305", "name": "web_search"}]}"#,
+            r#"{"source": {"type": "url", "url": "https://example.com/a.png"}}"#,
+        ] {
+            assert!(ask(open).input_open, "{open}");
+        }
+        for closed in [
+            r#"{"previous_response_id": null, "conversation": null, "prompt": "say hi"}"#,
+            r#"{"tools": [{"type": "function", "function": {"name": "web_search"}}]}"#,
+            r#"{"messages": [{"content": "use \"type\": \"document\" here"}]}"#,
+            r#"{"parameters": {"image_url": {"type": "string"}}}"#,
+            r#"{"source": {"type": "base64", "media_type": "image/png", "data": ""}}"#,
+        ] {
+            assert!(!ask(closed).input_open, "{closed}");
+        }
+    }
+
+    #[test]
+    fn dearer_ways_of_asking_are_told_as_tiers() {
+        let tier = |body: &str| ask(body).service_tier.map(|tier| tier.to_string());
+        assert_eq!(tier(r#"{"speed": "fast"}"#).as_deref(), Some("fast"));
+        assert_eq!(tier(r#"{"inference_geo": "us"}"#).as_deref(), Some("+us"));
+        assert_eq!(
+            tier(r#"{"speed": "standard", "service_tier": "auto"}"#).as_deref(),
+            Some("auto")
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod ask;
 mod inject;
+mod edit;
 mod model;
 mod path;
 mod route;
@@ -9,6 +10,7 @@ mod route;
 use serde::{Deserialize, Serialize};
 
 pub use self::ask::{Ask, Unparsed};
+pub use self::edit::cap_output;
 pub use self::inject::inject_usage;
 pub use self::model::replace_model;
 pub use self::path::{GeminiPath, path_model};

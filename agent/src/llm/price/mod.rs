@@ -9,6 +9,7 @@ mod catalogue;
 mod matching;
 mod rate;
 mod rates;
+mod worst;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -20,6 +21,7 @@ use parking_lot::RwLock;
 use self::catalogue::{CATALOGUE, Key, Model, Variant};
 pub use self::rate::{NotAPrice, Rate};
 pub use self::rates::{Card, Listed, Override, Rates};
+pub use self::worst::Worst;
 use super::providers::Provider;
 use super::usage::{NanoUsd, Usage};
 
@@ -31,7 +33,7 @@ const MAX_KNOWN: usize = 1024;
 const LOCAL: &str = "local";
 /// Tiers that mean the standard price. `auto` is how one asks, not what one gets; it stands here
 /// because a provider that says nothing else answered at its standard tier.
-const STANDARD_TIERS: [&str; 5] = ["", "default", "standard", "auto", "on_demand"];
+const STANDARD_TIERS: [&str; 6] = ["", "default", "standard", "standard_only", "auto", "on_demand"];
 /// Suffix the meter puts on the tier of an answer computed in the United States on request.
 pub(super) const US_ONLY: &str = "+us";
 
@@ -137,7 +139,7 @@ impl Prices {
             let cost = bill::Bill::new(&own.prices, None).total(query.usage)?;
             return Ok(Priced { cost: rate::round(cost), version: Arc::clone(&self.local) });
         }
-        let (model, own) = self.find(query)?;
+        let (model, own) = self.find(query.provider, query.model)?;
         let (tier, us_only) = split_tier(query.tier);
         let standard = model.standard(query.at).ok_or(Unpriced::UnknownModel)?;
         if model.is_free(standard) {
@@ -165,7 +167,7 @@ impl Prices {
         if searches == 0 || query.provider.free {
             return Ok(NanoUsd(0));
         }
-        let (model, _) = self.find(query)?;
+        let (model, _) = self.find(query.provider, query.model)?;
         let prices = model.standard(query.at).ok_or(Unpriced::UnknownModel)?;
         let price = prices.by_key[Key::WebSearch as usize].as_ref();
         let rate = price.ok_or(Unpriced::UnknownRate)?.for_prompt(0);
@@ -192,19 +194,24 @@ impl Prices {
         }))
     }
 
+    /// Tokens a model can take in, where the catalogue knows.
+    pub fn context_window(&self, provider: &Provider, model: &str) -> Option<u64> {
+        self.find(provider, model).ok()?.0.context_window
+    }
+
     fn overriding(&self, provider: &str, model: &str, at: SystemTime) -> Option<&rates::Compiled> {
         self.overrides.iter().find(|own| own.covers(provider, model, at))
     }
 
-    fn find(&self, query: &Query<'_>) -> Result<(&'static Model, bool), Unpriced> {
-        let provider = query.provider.prices.as_deref().ok_or(Unpriced::UnknownProvider)?;
-        if let Some(found) = known(&self.known.read(), provider, query.model) {
+    fn find(&self, provider: &Provider, asked: &str) -> Result<(&'static Model, bool), Unpriced> {
+        let provider = provider.prices.as_deref().ok_or(Unpriced::UnknownProvider)?;
+        if let Some(found) = known(&self.known.read(), provider, asked) {
             return Ok(found);
         }
         if !CATALOGUE.knows(provider) {
             return Err(Unpriced::UnknownProvider);
         }
-        let name = fold(query.model).ok_or(Unpriced::UnknownModel)?;
+        let name = fold(asked).ok_or(Unpriced::UnknownModel)?;
         let found = CATALOGUE.find(provider, &name).ok_or(Unpriced::UnknownModel)?;
         let mut known = self.known.write();
         let at = known.iter().position(|(id, _)| **id == *provider).unwrap_or_else(|| {
@@ -215,7 +222,7 @@ impl Prices {
         if names.len() >= MAX_KNOWN {
             names.clear();
         }
-        names.insert(query.model.into(), found);
+        names.insert(asked.into(), found);
         Ok(found)
     }
 }

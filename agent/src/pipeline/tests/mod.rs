@@ -1,5 +1,7 @@
 //! The whole path of a call over in-memory connections, with a scripted provider.
 
+mod policies;
+
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -128,21 +130,31 @@ struct Scene {
 }
 
 fn scene(connect: impl Connect + 'static, records: Records) -> Scene {
+    scene_under(connect, records, policy::Settings::default(), Arc::new(clock::System))
+}
+
+fn scene_under(
+    connect: impl Connect + 'static,
+    records: Records,
+    limits: policy::Settings,
+    clock: Arc<dyn Clock>,
+) -> Scene {
     let records = Arc::new(records);
     let rules = Rules {
         environment: Arc::from("test"),
         providers: Providers::builtin(),
-        prices: Prices::embedded(),
+        prices: policies::prices(),
         request_body: 1024,
         room: room::Room::default(),
+        credentials: Credentials::default(),
         policies: Arc::new(Policies::new(
-            policy::Settings::default(),
+            limits,
             policy::reliability::Settings::default(),
-            clock::System.now(),
+            clock.now(),
         )),
     };
+    rules.policies.act(true);
     let provider = Arc::clone(rules.providers.by_name("openai").expect("built in"));
-    let clock: Arc<dyn Clock> = Arc::new(clock::System);
     let drain = Drain::new();
     let tls = Tls::new(rustls::RootCertStore::empty(), []).expect("no roots are needed");
     let pool = Arc::new(Pool::new(Arc::new(connect), tls, Arc::clone(&clock), drain.clone()));

@@ -1,0 +1,134 @@
+//! Whether a call may be made: asks the policies, and does what they say.
+//!
+//! Stands behind *inspect*, which knows what is asked, and before *dispatch*, so that a refused
+//! call reaches no provider. What is reserved here is the exchange's, which settles it.
+
+use std::sync::Arc;
+
+use hyper::Request;
+use hyper::header::{self, HeaderValue};
+
+use super::bound::{Asked, prompt_hash};
+use super::reservation::Reservation;
+use super::{Exchange, Reject};
+use crate::llm::call::{self, Kind, cap_output};
+use crate::policy::{Admission, Bound, Call, Verdict};
+use crate::record::Flag;
+use crate::upstream::Outgoing;
+
+/// Lets a call pass, makes it wait, changes it, or refuses it. Requests that are no calls pass.
+pub async fn admit(
+    exchange: &mut Exchange,
+    mut request: Request<Outgoing>,
+) -> Result<Request<Outgoing>, Reject> {
+    if exchange.route.kind == Kind::Request {
+        return Ok(request);
+    }
+    let (admission, bound) = ask(exchange, &request);
+    for decision in admission.decisions {
+        exchange.decide(&decision.rule, decision.action.to_string(), decision.detail);
+    }
+    exchange.tell(admission.notices);
+    match admission.verdict {
+        Verdict::Pass { ticket, delay, max_output, downgrade } => {
+            exchange.reserve(Reservation::new(ticket, bound));
+            if !delay.is_zero() {
+                exchange.wait_begins();
+                // A client that leaves ends this wait, and what was reserved is given back.
+                tokio::time::sleep(delay).await;
+                exchange.wait_ends();
+            }
+            if let Some(tokens) = max_output {
+                cap(exchange, &mut request, tokens);
+            }
+            if let Some(target) = downgrade {
+                replace_model(exchange, &mut request, target);
+            }
+            Ok(request)
+        }
+        Verdict::Refuse(denied) => Err(Reject::Denied(denied)),
+        Verdict::Freeze(denied) => {
+            let context = &exchange.context;
+            context.sink.freeze(&context.parties.subject, &denied.policy);
+            Err(Reject::Denied(denied))
+        }
+    }
+}
+
+/// The one question to the policies, under their lock.
+fn ask(exchange: &Exchange, request: &Request<Outgoing>) -> (Admission, Bound) {
+    let now = exchange.context.clock.now();
+    let parties = &exchange.context.parties;
+    let policies = &exchange.rules.policies;
+    let body = match request.body() {
+        Outgoing::Whole(bytes) => Some(bytes),
+        Outgoing::Empty | Outgoing::Through { .. } => None,
+    };
+    let (record_bytes, agent_name) =
+        exchange.peek(|record| (record.bytes_in, record.agent_name.clone())).unwrap_or_default();
+    let ask = exchange.ask.as_ref();
+    let asked = Asked {
+        prices: &exchange.rules.prices,
+        provider: &parties.provider,
+        model: ask.and_then(|ask| ask.model.as_deref()),
+        ask,
+        body_bytes: record_bytes,
+        at: now.wall,
+    };
+    let bound = asked.bound();
+    let call = Call {
+        subject: &parties.subject,
+        agent_name: agent_name.as_deref(),
+        environment: &exchange.rules.environment,
+        provider: &parties.provider.name,
+        host: &parties.host,
+        path: request.uri().path(),
+        model: ask.and_then(|ask| ask.model.as_deref()),
+        body_bytes: record_bytes,
+        bound,
+        prompt: body.filter(|_| ask.is_some()).map(|body| prompt_hash(&policies.prompts, body)),
+    };
+    let acting = policies.is_acting();
+    (policies.engine.lock().admit(&call, acting, now), bound)
+}
+
+/// Writes the most output the call may be given into its body. The limit is for all choices
+/// together, a body's for each of them.
+fn cap(exchange: &mut Exchange, request: &mut Request<Outgoing>, tokens: u64) {
+    let choices = exchange.ask.as_ref().map_or(1, |ask| ask.choices);
+    let each = (tokens / choices).max(1);
+    let provider = Arc::clone(&exchange.context.parties.provider);
+    let operation = exchange.route.operation;
+    let changed = change(request, |body| cap_output(body, &provider, operation, each));
+    if changed {
+        exchange.flag(Flag::OutputCapped);
+        exchange.narrow(tokens);
+    }
+}
+
+/// Asks another model of the same provider; one of another provider, and a tier, are left for
+/// *dispatch*, which knows how to get there.
+fn replace_model(exchange: &mut Exchange, request: &mut Request<Outgoing>, target: Arc<str>) {
+    let here = exchange.rules.prices.context_window(&exchange.context.parties.provider, &target);
+    if target.starts_with("tier:") || here.is_none() {
+        exchange.downgrade = Some(target);
+        return;
+    }
+    if change(request, |body| call::replace_model(body, &target)) {
+        // Until the answer says which one it was: it is priced by that, not by what was asked for.
+        exchange.note(|record| record.model_served = Some(target));
+    }
+}
+
+/// Replaces a body that was read; false where it was not, or is not what it should be.
+fn change(
+    request: &mut Request<Outgoing>,
+    edit: impl FnOnce(&bytes::Bytes) -> Option<bytes::Bytes>,
+) -> bool {
+    let Outgoing::Whole(body) = request.body() else { return false };
+    let Some(changed) = edit(body) else { return false };
+    let length = HeaderValue::from(changed.len());
+    *request.body_mut() = Outgoing::whole(changed);
+    request.headers_mut().insert(header::CONTENT_LENGTH, length);
+    true
+}

@@ -1,0 +1,200 @@
+//! What was reserved for a call: held by its exchange, raised while a stream outgrows it, settled
+//! with the record.
+
+use std::time::SystemTime;
+
+use super::Exchange;
+use super::bound::Asked;
+use crate::llm::call::Kind;
+use crate::llm::meter::{Meter, Reading};
+use crate::llm::usage::{NanoUsd, Usage};
+use crate::policy::engine::Extension;
+use crate::policy::{Actual, Bound, Ticket};
+use crate::record::{Flag, Notice, Outcome, Record, UsageSource};
+
+/// Bytes of a stream between two looks at what it has come to: at the usual two hundred bytes per
+/// token of a chat stream, some forty tokens.
+const LOOK: usize = 8 << 10;
+
+/// A reservation. Dropping it gives nothing back: [`Exchange::release`] does.
+#[derive(Debug)]
+pub(super) struct Reservation {
+    ticket: Ticket,
+    /// What it covers.
+    bound: Bound,
+    /// Bytes of the stream since it was last looked at.
+    unseen: usize,
+    /// A policy has said that the stream ends.
+    cut: bool,
+}
+
+impl Reservation {
+    pub(super) fn new(ticket: Ticket, bound: Bound) -> Self {
+        Self { ticket, bound, unseen: 0, cut: false }
+    }
+
+    fn covers(&self, so_far: &Bound) -> bool {
+        let cost = match (so_far.cost, self.bound.cost) {
+            (Some(so_far), Some(reserved)) => so_far <= reserved,
+            // Not known now, or not known before: nothing was reserved that could be compared.
+            (None, _) | (_, None) => true,
+        };
+        cost && so_far.output <= self.bound.output
+    }
+}
+
+impl Exchange {
+    /// Takes a reservation over.
+    pub(super) fn reserve(&mut self, reservation: Reservation) {
+        self.reservation = Some(reservation);
+    }
+
+    /// Less output was reserved than was asked for.
+    pub(super) fn narrow(&mut self, output: u64) {
+        let Some(reservation) = &mut self.reservation else { return };
+        let bound = &mut reservation.bound;
+        bound.output = output;
+        let (input, output) = (bound.input, output);
+        let (input_cost, cost) = self.wanted().costs(input, output);
+        if let Some(reservation) = &mut self.reservation {
+            let bound = &mut reservation.bound;
+            (bound.input_cost, bound.cost) = (input_cost, cost);
+        }
+    }
+
+    /// Another try has begun: what the earlier ones cost is spent, and whoever is asked now may
+    /// be dearer. What was reserved is raised to both together.
+    pub(super) fn cover_attempt(&mut self) {
+        let Some(reservation) = &self.reservation else { return };
+        let spent = self.peek(|record| {
+            let [earlier @ .., _now] = record.attempts.as_slice() else { return Vec::new() };
+            earlier.iter().map(|attempt| attempt.cost).collect()
+        });
+        let spent = spent.unwrap_or_default();
+        if spent.is_empty() && self.serving.is_none() {
+            return;
+        }
+        let Bound { input, output, .. } = reservation.bound;
+        let (input_cost, cost) = self.wanted().costs(input, output);
+        let spent = spent.into_iter().flatten();
+        let cost = cost.map(|cost| spent.fold(cost, NanoUsd::saturating_add));
+        self.raise(Bound { input, output, output_asked: false, input_cost, cost });
+    }
+
+    /// Hands notices on, with the call that brought them about.
+    pub(super) fn tell(&self, notices: Vec<Notice>) {
+        for notice in notices {
+            let call_id = notice.call_id.or_else(|| self.call_id());
+            self.context.sink.notice(Notice { call_id, ..notice });
+        }
+    }
+
+    /// Whether a stream has run past what was reserved for it and a policy says that it ends here.
+    /// Looked at from time to time: `bytes` have come since the last question.
+    pub(super) fn outgrew(&mut self, bytes: usize, meter: &Meter) -> bool {
+        let Some(reservation) = &mut self.reservation else { return false };
+        reservation.unseen = reservation.unseen.saturating_add(bytes);
+        if reservation.cut {
+            return true;
+        }
+        if reservation.unseen < LOOK {
+            return false;
+        }
+        reservation.unseen = 0;
+        let so_far = self.so_far(&meter.reading());
+        self.raise(so_far)
+    }
+
+    /// Raises what is reserved, where that is less; true where a policy says that it may not be.
+    fn raise(&mut self, so_far: Bound) -> bool {
+        let now = self.context.clock.now();
+        let Some(reservation) = &mut self.reservation else { return false };
+        if reservation.covers(&so_far) {
+            return false;
+        }
+        let policies = &self.rules.policies;
+        match policies.engine.lock().extend(&mut reservation.ticket, &so_far, now) {
+            Extension::Raised => {
+                reservation.bound = so_far;
+                false
+            }
+            Extension::Cut => {
+                reservation.cut = true;
+                true
+            }
+        }
+    }
+
+    /// What a stream has come to, and a quarter more output: what comes until the next look is
+    /// covered too.
+    fn so_far(&self, reading: &Reading) -> Bound {
+        let seen = reading.usage.unwrap_or(reading.estimate);
+        let output = output(&seen);
+        let input = match seen.total().saturating_sub(output) {
+            // The provider has not said what it read.
+            0 => self.ask.as_ref().map_or(0, |ask| ask.input_estimate),
+            said => said,
+        };
+        let output = output + output / 4;
+        let (input_cost, cost) = self.wanted().costs(input, output);
+        Bound { input, output, output_asked: false, input_cost, cost }
+    }
+
+    /// What is asked of whoever answers now.
+    fn wanted(&self) -> Asked<'_> {
+        let ask = self.ask.as_ref();
+        let (provider, model) = match &self.serving {
+            Some(serving) => (&*serving.provider, Some(&*serving.model)),
+            None => (&*self.context.parties.provider, ask.and_then(|ask| ask.model.as_deref())),
+        };
+        let at = self.peek(|record| record.started_at);
+        Asked {
+            prices: &self.rules.prices,
+            provider,
+            model,
+            ask,
+            body_bytes: 0,
+            at: at.unwrap_or(SystemTime::UNIX_EPOCH),
+        }
+    }
+
+    /// Puts what a call came to in the place of what was reserved for it. `sent` tells whether a
+    /// provider can have seen anything of it.
+    pub(super) fn release(&mut self, record: &Record, sent: bool) {
+        let Some(reservation) = self.reservation.take() else { return };
+        let usage = &record.usage;
+        let is_unknown = record.usage_source == UsageSource::Unknown || record.kind != Kind::Call;
+        let actual = Actual {
+            sent,
+            // What is not known is taken as what was reserved, as the cost is.
+            tokens: if is_unknown {
+                reservation.bound.input.saturating_add(reservation.bound.output)
+            } else {
+                usage.total().saturating_sub(usage.cache_read)
+            },
+            cost: record.cost,
+            failed: !matches!(
+                record.outcome,
+                Outcome::Ok | Outcome::ClientAbort | Outcome::Refused
+            ),
+        };
+        let now = self.context.clock.now();
+        let notices = self.rules.policies.engine.lock().settle(reservation.ticket, &actual, now);
+        for notice in notices {
+            let call_id = notice.call_id.or(Some(record.call_id));
+            self.context.sink.notice(Notice { call_id, ..notice });
+        }
+    }
+
+    /// Notes that a policy ended the stream.
+    pub(super) fn note_cut(&mut self, message: &str) {
+        self.flag(Flag::StreamCut);
+        self.note(|record| record.error = Some(message.to_owned()));
+        let detail = "it ran past what was reserved for it, and there is no more".to_owned();
+        self.decide("reserve", "cut".to_owned(), detail);
+    }
+}
+
+fn output(usage: &Usage) -> u64 {
+    usage.output.saturating_add(usage.reasoning).saturating_add(usage.audio_output)
+}

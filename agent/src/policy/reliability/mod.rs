@@ -1,0 +1,447 @@
+//! What happens when a call fails: retries, breakers, failover.
+//!
+//! Pure: told what happened and when, it says what to do. Along a call: [`Reliability::begin`],
+//! then for each try [`Reliability::gate`], [`Reliability::report`] and, where it failed,
+//! [`Reliability::after`].
+
+pub mod verdict;
+pub mod retry;
+pub mod breaker;
+pub mod breakers;
+pub mod chain;
+pub mod course;
+pub mod repeats;
+pub mod presets;
+pub mod settings;
+mod toggles;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use self::breakers::{Blocked, Permit};
+pub use self::chain::{Chain, Hop};
+pub use self::course::{Course, Sought};
+pub use self::presets::Preset;
+pub use self::repeats::{Earlier, Print};
+pub use self::settings::{HealthChecks, Rules, Settings, Timeouts};
+pub use self::verdict::{Class, Failed, classify};
+
+use self::breaker::Change;
+use self::breakers::{Breakers, Changed, Reset, Told};
+use self::repeats::Repeats;
+use self::retry::Budget;
+use self::toggles::{Done, Toggles};
+use self::verdict::{Escalation, Fallback};
+use super::Enforcement;
+use super::view::{BreakerView, PolicyView};
+use crate::clock::Now;
+use crate::llm::translate::Feature;
+use crate::record::{Notice, Topic};
+
+/// How providers fare, and what to do about it.
+#[derive(Debug)]
+pub struct Reliability {
+    settings: Settings,
+    breakers: Breakers,
+    budget: Budget,
+    repeats: Repeats,
+    toggles: Toggles,
+    /// Calls begun.
+    calls: u64,
+}
+
+/// Whether a try may be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Gate {
+    /// It may. Its result is to be reported with the permit.
+    Pass {
+        /// See [`Reliability::report`].
+        permit: Permit,
+        /// The breaker that would have rejected it, were it enforced.
+        would: Option<Blocked>,
+    },
+    /// It may not.
+    Reject(Blocked),
+}
+
+/// How a try failed.
+#[derive(Debug, Clone, Copy)]
+pub struct Failure<'a> {
+    /// Its class.
+    pub class: Class,
+    /// How long the provider asked to wait.
+    pub retry_after: Option<Duration>,
+    /// What failed, in a few words: `status 503`.
+    pub what: &'a str,
+    /// A random number from 0 to 1, to spread waits.
+    pub random: f64,
+}
+
+/// What to do after a failure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// The same again, after a wait.
+    Retry(Duration),
+    /// Another model.
+    Hop(Hop),
+    /// Nothing: the client gets what there is.
+    GiveUp,
+}
+
+/// What to do after a failure, and what to write down about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Next {
+    /// What to do.
+    pub step: Step,
+    /// Decisions, for `weir explain`.
+    pub notes: Vec<Note>,
+    /// Whether somebody is to be told that the call failed for good.
+    pub escalate: bool,
+}
+
+/// One decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// The policy.
+    pub policy: Arc<str>,
+    /// `retry`, `failover`, `skip`, `refuse`, …, with `would-` before it where it did not act.
+    pub action: &'static str,
+    /// What it rests on.
+    pub detail: String,
+}
+
+/// The policy behind retries.
+pub const RETRY: &str = "retry";
+
+impl Reliability {
+    /// Begins with every breaker closed.
+    pub fn new(settings: Settings, now: Now) -> Self {
+        Self {
+            settings,
+            breakers: Breakers::default(),
+            budget: Budget::new(now.mono),
+            repeats: Repeats::default(),
+            toggles: Toggles::default(),
+            calls: 0,
+        }
+    }
+
+    /// Takes other settings over; breakers stay as they are.
+    pub fn replace(&mut self, settings: Settings, _now: Now) {
+        self.settings = settings;
+    }
+
+    /// How it is set.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// A call begins.
+    pub fn begin(&mut self, call: &Sought<'_>, now: Now) -> Course {
+        let retry = &self.settings.rules(call.provider).retry;
+        self.calls += 1;
+        self.budget.earn(retry.budget_percent);
+        let model = call.model.filter(|_| call.movable && call.repeatable);
+        let chain = model.and_then(|model| chain::find(&self.settings.chains, model)).cloned();
+        if let Some(chain) = &chain {
+            self.toggles.count(&chain.policy, Done::Passed);
+        }
+        let acts = |policy: &str, configured| {
+            let enforcement = self.toggles.effective(policy, configured);
+            call.acting && enforcement.acts_on(policy, call.workload)
+        };
+        let asked = Hop {
+            provider: Arc::clone(call.provider),
+            model: call.model.map_or_else(|| Arc::from(""), Arc::clone),
+        };
+        Course {
+            target: asked.clone(),
+            named: call.model.is_some(),
+            asked,
+            retries_act: acts(RETRY, self.settings.retries),
+            hops_act: chain.as_ref().is_some_and(|chain| acts(&chain.policy, chain.enforcement)),
+            chain,
+            position: 0,
+            hops_left: self.settings.max_hops,
+            attempts_left: retry.attempts.saturating_sub(call.tries_before).max(1),
+            retries: 0,
+            tries: call.tries_before,
+            retry: retry.clone(),
+            started: now.mono,
+            workload: Arc::clone(call.workload),
+            acting: call.acting,
+            repeatable: call.repeatable,
+        }
+    }
+
+    /// Whether a try at the course's target may be made.
+    pub fn gate(&mut self, course: &Course, now: Now) -> Gate {
+        let Hop { provider, model } = &course.target;
+        let at = (provider, course.named.then_some(&**model));
+        let settings = &self.settings.rules(provider).breaker;
+        match self.breakers.ask(at, settings, now.mono) {
+            Ok(permit) => Gate::Pass { permit, would: None },
+            Err(blocked) => {
+                let policy = breaker_policy(&blocked.breaker);
+                let enforcement = self.toggles.effective(&policy, self.settings.breakers);
+                if course.acting && enforcement.acts_on(&policy, &course.workload) {
+                    self.toggles.count(&policy, Done::Acted);
+                    return Gate::Reject(blocked);
+                }
+                let permit = self.breakers.watch(at, now.mono);
+                let seen = enforcement != Enforcement::Off;
+                if seen {
+                    self.toggles.count(&policy, Done::Shadowed);
+                }
+                Gate::Pass { permit, would: seen.then_some(blocked) }
+            }
+        }
+    }
+
+    /// A try turned out one way or the other: its first content came, or it failed.
+    pub fn report(
+        &mut self,
+        course: &Course,
+        permit: Permit,
+        failure: Option<&Failure<'_>>,
+        now: Now,
+    ) -> Vec<Notice> {
+        let Hop { provider, model } = &course.target;
+        let told = Told {
+            class: failure.map(|failure| failure.class),
+            retry_after: failure.and_then(|failure| failure.retry_after),
+            what: failure.map_or("", |failure| failure.what),
+        };
+        let settings = &self.settings.rules(provider).breaker;
+        let at = (provider, course.named.then_some(model));
+        let changes = self.breakers.report(at, permit, &told, (settings, now.mono));
+        changes.into_iter().filter_map(|changed| self.told(changed, course.acting, now)).collect()
+    }
+
+    /// A permit that is not used.
+    pub fn release(&mut self, course: &Course, permit: Permit) {
+        let Hop { provider, model } = &course.target;
+        self.breakers.release((provider, course.named.then_some(&**model)), permit);
+    }
+
+    /// What to do after a failure.
+    pub fn after(&mut self, course: &mut Course, failure: &Failure<'_>, now: Now) -> Next {
+        let Failure { class, what, .. } = *failure;
+        let mut notes = Vec::new();
+        let fallback = class.fallback(&self.settings.fallback_on);
+        let step = 'step: {
+            let elsewhere = fallback != Fallback::Never && course.attempts_left > 0;
+            if fallback == Fallback::AtOnce
+                && elsewhere
+                && let Some(hop) = self.hop(course, what, &mut notes)
+            {
+                break 'step Step::Hop(hop);
+            }
+            // One try is kept for the other model, where there is one that may be asked.
+            let kept = u32::from(elsewhere && course.hops_act && course.coming().is_some());
+            if class.is_retried()
+                && course.repeatable
+                && course.attempts_left > kept
+                && let Some(wait) = self.retry(course, failure, &mut notes, now)
+            {
+                break 'step Step::Retry(wait);
+            }
+            if fallback == Fallback::AfterRetries
+                && elsewhere
+                && let Some(hop) = self.hop(course, what, &mut notes)
+            {
+                break 'step Step::Hop(hop);
+            }
+            Step::GiveUp
+        };
+        let escalate = course.acting
+            && match class.escalation() {
+                Escalation::Never => false,
+                Escalation::WhenAllFail => step == Step::GiveUp,
+                Escalation::AtOnce => true,
+            };
+        Next { step, notes, escalate }
+    }
+
+    /// The next model where the target itself is not asked at all: its breaker is open, or it
+    /// can't take the request.
+    pub fn instead(&mut self, course: &mut Course, why: &str) -> (Option<Hop>, Vec<Note>) {
+        let mut notes = Vec::new();
+        let hop = self.hop(course, why, &mut notes);
+        (hop, notes)
+    }
+
+    fn hop(&mut self, course: &mut Course, why: &str, notes: &mut Vec<Note>) -> Option<Hop> {
+        let policy = Arc::clone(&course.chain.as_ref()?.policy);
+        let from = Arc::clone(&course.target.model);
+        let enforcement = self.toggles.effective(&policy, course.chain.as_ref()?.enforcement);
+        if !course.hops_act {
+            let next = course.coming().filter(|_| enforcement != Enforcement::Off)?;
+            let detail = format!("{from} -> {}/{}: {why}", next.provider, next.model);
+            if !notes.iter().any(|note| note.policy == policy) {
+                self.toggles.count(&policy, Done::Shadowed);
+                notes.push(Note { policy, action: "would-failover", detail });
+            }
+            return None;
+        }
+        let next = course.move_on()?;
+        self.toggles.count(&policy, Done::Acted);
+        let detail = format!("{from} -> {}/{}: {why}", next.provider, next.model);
+        notes.push(Note { policy, action: "failover", detail });
+        Some(next)
+    }
+
+    /// The wait before another try of the same, where there is to be one.
+    fn retry(
+        &mut self,
+        course: &mut Course,
+        failure: &Failure<'_>,
+        notes: &mut Vec<Note>,
+        now: Now,
+    ) -> Option<Duration> {
+        let policy: Arc<str> = Arc::from(RETRY);
+        let enforcement = self.toggles.effective(RETRY, self.settings.retries);
+        if enforcement == Enforcement::Off {
+            return None;
+        }
+        let asked = failure.retry_after.filter(|asked| !asked.is_zero());
+        let wait = asked.unwrap_or_else(|| course.retry.delay(course.retries, failure.random));
+        let mut note = |action, detail| {
+            notes.push(Note { policy: Arc::clone(&policy), action, detail });
+        };
+        if !course.is_in_time(wait, now.mono) {
+            let most = course.retry.total_timeout;
+            note("skip", format!("{}: {wait:?} is beyond the {most:?} of a call", failure.what));
+            return None;
+        }
+        if !course.retries_act {
+            note("would-retry", format!("{}: after {wait:?}", failure.what));
+            self.toggles.count(RETRY, Done::Shadowed);
+            return None;
+        }
+        if !self.budget.take(now.mono) {
+            note("skip", format!("{}: the host's retry budget is used up", failure.what));
+            return None;
+        }
+        course.retries += 1;
+        self.toggles.count(RETRY, Done::Acted);
+        let number = course.retries;
+        note("retry", format!("{}: number {number}, after {wait:?}", failure.what));
+        Some(wait)
+    }
+
+    /// What a change of a breaker is told as; nothing where breakers do not act.
+    fn told(&self, changed: Changed, acting: bool, now: Now) -> Option<Notice> {
+        let Changed { breaker, change, reason } = changed;
+        let policy = breaker_policy(&breaker);
+        let enforcement = self.toggles.effective(&policy, self.settings.breakers);
+        if !acting || matches!(enforcement, Enforcement::Off | Enforcement::Shadow) {
+            return None;
+        }
+        let (topic, message) = match change {
+            Change::Opened => {
+                let why = reason.unwrap_or_default();
+                (Topic::BreakerOpened, format!("The circuit breaker of {breaker} opened: {why}"))
+            }
+            Change::Closed => {
+                (Topic::BreakerClosed, format!("The circuit breaker of {breaker} closed"))
+            }
+        };
+        Some(Notice {
+            at: now.wall,
+            topic,
+            policy,
+            subject: breaker,
+            uid: None,
+            call_id: None,
+            message,
+            spent: None,
+            limit: None,
+            class: None,
+        })
+    }
+
+    /// The call that one of the same print repeats.
+    pub fn earlier(&self, print: Print, now: Now) -> Option<Earlier> {
+        self.repeats.find(print, now.mono)
+    }
+
+    /// Remembers a call that failed, as its client may make it again.
+    pub fn remember(&mut self, print: Print, earlier: Earlier, now: Now) {
+        self.repeats.remember(print, earlier, now.mono);
+    }
+
+    /// What may get lost where another provider takes this call over.
+    pub fn allowed_loss(&self, course: &Course) -> Vec<Feature> {
+        let own = course.chain.iter().flat_map(|chain| &chain.allow_loss);
+        self.settings.allow_loss.iter().chain(own).copied().collect()
+    }
+
+    /// The models of a tier, best first.
+    pub fn tier(&self, name: &str) -> Option<&[Hop]> {
+        self.settings.tier(name)
+    }
+
+    /// A health check found a provider well: an open breaker finds out early.
+    pub fn hint_well(&mut self, provider: &str, now: Now) {
+        self.breakers.hint_well(provider, now.mono);
+    }
+
+    /// All its policies: `failover.MODEL`, `breaker.NAME`, `retry`.
+    pub fn policies(&self) -> Vec<PolicyView> {
+        toggles::views(self)
+    }
+
+    /// Changes how far a policy goes; `None` gives it back to the configuration. False where there
+    /// is no such policy.
+    pub fn set(&mut self, name: &str, enforcement: Option<Enforcement>) -> bool {
+        let known = match name.split_once('.') {
+            None => name == RETRY,
+            Some(("failover", _)) => {
+                self.settings.chains.iter().any(|chain| &*chain.policy == name)
+            }
+            Some(("breaker", breaker)) => self.split(breaker).is_some(),
+            Some(_) => false,
+        };
+        if known {
+            self.toggles.set(name, enforcement);
+        }
+        known
+    }
+
+    /// Every breaker of which anything is known.
+    pub fn breakers(&self, now: Now) -> Vec<BreakerView> {
+        self.breakers.views(|provider| self.settings.rules(provider).breaker.clone(), now)
+    }
+
+    /// Opens a breaker by hand, until it is reset. False where the name is no provider's.
+    pub fn trip(&mut self, name: &str, now: Now) -> bool {
+        let Some((provider, model)) = self.split(name) else { return false };
+        self.breakers.trip(&provider, model, now.mono);
+        true
+    }
+
+    /// Closes a breaker by hand. False where there is none of this name.
+    pub fn reset(&mut self, name: &str, now: Now) -> bool {
+        let Some((provider, model)) = self.split(name) else { return false };
+        self.breakers.reset(&provider, model, now.mono) != Reset::Unknown || model.is_none()
+    }
+
+    /// The provider and the model that a breaker's name means.
+    fn split<'n>(&self, name: &'n str) -> Option<(Arc<str>, Option<&'n str>)> {
+        let (provider, model) = match name.split_once('/') {
+            Some((provider, model)) => (provider, Some(model).filter(|model| !model.is_empty())),
+            None => (name, None),
+        };
+        let known = self.settings.known.iter().find(|known| ***known == *provider)?;
+        Some((Arc::clone(known), model))
+    }
+}
+
+/// The policy behind a breaker.
+pub fn breaker_policy(breaker: &str) -> Arc<str> {
+    Arc::from(format!("breaker.{breaker}"))
+}
+
+#[cfg(test)]
+mod tests;
