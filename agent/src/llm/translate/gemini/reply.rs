@@ -31,7 +31,8 @@ pub(in crate::llm::translate) fn read(body: Node<'_>) -> Option<Reply> {
 
 /// What an answer begins with.
 pub(super) fn head(fields: &Members<'_>) -> Head {
-    let text = |key| fields.camel(key).and_then(Node::text).map(Cow::into_owned);
+    let text = |key| fields.camel(key).and_then(Node::text).filter(|text| !text.is_empty());
+    let text = |key| text(key).map(Cow::into_owned);
     Head { id: text("responseId"), model: text("modelVersion"), created: None }
 }
 

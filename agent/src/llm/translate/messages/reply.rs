@@ -36,7 +36,7 @@ pub(in crate::llm::translate) fn read(body: Node<'_>) -> Option<Reply> {
 
 /// What a message begins with.
 pub(super) fn head(message: &Members<'_>) -> Head {
-    let text = |key| message.text(key).map(Cow::into_owned);
+    let text = |key| message.text(key).filter(|text| !text.is_empty()).map(Cow::into_owned);
     Head { id: text("id"), model: text("model"), created: None }
 }
 
