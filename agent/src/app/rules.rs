@@ -15,7 +15,7 @@ use crate::llm::price::{Card, Override, Prices, Rate};
 use crate::llm::providers::{Base, Format, Provider, Providers};
 use crate::llm::usage::NanoUsd;
 use crate::pipeline::room::Room;
-use crate::pipeline::{Policies, Rules};
+use crate::pipeline::{Credentials, Policies, Rules};
 use crate::upstream::{Tls, tls};
 
 /// What calls go by.
@@ -26,6 +26,7 @@ pub(super) fn rules(config: &Config, now: Now) -> Rules {
         prices: Prices::embedded().with_overrides(config.prices.iter().map(price).collect()),
         request_body: usize::try_from(config.limits.request_body.get()).unwrap_or(usize::MAX),
         room: Room::default(),
+        credentials: Credentials::default(),
         policies: Arc::new(Policies::new(config.policy.clone(), config.reliability.clone(), now)),
     }
 }
@@ -82,6 +83,7 @@ fn provider(entry: &ProviderEntry, builtin: Option<&Provider>) -> Provider {
     let format = match entry.format {
         config::Format::OpenAi => Format::OpenAi,
         config::Format::Anthropic => Format::Anthropic,
+        config::Format::Gemini => Format::Gemini,
     };
     let base = match (&entry.base_url, builtin) {
         (Some(url), _) => base(url),
@@ -106,7 +108,8 @@ fn provider(entry: &ProviderEntry, builtin: Option<&Provider>) -> Provider {
     }
 }
 
-/// A base URL as its users write it ends in `/v1`, which our paths already begin with.
+/// A base URL as its users write it ends in `/v1` (or Google's `/v1beta`), which our paths already
+/// begin with.
 fn base(url: &http::Uri) -> Base {
     let tls = url.scheme_str() != Some("http");
     let path = url.path().trim_end_matches('/');
@@ -114,7 +117,9 @@ fn base(url: &http::Uri) -> Base {
         tls,
         host: Arc::from(url.host().unwrap_or_default().to_ascii_lowercase()),
         port: url.port_u16().unwrap_or(if tls { 443 } else { 80 }),
-        prefix: Arc::from(path.strip_suffix("/v1").unwrap_or(path)),
+        prefix: Arc::from(
+            path.strip_suffix("/v1").or_else(|| path.strip_suffix("/v1beta")).unwrap_or(path),
+        ),
     }
 }
 

@@ -11,7 +11,7 @@ use hyper::header::{self, HeaderValue};
 use super::bound::{Asked, prompt_hash};
 use super::reservation::Reservation;
 use super::{Exchange, Reject};
-use crate::llm::call::{Kind, cap_output, set_member};
+use crate::llm::call::{self, Kind, cap_output};
 use crate::policy::{Admission, Bound, Call, Verdict};
 use crate::record::Flag;
 use crate::upstream::Outgoing;
@@ -71,6 +71,7 @@ fn ask(exchange: &Exchange, request: &Request<Outgoing>) -> (Admission, Bound) {
     let asked = Asked {
         prices: &exchange.rules.prices,
         provider: &parties.provider,
+        model: ask.and_then(|ask| ask.model.as_deref()),
         ask,
         body_bytes: record_bytes,
         at: now.wall,
@@ -114,8 +115,7 @@ fn replace_model(exchange: &mut Exchange, request: &mut Request<Outgoing>, targe
         exchange.downgrade = Some(target);
         return;
     }
-    let Ok(name) = serde_json::to_string(&*target) else { return };
-    if change(request, |body| set_member(body, &["model"], &name)) {
+    if change(request, |body| call::replace_model(body, &target)) {
         // Until the answer says which one it was: it is priced by that, not by what was asked for.
         exchange.note(|record| record.model_served = Some(target));
     }

@@ -21,6 +21,8 @@ const HASHED: usize = 16 << 10;
 pub(super) struct Asked<'a> {
     pub(super) prices: &'a Prices,
     pub(super) provider: &'a Provider,
+    /// The model asked for there.
+    pub(super) model: Option<&'a str>,
     /// What the body says; `None` where it could not be read.
     pub(super) ask: Option<&'a Ask>,
     pub(super) body_bytes: u64,
@@ -35,7 +37,7 @@ impl Asked<'_> {
             let input = self.body_bytes.div_ceil(BYTES_PER_TOKEN);
             return Bound { input, input_cost: free, cost: free, ..Bound::default() };
         };
-        let model = ask.model.as_deref().unwrap_or_default();
+        let model = self.model.unwrap_or_default();
         let maxima = Maxima::of(self.prices, self.provider, model);
         // More than the context is refused by the provider.
         let input =
@@ -49,9 +51,8 @@ impl Asked<'_> {
     /// The most so many tokens can cost: the input's part, and all of it.
     pub(super) fn costs(&self, input: u64, output: u64) -> (Option<NanoUsd>, Option<NanoUsd>) {
         let usage = Usage { input, output, ..Usage::default() };
-        let model = self.ask.and_then(|ask| ask.model.as_deref());
         let tier = self.ask.and_then(|ask| ask.service_tier.as_deref());
-        let worst = model.and_then(|model| {
+        let worst = self.model.and_then(|model| {
             let query =
                 Query { provider: self.provider, model, at: self.at, tier, usage: &usage };
             self.prices.worst(&query).ok()
@@ -87,6 +88,7 @@ mod tests {
         let asked = Asked {
             prices: &prices,
             provider: providers.by_name(provider).unwrap(),
+            model: ask.as_ref().and_then(|ask| ask.model.as_deref()),
             ask: ask.as_ref(),
             body_bytes: body.len() as u64,
             at: SystemTime::UNIX_EPOCH + std::time::Duration::from_hours(24 * 365 * 56),

@@ -9,13 +9,14 @@ use ulid::Ulid;
 
 use super::reservation::Reservation;
 use super::room::Claim;
+use super::tries::{self, Serving};
 use super::{Context, Rules};
 use crate::llm::call::{Ask, Kind, Route, classify};
 use crate::llm::meter::Reading;
 use crate::llm::price::{Priced, Query, Unpriced};
 use crate::llm::usage::{NanoUsd, Usage};
 use crate::record::{
-    Attempt, Billing, CallId, Decision, Durability, Flag, Opened, Outcome, Record, UsageSource,
+    Billing, CallId, Decision, Durability, Flag, Opened, Outcome, Record, UsageSource,
 };
 
 /// A call from its request's head to its settlement, which happens once.
@@ -34,6 +35,8 @@ pub struct Exchange {
     pub(super) reservation: Option<Reservation>,
     /// The model or tier (`tier:NAME`) to ask instead, where *dispatch* has to find the way.
     pub(super) downgrade: Option<Arc<str>>,
+    /// Who answers in the place of the one that was asked.
+    pub(super) serving: Option<Serving>,
     opened: Instant,
     /// Where the current stretch of waiting for somebody else began.
     waiting_since: Option<Instant>,
@@ -92,6 +95,7 @@ impl Exchange {
             claim: None,
             reservation: None,
             downgrade: None,
+            serving: None,
             opened: now.mono,
             waiting_since: None,
             record: Some(Box::new(record)),
@@ -199,8 +203,8 @@ impl Exchange {
         self.wait_ends();
         let latency = self.since_open();
         let mut record = self.record.take()?;
-        let reached = |attempt: &Attempt| attempt.outcome != Outcome::ConnectError;
-        let sent = record.attempts.iter().any(reached);
+        let unsent = Outcome::ConnectError;
+        let sent = record.attempts.iter().any(|attempt| attempt.outcome != unsent);
         record.latency = latency;
         record.outcome = outcome;
         match reading {
@@ -208,31 +212,10 @@ impl Exchange {
             None => self.guess_usage(&mut record),
         }
         self.price(&mut record, reading);
-        if let Some(attempt) = record.attempts.last_mut() {
-            attempt.outcome = record.outcome;
-            attempt.upstream = record.upstream;
-            attempt.cost = record.cost;
-        }
+        tries::close(&mut record, self.context.clock.now().wall);
         // Before the client learns that its call is over: the next one sees what is left.
         self.release(&record, sent);
         Some(self.context.sink.settle(Arc::new(*record)))
-    }
-
-    /// Begins a try at the provider.
-    pub(super) fn attempt(&mut self) {
-        let now = self.context.clock.now();
-        self.note(|record| {
-            record.attempts.push(Attempt {
-                provider: Arc::clone(&record.provider),
-                model: record.model.clone(),
-                started_at: now.wall,
-                status: None,
-                // Until it turns out that nothing could be sent.
-                outcome: Outcome::Lost,
-                upstream: Duration::ZERO,
-                cost: None,
-            });
-        });
     }
 
     fn since_open(&self) -> Duration {
@@ -327,13 +310,19 @@ impl Exchange {
         });
     }
 
-    fn cost(&self, record: &Record, reading: Option<&Reading>) -> Result<Priced, Unpriced> {
+    pub(super) fn cost(
+        &self,
+        record: &Record,
+        reading: Option<&Reading>,
+    ) -> Result<Priced, Unpriced> {
         let served = record.model_served.as_deref();
-        let asked = record.model.as_deref().or(served).ok_or(Unpriced::UnknownModel)?;
+        let serving = self.serving.as_ref();
+        let named = serving.map(|serving| &*serving.model).or(record.model.as_deref());
+        let asked = named.or(served).ok_or(Unpriced::UnknownModel)?;
         let served_tier = reading.and_then(|reading| reading.service_tier.as_deref());
         let asked_tier = self.ask.as_ref().and_then(|ask| ask.service_tier.as_deref());
         let query = Query {
-            provider: &self.context.parties.provider,
+            provider: serving.map_or(&self.context.parties.provider, |serving| &serving.provider),
             model: asked,
             at: record.started_at,
             tier: served_tier.or(asked_tier),

@@ -9,6 +9,11 @@ use crate::record::CallId;
 /// Name of the response field that carries the call's id.
 pub const CALL_ID: HeaderName = HeaderName::from_static("x-weir-call-id");
 
+/// Names of the response fields that say who answered, where that is another than was asked.
+pub const MODEL_SERVED: HeaderName = HeaderName::from_static("x-weir-model-served");
+/// See [`MODEL_SERVED`].
+pub const PROVIDER_SERVED: HeaderName = HeaderName::from_static("x-weir-provider-served");
+
 /// Fields that concern one connection only (RFC 9110 §7.6.1), besides those `Connection` names.
 const HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
@@ -38,6 +43,32 @@ pub fn strip_response<B>(response: &mut Response<B>, call: Option<CallId>) {
     {
         response.headers_mut().insert(CALL_ID, value);
     }
+}
+
+/// Says who answered in the place of the one that was asked.
+pub fn served(headers: &mut HeaderMap, provider: &str, model: &str) {
+    for (name, value) in [(PROVIDER_SERVED, provider), (MODEL_SERVED, model)] {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    }
+}
+
+/// Leaves of a translated response's fields those that still hold: the body is another one.
+pub fn rewrite_response(headers: &mut HeaderMap, sse: bool) {
+    const KEPT: [HeaderName; 6] = [
+        header::DATE,
+        header::RETRY_AFTER,
+        HeaderName::from_static("request-id"),
+        HeaderName::from_static("x-request-id"),
+        MODEL_SERVED,
+        PROVIDER_SERVED,
+    ];
+    let kept = KEPT.into_iter().filter_map(|name| headers.remove(&name).map(|value| (name, value)));
+    let kept: HeaderMap = kept.collect();
+    *headers = kept;
+    let kind = if sse { "text/event-stream; charset=utf-8" } else { "application/json" };
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
 }
 
 /// Drops the content codings we could not read from what the client accepts (RFC 9110 §12.5.3),

@@ -6,6 +6,7 @@
 
 pub mod dispatch;
 pub mod exchange;
+mod tries;
 pub mod headers;
 pub mod inspect;
 pub mod admit;
@@ -15,8 +16,11 @@ mod refusal;
 pub mod accounts;
 pub mod reject;
 pub mod relay;
+mod bridge;
+mod source;
 pub mod room;
 pub mod rules;
+pub mod credentials;
 pub mod policies;
 pub mod upgrade;
 mod wait;
@@ -24,10 +28,11 @@ mod wait;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use hyper::body::Incoming;
 use hyper::{Request, Response};
 use tokio::sync::OwnedSemaphorePermit;
 
+pub use credentials::{Credentials, Secret};
+pub use dispatch::Answer;
 pub use exchange::Exchange;
 pub use policies::Policies;
 pub use reject::Reject;
@@ -80,7 +85,7 @@ pub async fn handle(context: Arc<Context>, request: Request<Outgoing>) -> Respon
         return upgrade::handle(exchange, request).await;
     }
     match run(&mut exchange, request).await {
-        Ok(response) => relay::stream(exchange, response).await,
+        Ok(answer) => relay::stream(exchange, answer).await,
         Err(reject) => relay::refuse(exchange, &reject).await,
     }
 }
@@ -88,7 +93,7 @@ pub async fn handle(context: Arc<Context>, request: Request<Outgoing>) -> Respon
 async fn run(
     exchange: &mut Exchange,
     mut request: Request<Outgoing>,
-) -> Result<Response<Incoming>, Reject> {
+) -> Result<Answer, Reject> {
     // Before anything is read: a request for another host must not be priced as this provider's.
     inspect::authority(exchange, &request)?;
     headers::strip_request(&mut request);
@@ -97,9 +102,9 @@ async fn run(
     let request = admit::admit(exchange, request).await?;
     // The ledger knows of the call before the provider can charge for it.
     exchange.announce();
-    let response = dispatch::send(exchange, request).await?;
-    accounts::learn(exchange, response.headers());
-    Ok(response)
+    let answer = dispatch::send(exchange, request).await?;
+    accounts::learn(exchange, &answer.parts.headers);
+    Ok(answer)
 }
 
 #[cfg(test)]

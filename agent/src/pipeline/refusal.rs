@@ -25,6 +25,7 @@ const SDK_PATIENCE: u64 = 60;
 pub(super) fn dialect(route: Route, format: Format) -> Format {
     match route.operation {
         Operation::Messages => Format::Anthropic,
+        Operation::Generate => Format::Gemini,
         Operation::Chat
         | Operation::Responses
         | Operation::Completions
@@ -60,14 +61,21 @@ pub(super) fn kind(denied: &Denied, dialect: Format) -> &'static str {
     match (status(denied), dialect) {
         (StatusCode::TOO_MANY_REQUESTS, Format::OpenAi) => "rate_limit_exceeded",
         (StatusCode::TOO_MANY_REQUESTS, Format::Anthropic) => "rate_limit_error",
+        (StatusCode::TOO_MANY_REQUESTS, Format::Gemini) => "RESOURCE_EXHAUSTED",
+        (_, Format::Gemini) => "PERMISSION_DENIED",
         _ => "permission_error",
     }
 }
 
 /// Header fields of a refusal.
 pub(super) fn headers(denied: &Denied) -> HeaderMap {
+    wait_headers(denied.retry_after)
+}
+
+/// Header fields that tell for how long to wait, if waiting helps.
+pub(super) fn wait_headers(retry_after: Option<Duration>) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    let wait = denied.retry_after.map(seconds);
+    let wait = retry_after.map(seconds);
     if let Some(wait) = wait {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(wait));
     }
@@ -101,6 +109,18 @@ pub(super) fn body(denied: &Denied, dialect: Format) -> Value {
             json!({ "error": error })
         }
         Format::Anthropic => json!({ "type": "error", "error": error }),
+        Format::Gemini => {
+            // Its `code` is the status, and its SDKs read the wait from the details.
+            error["code"] = status(denied).as_u16().into();
+            error["status"] = error["type"].clone();
+            if let Some(wait) = denied.retry_after.map(seconds) {
+                error["details"] = json!([{
+                    "@type": "type.googleapis.com/google.rpc.RetryInfo",
+                    "retryDelay": format!("{wait}s"),
+                }]);
+            }
+            json!({ "error": error })
+        }
     }
 }
 
@@ -123,6 +143,10 @@ pub(super) fn event(operation: Operation, message: &str) -> Bytes {
             });
             format!("event: error\ndata: {data}\n\n")
         }
+        Operation::Generate => {
+            let error = json!({ "code": 429, "status": "RESOURCE_EXHAUSTED", "message": message });
+            format!("data: {}\n\n", json!({ "error": error }))
+        }
         _ => format!("data: {}\n\n", json!({ "error": error("rate_limit_exceeded") })),
     };
     text.into()
@@ -139,7 +163,7 @@ pub(super) fn boundary(piece: &[u8]) -> Option<usize> {
 
 /// Rounded up: a client that waits that long succeeds. At least 1, as `Retry-After: 0` makes
 /// clients ask at once.
-fn seconds(wait: Duration) -> u64 {
+pub(super) fn seconds(wait: Duration) -> u64 {
     let whole = wait.as_secs();
     (whole + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
@@ -204,6 +228,10 @@ mod tests {
         let anthropic = body(&denied, Format::Anthropic);
         assert_eq!(anthropic["type"], "error");
         assert_eq!(anthropic["error"]["type"], "rate_limit_error");
+        let gemini = body(&denied, Format::Gemini);
+        assert_eq!((&gemini["error"]["code"], &gemini["error"]["status"]), (&json!(429), &json!("RESOURCE_EXHAUSTED")));
+        assert_eq!(gemini["error"]["details"][0]["retryDelay"], "13s");
+        assert_eq!(gemini["error"]["limits"]["requests_per_minute"], 5);
         let messages = Route { operation: Operation::Messages, kind: crate::llm::call::Kind::Call };
         assert_eq!(dialect(messages, Format::OpenAi), Format::Anthropic);
     }

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::refusal;
 use crate::llm::providers::Format;
 use crate::policy::Denied;
+use crate::policy::reliability::Blocked;
 use crate::record::Outcome;
 use crate::upstream::Failure;
 
@@ -32,6 +33,9 @@ pub enum Reject {
     /// A policy says no.
     #[error("{}", .0.message)]
     Denied(Box<Denied>),
+    /// The provider is not asked for now: a circuit breaker is open.
+    #[error("the circuit breaker of {} is open: {}", .0.breaker, .0.reason)]
+    Open(Box<Blocked>),
     /// The provider could not be asked.
     #[error(transparent)]
     Upstream(#[from] Failure),
@@ -62,6 +66,12 @@ impl Reject {
             Self::Denied(denied) => {
                 (refusal::status(denied), refusal::kind(denied, Format::OpenAi), Outcome::Refused)
             }
+            Self::Open(_) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "circuit_breaker_open", Outcome::Refused)
+            }
+            Self::Upstream(failure) if failure.class() == "silent" => {
+                (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", Outcome::UpstreamCut)
+            }
             Self::Upstream(failure) if failure.class() == "timeout" => {
                 (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", Outcome::ConnectError)
             }
@@ -77,6 +87,7 @@ impl Reject {
     pub fn headers(&self) -> HeaderMap {
         match self {
             Self::Denied(denied) => refusal::headers(denied),
+            Self::Open(blocked) => refusal::wait_headers(blocked.retry_after),
             _ => HeaderMap::new(),
         }
     }
@@ -87,16 +98,38 @@ impl Reject {
             return refusal::body(denied, format).to_string().into_bytes();
         }
         let told = self.told();
-        let error = json!({
+        let mut error = json!({
             "type": told.kind,
             "code": told.kind,
             "message": format!("weir: {self}"),
             "reason": told.kind,
         });
+        if let Self::Open(blocked) = self {
+            error["breaker"] = json!(blocked.breaker);
+            error["retry_after_seconds"] = json!(blocked.retry_after.map(refusal::seconds));
+        }
         let body = match format {
             Format::OpenAi => json!({ "error": error }),
             Format::Anthropic => json!({ "type": "error", "error": error }),
+            Format::Gemini => gemini(&told, error),
         };
         body.to_string().into_bytes()
     }
+}
+
+/// The same with Google's code and status word before it.
+fn gemini(told: &Told, mut error: serde_json::Value) -> serde_json::Value {
+    error["code"] = told.status.as_u16().into();
+    error["status"] = match told.status.as_u16() {
+        401 => "UNAUTHENTICATED",
+        403 => "PERMISSION_DENIED",
+        404 => "NOT_FOUND",
+        429 => "RESOURCE_EXHAUSTED",
+        400..=499 => "INVALID_ARGUMENT",
+        504 => "DEADLINE_EXCEEDED",
+        502 | 503 => "UNAVAILABLE",
+        _ => "INTERNAL",
+    }
+    .into();
+    json!({ "error": error })
 }

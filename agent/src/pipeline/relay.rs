@@ -11,6 +11,9 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::{HeaderMap, Response, StatusCode};
 
+use super::bridge::Bridge;
+use super::dispatch::{Answer, Watch};
+use super::source::Source;
 use super::wait::Settling;
 use super::{Exchange, Reject, headers, refusal};
 use crate::llm::call::Kind;
@@ -33,8 +36,12 @@ pub enum Body {
 #[derive(Debug)]
 pub struct Relay {
     exchange: Exchange,
-    inner: Incoming,
+    inner: Source,
     meter: Option<Meter>,
+    /// Between the provider's format and the client's, where they differ.
+    bridge: Option<Bridge>,
+    /// Whether the stream begins well is still to be told to the breakers.
+    watch: Option<Watch>,
     /// The newest chunk stays behind, as it may be the last one, which waits for the record.
     keeps_back: bool,
     /// A chunk will be left out: the provider's length does not hold.
@@ -46,7 +53,7 @@ pub struct Relay {
     /// Ends the body.
     trailers: Option<Frame<Bytes>>,
     /// What the provider's body broke with, met before the head went out.
-    broken: Option<hyper::Error>,
+    broken: Option<BoxError>,
     /// Goes out once the call is settled and the wait below is over.
     held: VecDeque<Frame<Bytes>>,
     settling: Option<Settling>,
@@ -56,17 +63,17 @@ pub struct Relay {
 }
 
 /// Turns a provider's response into ours.
-pub async fn stream(mut exchange: Exchange, response: Response<Incoming>) -> Response<Body> {
-    let (mut parts, inner) = response.into_parts();
+pub async fn stream(mut exchange: Exchange, answer: Answer) -> Response<Body> {
+    let Answer { mut parts, source: inner, route, bridge, watch } = answer;
     let sse = is_event_stream(&parts.headers);
     let mut hides = false;
     let meter = (exchange.route.kind == Kind::Call && !exchange.is_settled()).then(|| {
         exchange.note(|record| {
             record.stream |= sse;
-            hides = record.flags.contains(&Flag::UsageInjected);
+            hides = record.flags.contains(&Flag::UsageInjected) && bridge.is_none();
         });
         Meter::new(MeterOptions {
-            route: exchange.route,
+            route,
             format: exchange.context.parties.provider.format,
             sse,
             encoding: encoding(&parts.headers),
@@ -74,14 +81,19 @@ pub async fn stream(mut exchange: Exchange, response: Response<Incoming>) -> Res
             status: parts.status.as_u16(),
         })
     });
+    if bridge.is_some() {
+        headers::rewrite_response(&mut parts.headers, sse);
+    }
     let call = exchange.call_id();
     let is_encoded = encoding(&parts.headers) != Encoding::Identity;
     let mut relay = Relay {
         exchange,
         inner,
         meter,
+        length_changes: hides && sse || bridge.is_some(),
+        bridge,
+        watch,
         keeps_back: false,
-        length_changes: hides && sse,
         // Compressed bytes have no place for an event of ours.
         may_stop: sse && !is_encoded,
         ready: None,
@@ -162,8 +174,14 @@ impl Relay {
                 let fed = meter.feed(chunk);
                 if fed.content {
                     self.exchange.content_began();
+                    if let Some(watch) = self.watch.take() {
+                        watch.well(&self.exchange);
+                    }
                 }
-                (fed.release, fed.hold)
+                match &mut self.bridge {
+                    None => (fed.release, fed.hold),
+                    Some(bridge) => (bridge.feed(&fed.release), bridge.feed(&fed.hold)),
+                }
             }
         };
         let last = self.inner.is_end_stream();
@@ -174,8 +192,10 @@ impl Relay {
             return;
         }
         if (self.keeps_back || last) && !self.exchange.is_settled() {
-            self.ready = self.held.pop_front().and_then(|frame| frame.into_data().ok());
-            self.held.push_back(Frame::data(release));
+            if !release.is_empty() {
+                self.ready = self.held.pop_front().and_then(|frame| frame.into_data().ok());
+                self.held.push_back(Frame::data(release));
+            }
         } else {
             self.ready = Some(release).filter(|bytes| !bytes.is_empty());
         }
@@ -193,7 +213,7 @@ impl Relay {
     /// head: one write, one TLS record, one wake-up of the client.
     fn gather(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.ready.is_none() && !self.over {
-            match Pin::new(&mut self.inner).poll_frame(cx) {
+            match self.inner.poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => self.take_frame(frame),
                 Poll::Ready(None) => self.end(Outcome::Ok),
                 // An error is met again when the body is polled.
@@ -234,7 +254,14 @@ impl Relay {
     /// The provider's body is over.
     fn end(&mut self, outcome: Outcome) {
         self.exchange.wait_ends();
-        let rest = self.meter.as_mut().map(Meter::end).unwrap_or_default();
+        let mut rest = self.meter.as_mut().map(Meter::end).unwrap_or_default();
+        if let Some(bridge) = &mut self.bridge {
+            let translated = bridge.feed(&rest);
+            if !translated.is_empty() {
+                self.held.push_back(Frame::data(translated));
+            }
+            rest = bridge.end();
+        }
         if !rest.is_empty() {
             self.held.push_back(Frame::data(rest));
         }
@@ -249,6 +276,9 @@ impl Relay {
         }
         let reading = self.meter.as_ref().map(Meter::reading);
         let outcome = by_status(outcome, &mut self.exchange);
+        if let Some(watch) = self.watch.take() {
+            watch.over(&mut self.exchange, reading.as_ref(), outcome);
+        }
         if let Some(answer) = self.exchange.settle(outcome, reading.as_ref()) {
             let sink = Arc::clone(&self.exchange.context.sink);
             self.settling = Some(Settling::new(answer, sink));
@@ -275,7 +305,7 @@ impl Relay {
             }
             let next = match self.broken.take() {
                 Some(error) => Some(Err(error)),
-                None => ready!(Pin::new(&mut self.inner).poll_frame(cx)),
+                None => ready!(self.inner.poll_frame(cx)),
             };
             match next {
                 Some(Ok(frame)) => self.take_frame(frame),
@@ -283,7 +313,7 @@ impl Relay {
                 Some(Err(error)) => {
                     self.exchange.note(|record| record.error = Some(error.to_string()));
                     self.end(Outcome::UpstreamCut);
-                    self.cut = Some(error.into());
+                    self.cut = Some(error);
                 }
             }
         }
@@ -366,13 +396,13 @@ fn by_status(outcome: Outcome, exchange: &mut Exchange) -> Outcome {
     }
 }
 
-fn is_event_stream(headers: &HeaderMap) -> bool {
+pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|value| {
         value.trim_start().to_ascii_lowercase().starts_with("text/event-stream")
     })
 }
 
-fn encoding(headers: &HeaderMap) -> Encoding {
+pub(super) fn encoding(headers: &HeaderMap) -> Encoding {
     let coding = headers.get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok());
     match coding.map(|coding| coding.trim().to_ascii_lowercase()).as_deref() {
         None | Some("" | "identity") => Encoding::Identity,

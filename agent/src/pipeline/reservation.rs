@@ -1,11 +1,13 @@
 //! What was reserved for a call: held by its exchange, raised while a stream outgrows it, settled
 //! with the record.
 
+use std::time::SystemTime;
+
 use super::Exchange;
 use super::bound::Asked;
 use crate::llm::call::Kind;
 use crate::llm::meter::{Meter, Reading};
-use crate::llm::usage::Usage;
+use crate::llm::usage::{NanoUsd, Usage};
 use crate::policy::engine::Extension;
 use crate::policy::{Actual, Bound, Ticket};
 use crate::record::{Flag, Notice, Outcome, Record, UsageSource};
@@ -52,8 +54,31 @@ impl Exchange {
         let Some(reservation) = &mut self.reservation else { return };
         let bound = &mut reservation.bound;
         bound.output = output;
-        let costs = asked(&self.rules, &self.context, self.ask.as_ref());
-        (bound.input_cost, bound.cost) = costs.costs(bound.input, output);
+        let (input, output) = (bound.input, output);
+        let (input_cost, cost) = self.wanted().costs(input, output);
+        if let Some(reservation) = &mut self.reservation {
+            let bound = &mut reservation.bound;
+            (bound.input_cost, bound.cost) = (input_cost, cost);
+        }
+    }
+
+    /// Another try has begun: what the earlier ones cost is spent, and whoever is asked now may
+    /// be dearer. What was reserved is raised to both together.
+    pub(super) fn cover_attempt(&mut self) {
+        let Some(reservation) = &self.reservation else { return };
+        let spent = self.peek(|record| {
+            let [earlier @ .., _now] = record.attempts.as_slice() else { return Vec::new() };
+            earlier.iter().map(|attempt| attempt.cost).collect()
+        });
+        let spent = spent.unwrap_or_default();
+        if spent.is_empty() && self.serving.is_none() {
+            return;
+        }
+        let Bound { input, output, .. } = reservation.bound;
+        let (input_cost, cost) = self.wanted().costs(input, output);
+        let spent = spent.into_iter().flatten();
+        let cost = cost.map(|cost| spent.fold(cost, NanoUsd::saturating_add));
+        self.raise(Bound { input, output, output_asked: false, input_cost, cost });
     }
 
     /// Hands notices on, with the call that brought them about.
@@ -77,6 +102,11 @@ impl Exchange {
         }
         reservation.unseen = 0;
         let so_far = self.so_far(&meter.reading());
+        self.raise(so_far)
+    }
+
+    /// Raises what is reserved, where that is less; true where a policy says that it may not be.
+    fn raise(&mut self, so_far: Bound) -> bool {
         let now = self.context.clock.now();
         let Some(reservation) = &mut self.reservation else { return false };
         if reservation.covers(&so_far) {
@@ -105,9 +135,27 @@ impl Exchange {
             0 => self.ask.as_ref().map_or(0, |ask| ask.input_estimate),
             said => said,
         };
-        let (output, asked) = (output + output / 4, asked(&self.rules, &self.context, self.ask.as_ref()));
-        let (input_cost, cost) = asked.costs(input, output);
+        let output = output + output / 4;
+        let (input_cost, cost) = self.wanted().costs(input, output);
         Bound { input, output, output_asked: false, input_cost, cost }
+    }
+
+    /// What is asked of whoever answers now.
+    fn wanted(&self) -> Asked<'_> {
+        let ask = self.ask.as_ref();
+        let (provider, model) = match &self.serving {
+            Some(serving) => (&*serving.provider, Some(&*serving.model)),
+            None => (&*self.context.parties.provider, ask.and_then(|ask| ask.model.as_deref())),
+        };
+        let at = self.peek(|record| record.started_at);
+        Asked {
+            prices: &self.rules.prices,
+            provider,
+            model,
+            ask,
+            body_bytes: 0,
+            at: at.unwrap_or(SystemTime::UNIX_EPOCH),
+        }
     }
 
     /// Puts what a call came to in the place of what was reserved for it. `sent` tells whether a
@@ -149,18 +197,4 @@ impl Exchange {
 
 fn output(usage: &Usage) -> u64 {
     usage.output.saturating_add(usage.reasoning).saturating_add(usage.audio_output)
-}
-
-fn asked<'a>(
-    rules: &'a super::Rules,
-    context: &'a super::Context,
-    ask: Option<&'a crate::llm::call::Ask>,
-) -> Asked<'a> {
-    Asked {
-        prices: &rules.prices,
-        provider: &context.parties.provider,
-        ask,
-        body_bytes: 0,
-        at: context.clock.now().wall,
-    }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::credentials::Credentials;
 use super::policies::Policies;
 use super::room::Room;
 use crate::llm::price::Prices;
@@ -20,6 +21,8 @@ pub struct Rules {
     pub request_body: usize,
     /// Room for request bodies that are being read; one that finds none is forwarded unread.
     pub room: Room,
+    /// Keys for providers that calls may be taken to.
+    pub credentials: Credentials,
     /// What decides about calls; outlives this snapshot.
     pub policies: Arc<Policies>,
 }

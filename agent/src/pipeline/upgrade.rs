@@ -8,7 +8,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 
-use super::{Body, Exchange, Reject, admit, dispatch, headers, inspect, relay};
+use super::{Answer, Body, Exchange, Reject, admit, dispatch, headers, inspect, relay};
 use crate::llm::call::Kind;
 use crate::record::Outcome;
 use crate::upstream::Outgoing;
@@ -38,7 +38,10 @@ pub async fn handle(mut exchange: Exchange, mut request: Request<Outgoing>) -> R
         Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             switch(exchange, response, client)
         }
-        Ok(response) => relay::stream(exchange, response).await,
+        Ok(response) => {
+            let answer = Answer::plain(&exchange, response);
+            relay::stream(exchange, answer).await
+        }
     }
 }
 
@@ -53,7 +56,7 @@ async fn send(
         restore(request.headers_mut(), protocol);
     }
     let request = admit::admit(exchange, request.map(|_no_body| Outgoing::Empty)).await?;
-    dispatch::send(exchange, request).await
+    dispatch::once(exchange, request).await
 }
 
 fn switch(

@@ -1,6 +1,7 @@
 //! Why a provider could not be asked, in terms of what a caller may do about it.
 
 use std::io;
+use std::time::Duration;
 
 /// A request that got no response head.
 #[derive(Debug, thiserror::Error)]
@@ -29,12 +30,20 @@ pub enum Failure {
         /// What hyper said.
         source: hyper::Error,
     },
+    /// The request was sent, and no answer began in the time it was given.
+    #[error("{host} did not answer within {waited:?}")]
+    Silent {
+        /// Host asked.
+        host: String,
+        /// How long was waited.
+        waited: Duration,
+    },
 }
 
 impl Failure {
     /// Whether the provider cannot have seen any of the request.
     pub fn is_unsent(&self) -> bool {
-        !matches!(self, Self::Broken { .. })
+        !matches!(self, Self::Broken { .. } | Self::Silent { .. })
     }
 
     /// One word for metrics and records.
@@ -44,6 +53,7 @@ impl Failure {
             Self::Connect { .. } => "connect",
             Self::Tls { .. } => "tls",
             Self::Broken { .. } => "broken",
+            Self::Silent { .. } => "silent",
         }
     }
 }

@@ -1,6 +1,8 @@
 //! A downstream connection's way to its provider.
 
+use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::http::uri::{Authority, PathAndQuery, Scheme};
@@ -42,12 +44,27 @@ impl Link {
         &self.target
     }
 
-    /// Sends a request and waits for the response's head.
+    /// Where its connections come from, for links to other targets.
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// Sends a request and waits for the response's head, without a limit of its own.
+    pub async fn send(&self, request: Request<Outgoing>) -> Result<Response<Incoming>, Failure> {
+        self.send_within(request, None).await
+    }
+
+    /// Sends a request and waits for the response's head; a connection that has to be opened first
+    /// may take as long as `connect` says.
     ///
     /// A request of which nothing was written is sent once more, on a new connection; any other
     /// failure is the caller's to judge. The request's form (version, absolute or relative target)
     /// is set to fit the connection.
-    pub async fn send(&self, request: Request<Outgoing>) -> Result<Response<Incoming>, Failure> {
+    pub async fn send_within(
+        &self,
+        request: Request<Outgoing>,
+        connect: Option<Duration>,
+    ) -> Result<Response<Incoming>, Failure> {
         let kept = self.kept().or_else(|| self.pool.take(&self.target));
         let request = match kept {
             None => request,
@@ -63,8 +80,18 @@ impl Link {
                 }
             }
         };
-        let sender = self.pool.dial(&self.target).await?;
+        let sender = self.dial(connect).await?;
         self.send_on(sender, request).await.map_err(|(failure, _request)| failure)
+    }
+
+    async fn dial(&self, limit: Option<Duration>) -> Result<Sender, Failure> {
+        let dialling = self.pool.dial(&self.target);
+        let Some(limit) = limit else { return dialling.await };
+        tokio::time::timeout(limit, dialling).await.unwrap_or_else(|_elapsed| {
+            let to = self.target.destination.to_string();
+            let what = format!("no connection within {limit:?}");
+            Err(Failure::Connect { to, source: io::Error::new(io::ErrorKind::TimedOut, what) })
+        })
     }
 
     /// The connection at hand: an HTTP/1.1 one is taken, an HTTP/2 one shared.

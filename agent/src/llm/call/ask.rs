@@ -7,7 +7,7 @@ use memchr::memmem;
 use serde::de::MapAccess;
 use serde_json::value::RawValue;
 
-use super::{Operation, Route};
+use super::{Operation, Route, path_model};
 use crate::llm::json::{self, Shape, Value};
 use crate::llm::price::US_ONLY;
 
@@ -66,14 +66,23 @@ impl Ask {
             return Err(if json { Unparsed::NotAnObject } else { Unparsed::NotJson });
         }
         let fields: Fields<'_> = json::read(body).map_err(|_| Unparsed::NotJson)?;
-        let none = (route.operation == Operation::Embeddings).then_some(0);
-        let limit = none
+        let embeds = matches!(route.operation, Operation::Embeddings | Operation::Embed);
+        let limit = embeds
+            .then_some(0)
+            .or(fields.generation.max_output)
             .or(fields.max_completion_tokens)
             .or(fields.max_output_tokens)
             .or(fields.max_tokens);
-        let choices = fields.n.into_iter().chain(fields.best_of).max().unwrap_or(1).max(1);
-        let stored = [fields.previous_response_id, fields.conversation, fields.prompt];
+        let stored = [
+            fields.previous_response_id,
+            fields.conversation,
+            fields.prompt,
+            fields.cached_content,
+        ];
         let service_tier = tier(&fields).or_else(|| name(fields.service_tier));
+        let choices =
+            fields.n.into_iter().chain(fields.best_of).chain(fields.generation.candidates);
+        let choices = choices.max().unwrap_or(1).max(1);
         Ok(Self {
             model: name(fields.model),
             stream: fields.stream == Some(true),
@@ -101,6 +110,18 @@ fn tier(fields: &Fields<'_>) -> Option<Arc<str>> {
     }
 }
 
+impl Ask {
+    /// With what the path says: of a Gemini request the model, and whether it is a stream.
+    #[must_use]
+    pub fn at(mut self, path: &str) -> Self {
+        if let Some(asked) = path_model(path) {
+            self.model = name(Some(asked.model.into()));
+            self.stream = asked.is_stream();
+        }
+        self
+    }
+}
+
 fn name(text: Option<Cow<'_, str>>) -> Option<Arc<str>> {
     text.filter(|text| !text.is_empty() && text.len() <= MAX_NAME).map(Arc::from)
 }
@@ -122,6 +143,8 @@ struct Fields<'de> {
     previous_response_id: Option<Stored>,
     conversation: Option<Stored>,
     prompt: Option<Stored>,
+    cached_content: Option<Stored>,
+    generation: Generation,
 }
 
 /// Something the provider has stored is referred to.
@@ -160,6 +183,32 @@ impl<'de> Shape<'de> for Fields<'de> {
             "prompt" => value.raw().map(|raw| {
                 self.prompt = stored(raw).filter(|_| raw.get().starts_with('{'));
             }),
+            // Google reads both cases.
+            "cachedContent" | "cached_content" => {
+                value.raw().map(|raw| self.cached_content = stored(raw))
+            }
+            "generationConfig" | "generation_config" => value.into(&mut self.generation),
+            _ => value.skip(),
+        }
+    }
+}
+
+/// Gemini's settings.
+#[derive(Default)]
+struct Generation {
+    max_output: Option<u64>,
+    candidates: Option<u64>,
+}
+
+impl<'de> Shape<'de> for Generation {
+    fn member<A: MapAccess<'de>>(
+        &mut self,
+        key: &str,
+        value: Value<'_, A>,
+    ) -> Result<(), A::Error> {
+        match key {
+            "maxOutputTokens" | "max_output_tokens" => value.into(&mut self.max_output),
+            "candidateCount" | "candidate_count" => value.into(&mut self.candidates),
             _ => value.skip(),
         }
     }
@@ -206,12 +255,30 @@ const OPEN_TYPES: [&str; 16] = [
 /// The same, for types that carry a version behind their name.
 const OPEN_STEMS: [&str; 3] = ["web_search", "web_fetch", "code_execution"];
 
+/// Gemini's keys for the same.
+const GEMINI_KEYS: [&[u8]; 8] = [
+    b"\"fileData\"",
+    b"\"file_data\"",
+    b"\"googleSearch\"",
+    b"\"google_search\"",
+    b"\"urlContext\"",
+    b"\"url_context\"",
+    b"\"codeExecution\"",
+    b"\"code_execution\"",
+];
+
 /// Whether a body names something that [`OPEN_TYPES`] are about. An image inside an Anthropic
 /// message is not open: its provider scales it down to less than the estimate allows for.
 fn names_more(operation: Operation, body: &[u8]) -> bool {
     const KEY: &[u8] = b"\"type\"";
-    if matches!(operation, Operation::Embeddings) {
-        return false;
+    match operation {
+        Operation::Embeddings => return false,
+        // Gemini tells its parts and tools apart by their keys.
+        Operation::Generate => {
+            let named = |key: &&[u8]| memmem::find(body, key).is_some();
+            return GEMINI_KEYS.iter().any(named);
+        }
+        _ => {}
     }
     memmem::find_iter(body, KEY).any(|at| {
         let after = body[at + KEY.len()..].trim_ascii_start();
@@ -302,6 +369,21 @@ mod tests {
         assert_eq!(ask(r#"{"max_tokens": 1, "n": 2, "best_of": 4}"#).max_output, Some(4));
         let embedding = Route { operation: Operation::Embeddings, kind: Kind::Call };
         assert_eq!(Ask::parse(embedding, br#"{"input": "x"}"#).unwrap().max_output, Some(0));
+    }
+
+    #[test]
+    fn gemini_says_the_rest_in_the_path() {
+        let route = Route { operation: Operation::Generate, kind: Kind::Call };
+        let body =
+            br#"{"contents":[],"generationConfig":{"maxOutputTokens":7,"candidateCount":2}}"#;
+        let ask = Ask::parse(route, body).unwrap().at("/v1beta/models/m:streamGenerateContent");
+        assert_eq!((ask.model.as_deref(), ask.stream, ask.max_output), (Some("m"), true, Some(14)));
+        let chat = ask_of_chat_at("/v1/chat/completions");
+        assert_eq!((chat.model.as_deref(), chat.stream), (Some("gpt-5"), true));
+    }
+
+    fn ask_of_chat_at(path: &str) -> Ask {
+        ask(r#"{"model": "gpt-5", "stream": true}"#).at(path)
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::llm::providers::Provider;
 
 /// The body with the member at `path` set to `value`, a JSON text; objects on the way are made
 /// where they are missing. `None` where the body is no JSON object.
-pub fn set_member(body: &Bytes, path: &[&str], value: &str) -> Option<Bytes> {
+fn set_member(body: &Bytes, path: &[&str], value: &str) -> Option<Bytes> {
     let document = std::str::from_utf8(body).ok()?;
     let Edit { at, text } = edit(document, path, value)?;
     let mut edited = BytesMut::with_capacity(body.len() + text.len());
@@ -35,9 +35,19 @@ pub fn cap_output(
         Operation::Chat if provider.name.starts_with("openai") => &["max_completion_tokens"],
         Operation::Chat | Operation::Completions | Operation::Messages => &["max_tokens"],
         Operation::Responses => &["max_output_tokens"],
+        // Google reads both cases; of the two the client has used, its own.
+        Operation::Generate if has_member(body, "generation_config") => {
+            &["generation_config", "max_output_tokens"]
+        }
+        Operation::Generate => &["generationConfig", "maxOutputTokens"],
         _ => return None,
     };
     set_member(body, path, &tokens.to_string())
+}
+
+fn has_member(body: &[u8], key: &str) -> bool {
+    let members: Result<HashMap<Cow<'_, str>, &RawValue>, _> = serde_json::from_slice(body);
+    members.is_ok_and(|members| members.contains_key(key))
 }
 
 /// One replacement in a document.
@@ -115,6 +125,17 @@ mod tests {
             let provider = providers.by_name(provider).unwrap();
             let body = cap_output(&Bytes::from_static(b"{}"), provider, operation, 9).unwrap();
             assert_eq!(body, format!("{{\"{member}\":9}}"));
+        }
+        let google = providers.by_name("gemini").unwrap();
+        for (body, capped) in [
+            ("{}", r#"{"generationConfig":{"maxOutputTokens":9}}"#),
+            (
+                r#"{"generation_config":{"topK":1}}"#,
+                r#"{"generation_config":{"max_output_tokens":9,"topK":1}}"#,
+            ),
+        ] {
+            let body = Bytes::from_static(body.as_bytes());
+            assert_eq!(cap_output(&body, google, Operation::Generate, 9).unwrap(), capped);
         }
         let openai = providers.by_name("openai").unwrap();
         let body = Bytes::from_static(b"{}");

@@ -4,14 +4,16 @@ mod ask;
 mod inject;
 mod edit;
 mod model;
+mod path;
 mod route;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::ask::{Ask, Unparsed};
-pub use self::edit::{cap_output, set_member};
+pub use self::edit::cap_output;
 pub use self::inject::inject_usage;
 pub use self::model::replace_model;
+pub use self::path::{GeminiPath, path_model};
 pub use self::route::classify;
 
 /// What kind of exchange a request is.
@@ -39,6 +41,10 @@ pub enum Operation {
     Embeddings,
     /// Anthropic messages.
     Messages,
+    /// Gemini `generateContent`, streamed or not.
+    Generate,
+    /// Gemini `embedContent`, single or in batches.
+    Embed,
     /// Counting the tokens of a prompt: no tokens are billed.
     CountTokens,
     /// Lists of models.
@@ -68,8 +74,9 @@ impl Operation {
             Self::Chat => "chat",
             Self::Responses => "responses",
             Self::Completions => "completions",
-            Self::Embeddings => "embeddings",
+            Self::Embeddings | Self::Embed => "embeddings",
             Self::Messages => "messages",
+            Self::Generate => "generate_content",
             Self::CountTokens => "count_tokens",
             Self::Models => "models",
             Self::Moderations => "moderations",

@@ -215,7 +215,7 @@ async fn what_was_reserved_and_not_used_is_given_back() {
 }
 
 /// A call that could not be sent is not charged for, whatever was reserved.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_provider_that_is_not_there_costs_nothing() {
     let rules = vec![
         rule("rate_limits", per_minute(1), OnBreach::Deny),
@@ -223,7 +223,9 @@ async fn a_provider_that_is_not_there_costs_nothing() {
     ];
     let (scene, _) = under(Nobody, rules);
     for _ in 0..3 {
-        assert_eq!(ask(&scene, DIME).await.0, StatusCode::BAD_GATEWAY);
+        // Not there, and then known not to be; never too many requests.
+        let status = ask(&scene, DIME).await.0;
+        assert!(status.is_server_error(), "{status}");
     }
     assert_eq!(budget(&scene), (0, 0));
 }

@@ -70,6 +70,17 @@ impl Course {
         self.target != self.asked
     }
 
+    /// The policy behind its chain, where it has one.
+    pub fn policy(&self) -> Option<&Arc<str>> {
+        self.chain.as_ref().map(|chain| &chain.policy)
+    }
+
+    /// Back to where it was, but for the models that have been passed by.
+    pub fn back_to(&mut self, before: Self) {
+        let position = self.position;
+        *self = Self { position, ..before };
+    }
+
     /// Whether policies act on it at all.
     pub fn is_acting(&self) -> bool {
         self.acting

@@ -146,6 +146,7 @@ fn scene_under(
         prices: policies::prices(),
         request_body: 1024,
         room: room::Room::default(),
+        credentials: Credentials::default(),
         policies: Arc::new(Policies::new(
             limits,
             policy::reliability::Settings::default(),

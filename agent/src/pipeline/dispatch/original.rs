@@ -1,0 +1,231 @@
+//! The request as it was handed in, and what becomes of it for each try.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::{HeaderMap, Method, Request, Uri, Version};
+
+use crate::llm::call::{Kind, Operation, Route, inject_usage, replace_model};
+use crate::llm::providers::{Format, Provider};
+use crate::llm::translate::{self, Feature, Plan, Wire};
+use crate::pipeline::credentials;
+use crate::pipeline::exchange::Exchange;
+use crate::pipeline::tries::Serving;
+use crate::policy::reliability::{Hop, Timeouts};
+use crate::record::Flag;
+use crate::upstream::{Destination, Link, Offer, Outgoing, SocketOptions, Target};
+
+/// A request, kept whole where it may have to be sent again.
+#[derive(Debug)]
+pub(super) struct Original {
+    method: Method,
+    uri: Uri,
+    version: Version,
+    headers: HeaderMap,
+    body: Outgoing,
+    /// The body, where it is at hand.
+    bytes: Option<Bytes>,
+}
+
+/// How a try reaches its target.
+#[derive(Debug)]
+pub(super) struct Way {
+    /// Leads to another provider than the call's own.
+    pub(super) link: Option<Link>,
+    /// The request, where it is not the original.
+    request: Option<Request<Outgoing>>,
+    /// What the answer is read as.
+    pub(super) route: Route,
+    /// The provider's format and the client's, where they differ.
+    pub(super) wires: Option<(Wire, Wire)>,
+    /// Who answers, where it is another than was asked.
+    pub(super) serving: Option<Serving>,
+    /// How long it may take.
+    pub(super) timeouts: Timeouts,
+}
+
+/// Fields that another provider of the same format is sent as well. Everything else may be a
+/// credential, or be about one.
+const KEPT: [HeaderName; 5] = [
+    header::CONTENT_TYPE,
+    header::ACCEPT,
+    header::USER_AGENT,
+    HeaderName::from_static("anthropic-version"),
+    HeaderName::from_static("anthropic-beta"),
+];
+
+impl Original {
+    pub(super) fn new(request: Request<Outgoing>) -> Self {
+        let (parts, body) = request.into_parts();
+        let bytes = match &body {
+            Outgoing::Whole(bytes) => Some(bytes.clone()),
+            Outgoing::Empty | Outgoing::Through { .. } => None,
+        };
+        let (method, uri, version, headers) =
+            (parts.method, parts.uri, parts.version, parts.headers);
+        Self { method, uri, version, headers, body, bytes }
+    }
+
+    /// The way the client itself asked for.
+    pub(super) fn asked(&self, exchange: &Exchange, timeouts: Timeouts) -> Way {
+        let route = exchange.route;
+        Way { link: None, request: None, route, wires: None, serving: None, timeouts }
+    }
+
+    /// The request to send on this way. Where there is `more` that can be tried after it, the
+    /// original is kept.
+    pub(super) fn request(&mut self, way: &mut Way, more: bool) -> Request<Outgoing> {
+        if let Some(request) = way.request.take() {
+            return request;
+        }
+        let (headers, body) = match &self.bytes {
+            Some(bytes) if more => (self.headers.clone(), Outgoing::whole(bytes.clone())),
+            _ => (std::mem::take(&mut self.headers), std::mem::take(&mut self.body)),
+        };
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        *request.version_mut() = self.version;
+        *request.headers_mut() = headers;
+        request
+    }
+
+    /// The way to another model. The error says in a few words what is in the way.
+    pub(super) fn elsewhere(
+        &self,
+        exchange: &mut Exchange,
+        hop: Hop,
+        loss: &[Feature],
+        timeouts: Timeouts,
+    ) -> Result<Way, String> {
+        let body = self.bytes.as_ref().ok_or("the request's body is not at hand")?;
+        let client = Wire::of(exchange.route.operation).ok_or("the call can't be moved")?;
+        let own = Arc::clone(&exchange.context.parties.provider);
+        let providers = &exchange.rules.providers;
+        let provider = providers.by_name(&hop.provider).ok_or("there is no such provider")?;
+        let provider = Arc::clone(provider);
+        let here = provider.name == own.name;
+        let wire = if here { client } else { speaks(&provider, client) };
+        let serving = Serving { provider: Arc::clone(&provider), model: Arc::clone(&hop.model) };
+        let (path, body) = if wire == client {
+            let body = replace_model(body, &hop.model).ok_or("the request names no model")?;
+            let query = self.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+            (format!("{}{query}", path_of(wire).unwrap_or_default()), with_usage(exchange, &provider, body))
+        } else {
+            let plan = Plan { from: client, to: wire, model: &hop.model, allow_loss: loss };
+            let sent = translate::request(&plan, body).map_err(|refused| refused.to_string())?;
+            (sent.path, sent.body)
+        };
+        let mut request = Request::new(Outgoing::whole(body.clone()));
+        *request.method_mut() = self.method.clone();
+        let link = if here {
+            *request.uri_mut() = self.uri.clone();
+            *request.version_mut() = self.version;
+            *request.headers_mut() = self.headers.clone();
+            request.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+            None
+        } else {
+            let uri = format!("{}{path}", provider.base.prefix);
+            *request.uri_mut() = uri.parse().map_err(|_| "its path is not valid".to_owned())?;
+            *request.headers_mut() = self.headers_for(exchange, &provider, wire == client)?;
+            Some(link_to(&provider, exchange))
+        };
+        Ok(Way {
+            link,
+            request: Some(request),
+            route: route_of(wire).unwrap_or(exchange.route),
+            wires: (wire != client).then_some((wire, client)),
+            serving: Some(serving),
+            timeouts,
+        })
+    }
+
+    /// The fields of a request to another provider: none of the client's credentials or cookies.
+    fn headers_for(
+        &self,
+        exchange: &Exchange,
+        provider: &Provider,
+        same_format: bool,
+    ) -> Result<HeaderMap, String> {
+        let kept = KEPT.into_iter().filter(|name| same_format || *name == header::USER_AGENT);
+        let mut headers: HeaderMap = kept
+            .filter_map(|name| self.headers.get(&name).cloned().map(|value| (name, value)))
+            .collect();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        // Has to be legible, for metering and for translation.
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let base = &provider.base;
+        let default = if base.tls { 443 } else { 80 };
+        let host = match base.port == default {
+            true => base.host.to_string(),
+            false => format!("{}:{}", base.host, base.port),
+        };
+        let host = HeaderValue::from_str(&host).map_err(|_| "its host is not valid".to_owned())?;
+        headers.insert(header::HOST, host);
+        match exchange.rules.credentials.get(&provider.name) {
+            Some(secret) => credentials::present(secret, provider.format, &mut headers),
+            // A local model asks for no key.
+            None if provider.free => {}
+            None => return Err(format!("there is no api_key for {}", provider.name)),
+        }
+        Ok(headers)
+    }
+}
+
+/// Asks a stream for its usage, where this provider has to be asked.
+fn with_usage(exchange: &mut Exchange, provider: &Provider, body: Bytes) -> Bytes {
+    let wanted = exchange.ask.as_ref().is_some_and(|ask| ask.stream && !ask.usage_wanted);
+    match inject_usage(&body).filter(|_| wanted && provider.inject_usage) {
+        Some(changed) => {
+            exchange.flag(Flag::UsageInjected);
+            changed
+        }
+        None => body,
+    }
+}
+
+fn link_to(provider: &Provider, exchange: &Exchange) -> Link {
+    let base = &provider.base;
+    let target = Target {
+        destination: Destination::Name(Arc::clone(&base.host), base.port),
+        host: Arc::clone(&base.host),
+        tls: base.tls,
+        offer: Offer::Http1,
+        options: SocketOptions::default(),
+    };
+    Link::lazy(Arc::clone(exchange.context.link.pool()), target)
+}
+
+/// The format in which a provider is asked for a client of another one.
+fn speaks(provider: &Provider, client: Wire) -> Wire {
+    match provider.format {
+        Format::Anthropic => Wire::Messages,
+        // Those that speak OpenAI's format rarely have its newer API.
+        Format::OpenAi if client == Wire::Responses && provider.name.starts_with("openai") => {
+            Wire::Responses
+        }
+        Format::OpenAi => Wire::Chat,
+        Format::Gemini => Wire::Gemini,
+    }
+}
+
+fn path_of(wire: Wire) -> Option<&'static str> {
+    match wire {
+        Wire::Chat => Some("/v1/chat/completions"),
+        Wire::Responses => Some("/v1/responses"),
+        Wire::Messages => Some("/v1/messages"),
+        // The model is in the path.
+        Wire::Gemini => None,
+    }
+}
+
+fn route_of(wire: Wire) -> Option<Route> {
+    let operation = match wire {
+        Wire::Chat => Operation::Chat,
+        Wire::Responses => Operation::Responses,
+        Wire::Messages => Operation::Messages,
+        Wire::Gemini => Operation::Generate,
+    };
+    Some(Route { operation, kind: Kind::Call })
+}
