@@ -169,9 +169,8 @@ pub(super) fn warnings(budgets: &[BudgetRow], breakers: &[BreakerRow]) -> Vec<Wa
         warnings.push(warning(what, "weir budget list".to_owned()));
     }
     for row in breakers {
-        let by_hand = if row.by_hand { " (by hand)" } else { "" };
         let reason = row.reason.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
-        let what = format!("breaker {} is {}{by_hand}{reason}", row.name, row.state.word());
+        let what = format!("breaker {} is {}{reason}", row.name, row.state.word());
         warnings.push(warning(what, format!("weir breaker reset {}", row.name)));
     }
     warnings

@@ -182,7 +182,7 @@ mod tests {
     fn policies(breakers: Enforcement) -> Policies {
         let known = vec!["openai".into()];
         let reliability =
-            reliability::Settings { known, breakers, ..reliability::Settings::default() };
+            reliability::Settings { breakers, known, ..reliability::Settings::default() };
         Policies::new(Settings::default(), reliability, System.now())
     }
 

@@ -42,14 +42,14 @@ pub(super) fn run(
     let (subject, team) = subject(rules, teams, users, query)?;
     let bound = bound(rules, provider, query, now.wall);
     let environment = query.environment.as_deref().unwrap_or(&rules.environment);
-    let is_anthropic = provider.format == Format::Anthropic;
+    let path = path(provider.format, &query.model);
     let call = Call {
         subject: &subject,
         agent_name: None,
         environment,
         provider: &provider.name,
         host: provider.hosts.first().unwrap_or(&provider.base.host),
-        path: if is_anthropic { "/v1/messages" } else { "/v1/chat/completions" },
+        path: &path,
         model: Some(&query.model),
         body_bytes: bound.input.saturating_mul(BYTES_PER_TOKEN),
         bound,
@@ -83,6 +83,15 @@ pub(super) fn run(
         },
         decisions: decisions.iter().map(unmade).collect(),
     })
+}
+
+/// Where a client of the provider would send it.
+fn path(format: Format, model: &str) -> String {
+    match format {
+        Format::OpenAi => "/v1/chat/completions".to_owned(),
+        Format::Anthropic => "/v1/messages".to_owned(),
+        Format::Gemini => format!("/v1beta/models/{model}:generateContent"),
+    }
 }
 
 /// The decision on a call that is not made has no place in its time.

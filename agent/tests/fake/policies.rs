@@ -156,7 +156,7 @@ impl Control for Fake {
                 input_tokens: call.input_tokens.unwrap_or(1_000),
                 max_output: 4_096,
                 cost_usd: None,
-                at: call.at.unwrap_or("2020-01-02T00:00:00Z".parse().unwrap()),
+                at: call.at.unwrap_or_else(|| "2020-01-02T00:00:00Z".parse().unwrap()),
             },
             decisions: vec![
                 decision("budgets.nightly", "would-refuse", "$9.99 of $10.00"),
