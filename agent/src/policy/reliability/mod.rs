@@ -142,7 +142,15 @@ impl Reliability {
         self.calls += 1;
         self.budget.earn(retry.budget_percent);
         let model = call.model.filter(|_| call.movable && call.repeatable);
-        let chain = model.and_then(|model| chain::find(&self.settings.chains, model)).cloned();
+        let mut chain = model.and_then(|model| chain::find(&self.settings.chains, model)).cloned();
+        let reachable = &self.settings.reachable;
+        let left_out = chain.iter_mut().flat_map(|chain| {
+            let out = |hop: &mut Hop| {
+                hop.provider != *call.provider && !reachable.contains(&hop.provider)
+            };
+            chain.hops.extract_if(.., out)
+        });
+        let left_out = left_out.collect();
         if let Some(chain) = &chain {
             self.toggles.count(&chain.policy, Done::Passed);
         }
@@ -161,6 +169,7 @@ impl Reliability {
             retries_act: acts(RETRY, self.settings.retries),
             hops_act: chain.as_ref().is_some_and(|chain| acts(&chain.policy, chain.enforcement)),
             chain,
+            left_out,
             position: 0,
             hops_left: self.settings.max_hops,
             attempts_left: retry.attempts.saturating_sub(call.tries_before).max(1),
@@ -273,12 +282,16 @@ impl Reliability {
 
     fn hop(&mut self, course: &mut Course, why: &str, notes: &mut Vec<Note>) -> Option<Hop> {
         let policy = Arc::clone(&course.chain.as_ref()?.policy);
+        for Hop { provider, model } in course.left_out.drain(..) {
+            let detail = format!("{provider}/{model}: there is no api_key for {provider}");
+            notes.push(Note { policy: Arc::clone(&policy), action: "skip", detail });
+        }
         let from = Arc::clone(&course.target.model);
         let enforcement = self.toggles.effective(&policy, course.chain.as_ref()?.enforcement);
         if !course.hops_act {
             let next = course.coming().filter(|_| enforcement != Enforcement::Off)?;
             let detail = format!("{from} -> {}/{}: {why}", next.provider, next.model);
-            if !notes.iter().any(|note| note.policy == policy) {
+            if !notes.iter().any(|note| note.action == "would-failover") {
                 self.toggles.count(&policy, Done::Shadowed);
                 notes.push(Note { policy, action: "would-failover", detail });
             }
