@@ -208,7 +208,7 @@ fn front(
     takers: &Arc<Takers>,
 ) -> anyhow::Result<Front> {
     let now = runtime.clock.now();
-    let rules = rules::rules(config, now);
+    let rules = rules::rules(config, now)?;
     let hosts: Vec<_> = rules.providers.hosts().cloned().collect();
     let authority = Arc::new(Authority::open_or_create(&paths.state, &hosts, now.wall)?);
     let installed_at = installed::since("/".as_ref(), &paths.state, authority.root());

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::key::KeySource;
 use super::raw::{Format, Level, LogFormat, Mode, OnUntrusted, UnknownPrice};
 use super::value::{Fsync, Toggle};
 use crate::llm::usage::NanoUsd;
@@ -126,6 +127,8 @@ pub struct ProviderEntry {
     pub inject_usage: Option<bool>,
     /// Its tokens cost nothing.
     pub free: bool,
+    /// Where its key is.
+    pub api_key: Option<KeySource>,
 }
 
 /// Prices of one model from some day on.

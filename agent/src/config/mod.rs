@@ -7,6 +7,7 @@ mod problem;
 mod tree;
 mod read;
 mod value;
+mod key;
 mod raw;
 mod checked;
 mod check;
@@ -20,6 +21,7 @@ pub use self::checked::{
     Alerts, Capture, Config, Host, Ledger, Limits, Listen, Log, Metrics, PriceOverride,
     ProviderEntry, Rates,
 };
+pub use self::key::KeySource;
 pub use self::paths::{Overrides, Paths};
 pub use self::problem::{Place, Problem, Problems};
 pub use self::raw::{Format, Level, LogFormat, Mode, OnUntrusted, Profile, UnknownPrice};

@@ -18,7 +18,10 @@ pub(in crate::config) use self::alerts::{RawAlerts, RawAudit, RawTracing, RawWeb
 pub(in crate::config) use self::limits::{
     RawBudget, RawGuardrail, RawLoops, RawRateLimit, RawTeam,
 };
-pub(in crate::config) use self::reliability::{RawFailover, RawReliability};
+pub(in crate::config) use self::reliability::{
+    RawBreaker, RawFailover, RawHealthChecks, RawKey, RawOverrides, RawPreset, RawReliability,
+    RawRetry, RawStrategy, RawTimeouts,
+};
 use super::value::{Address, Day, Fsync, OneOrMany, Price, Size, Span, Toggle};
 
 /// How much the agent does.
@@ -314,6 +317,8 @@ pub(in crate::config) struct RawProvider {
     pub(in crate::config) inject_usage: Option<bool>,
     /// Its tokens cost nothing.
     pub(in crate::config) free: bool,
+    /// Key for calls that are taken here from another provider, and for health checks.
+    pub(in crate::config) api_key: Option<RawKey>,
     /// Prices that replace the catalogue's, by model.
     pub(in crate::config) prices: BTreeMap<String, OneOrMany<RawPrice>>,
 }
