@@ -8,6 +8,7 @@
 mod calls;
 mod names;
 mod process;
+mod tries;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +37,7 @@ pub struct Metrics {
     registry: Registry,
     names: Arc<Names>,
     calls: Calls,
+    tries: tries::Tries,
     overhead: Histogram,
     estimated: IntCounter,
     unconfirmed: IntCounter,
@@ -104,6 +106,7 @@ impl Metrics {
         registry.register(Box::new(coverage.clone()))?;
         Ok(Self {
             calls: Calls::new(&registry, Arc::clone(&names))?,
+            tries: tries::Tries::new(&registry, Arc::clone(&names))?,
             overhead,
             estimated: counter(
                 "weir_estimated_settlements_total",
@@ -172,6 +175,7 @@ impl Metrics {
     /// Takes a settled call.
     pub fn call(&self, record: &Record) {
         self.calls.count(record);
+        self.tries.count(record);
         let overhead = record.latency.saturating_sub(record.upstream);
         self.overhead.observe(overhead.as_secs_f64());
         if record.usage_source == UsageSource::Estimated {
@@ -217,6 +221,12 @@ impl Metrics {
     /// A client showed that it does not accept the CA.
     pub fn distrusted(&self, signal: &'static str) {
         self.distrust.with_label_values(&[signal]).inc();
+    }
+
+    /// Takes over how circuit breakers stand: name, state (0 closed, 1 open, 2 half-open) and share
+    /// of failures in percent.
+    pub fn breakers<'b>(&self, all: impl Iterator<Item = (&'b str, i64, u8)>) {
+        self.tries.breakers(all);
     }
 
     /// Takes over the ledger's own figures.
