@@ -10,6 +10,7 @@ mod build;
 mod tidy;
 mod test;
 mod bench;
+mod fuzz;
 
 use std::process::ExitCode;
 
@@ -50,6 +51,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Try random input for a while: not part of `test`
+    Fuzz {
+        /// Arguments for the driver: --seconds, --target, --seed
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Measure
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -75,6 +82,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Test => test::run(),
         Task::Tidy => tidy::run(),
         Task::Demo { arguments } => build::demo(&arguments),
+        Task::Fuzz { arguments } => fuzz::run(&arguments),
         Task::Bench(bench) => bench::run(&bench),
     }
 }

@@ -97,6 +97,7 @@ fn provider(entry: &ProviderEntry, builtin: Option<&Provider>) -> Provider {
     let format = match entry.format {
         config::Format::OpenAi => Format::OpenAi,
         config::Format::Anthropic => Format::Anthropic,
+        config::Format::Gemini => Format::Gemini,
     };
     let base = match (&entry.base_url, builtin) {
         (Some(url), _) => base(url),
@@ -121,7 +122,8 @@ fn provider(entry: &ProviderEntry, builtin: Option<&Provider>) -> Provider {
     }
 }
 
-/// A base URL as its users write it ends in `/v1`, which our paths already begin with.
+/// A base URL as its users write it ends in `/v1` (or Google's `/v1beta`), which our paths already
+/// begin with.
 fn base(url: &http::Uri) -> Base {
     let tls = url.scheme_str() != Some("http");
     let path = url.path().trim_end_matches('/');
@@ -129,7 +131,9 @@ fn base(url: &http::Uri) -> Base {
         tls,
         host: Arc::from(url.host().unwrap_or_default().to_ascii_lowercase()),
         port: url.port_u16().unwrap_or(if tls { 443 } else { 80 }),
-        prefix: Arc::from(path.strip_suffix("/v1").unwrap_or(path)),
+        prefix: Arc::from(
+            path.strip_suffix("/v1").or_else(|| path.strip_suffix("/v1beta")).unwrap_or(path),
+        ),
     }
 }
 

@@ -174,10 +174,10 @@ budgets: {}
          the host alone, the URL goes to `base_url`",
         "W/weir.yaml:14:9: providers.openai.hosts[3]: `api.openai.com` is already \
          providers.openai.hosts[0]",
-        "W/weir.yaml:15:13: providers.openai.format: `opneai` is not one of openai, anthropic \
-         (did you mean `openai`?)",
+        "W/weir.yaml:15:13: providers.openai.format: `opneai` is not one of openai, anthropic, \
+         gemini (did you mean `openai`?)",
         "W/weir.yaml:16:9: providers.mine: needs `hosts` or `base_url`",
-        "W/weir.yaml:16:9: providers.mine: needs `format` (openai, anthropic)",
+        "W/weir.yaml:16:9: providers.mine: needs `format` (openai, anthropic, gemini)",
         "W/weir.yaml:17:24: limits.request_body: `64 megs` is not a size: write bytes, or a \
          number with KiB, MiB or GiB (`64MiB`)",
         "W/weir.yaml:17:46: limits.connections: must be at least 1",

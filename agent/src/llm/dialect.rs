@@ -4,7 +4,7 @@ use super::call::{Kind, Operation, Route};
 use super::openai::Seen;
 use super::reading::{Counts, Facts};
 use super::usage::Usage;
-use super::{anthropic, openai};
+use super::{anthropic, gemini, openai};
 
 /// A wire format of responses. The operation decides: hosts of one provider's format answer the
 /// other's paths too.
@@ -16,6 +16,8 @@ pub(super) enum Dialect {
     Responses,
     /// Anthropic messages.
     Messages,
+    /// Gemini's content and embeddings.
+    Gemini,
 }
 
 impl Dialect {
@@ -28,6 +30,7 @@ impl Dialect {
             Operation::Chat | Operation::Completions | Operation::Embeddings => Some(Self::Chat),
             Operation::Responses => Some(Self::Responses),
             Operation::Messages => Some(Self::Messages),
+            Operation::Generate | Operation::Embed => Some(Self::Gemini),
             _ => None,
         }
     }
@@ -38,6 +41,7 @@ impl Dialect {
             Self::Chat => openai::read_chat(document, facts),
             Self::Responses => openai::read_responses(document, facts),
             Self::Messages => anthropic::read(document, facts).map(|()| Seen::default()),
+            Self::Gemini => gemini::read(document, facts).map(|()| Seen::default()),
         }
     }
 
@@ -46,6 +50,7 @@ impl Dialect {
         match self {
             Self::Chat | Self::Responses => openai::normalise,
             Self::Messages => anthropic::normalise,
+            Self::Gemini => gemini::normalise,
         }
     }
 }

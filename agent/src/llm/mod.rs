@@ -10,6 +10,7 @@ mod sse;
 mod dialect;
 mod openai;
 mod anthropic;
+mod gemini;
 mod json;
 pub mod reading;
 pub mod usage;

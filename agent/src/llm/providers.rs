@@ -9,6 +9,8 @@ pub enum Format {
     OpenAi,
     /// Anthropic's.
     Anthropic,
+    /// Gemini's.
+    Gemini,
 }
 
 /// Where a provider is reached when the client did not name a host itself.
@@ -50,14 +52,15 @@ pub struct Providers {
     list: Vec<Arc<Provider>>,
 }
 
-/// Name, host, prefix, catalogue id and whether usage is asked for.
+/// Name, host, prefix, catalogue id (empty where the catalogue has none) and whether usage is asked
+/// for.
 type Row = (&'static str, &'static str, &'static str, &'static str, bool);
 
 /// Those that speak `OpenAI`'s format.
 ///
 /// `OpenAI`'s regional hosts (its data residency guide) are providers of their own because they
 /// cost more. `DeepSeek` documents `include_usage`; the others send usage unasked.
-const OPENAI_FORMAT: [Row; 16] = [
+const OPENAI_FORMAT: [Row; 36] = [
     ("openai", "api.openai.com", "", "openai", true),
     ("openai-us", "us.api.openai.com", "", "openai", true),
     ("openai-eu", "eu.api.openai.com", "", "openai", true),
@@ -74,6 +77,38 @@ const OPENAI_FORMAT: [Row; 16] = [
     ("fireworks", "api.fireworks.ai", "/inference", "fireworks", false),
     ("cerebras", "api.cerebras.ai", "", "cerebras", false),
     ("moonshotai", "api.moonshot.ai", "", "moonshotai", false),
+    // Answers below `/chat/completions`, without a version.
+    ("perplexity", "api.perplexity.ai", "", "perplexity", false),
+    ("cohere", "api.cohere.ai", "/compatibility", "cohere", false),
+    ("minimax", "api.minimax.io", "", "minimax", false),
+    // These two answer below `/api/paas/v4`, which a base URL has to name.
+    ("zai", "api.z.ai", "", "zai", false),
+    ("zhipuai", "open.bigmodel.cn", "", "zhipuai", false),
+    ("novita", "api.novita.ai", "/openai", "novita", false),
+    ("baseten", "inference.baseten.co", "", "baseten", false),
+    ("avian", "api.avian.io", "", "avian", false),
+    ("ovhcloud", "oai.endpoints.kepler.ai.cloud.ovh.net", "", "ovhcloud", false),
+    ("dashscope", "dashscope-intl.aliyuncs.com", "/compatible-mode", "", false),
+    ("nvidia", "integrate.api.nvidia.com", "", "", false),
+    // Answers below `/v1/openai`, which a base URL has to name.
+    ("deepinfra", "api.deepinfra.com", "", "", false),
+    ("sambanova", "api.sambanova.ai", "", "", false),
+    ("hyperbolic", "api.hyperbolic.xyz", "", "", false),
+    ("nebius", "api.tokenfactory.nebius.com", "", "", false),
+    ("huggingface", "router.huggingface.co", "", "", false),
+    ("vercel", "ai-gateway.vercel.sh", "", "", false),
+    ("scaleway", "api.scaleway.ai", "", "", false),
+    ("chutes", "llm.chutes.ai", "", "", false),
+    ("github-models", "models.github.ai", "", "", false),
+];
+
+/// Further hosts of providers in the table.
+const MORE_HOSTS: [(&str, &str); 5] = [
+    ("cohere", "api.cohere.com"),
+    ("dashscope", "dashscope.aliyuncs.com"),
+    ("moonshotai", "api.moonshot.cn"),
+    ("minimax", "api.minimaxi.com"),
+    ("nebius", "api.studio.nebius.com"),
 ];
 
 impl Providers {
@@ -82,6 +117,8 @@ impl Providers {
         let mut list: Vec<_> =
             OPENAI_FORMAT.iter().map(|row| Arc::new(openai_format(*row))).collect();
         list.insert(1, Arc::new(anthropic()));
+        list.insert(2, Arc::new(gemini()));
+        list.push(Arc::new(ollama()));
         Self { list }
     }
 
@@ -126,6 +163,9 @@ impl Providers {
         if ["/v1/messages", "/v1/complete?"].iter().any(starts) || path == "/v1/complete" {
             return self.by_name("anthropic");
         }
+        if path.starts_with("/v1beta/") {
+            return self.by_name("gemini");
+        }
         let Some(model) = model else { return self.by_name("openai") };
         let family = |(stem, name): &(&str, &str)| {
             let start = model.get(..stem.len());
@@ -165,20 +205,40 @@ const FAMILIES: [(&str, &str); 24] = [
 
 fn openai_format((name, host, prefix, prices, inject_usage): Row) -> Provider {
     let host: Arc<str> = host.into();
+    let more =
+        MORE_HOSTS.iter().filter(|(whose, _)| *whose == name).map(|(_, host)| (*host).into());
     Provider {
         name: name.into(),
-        hosts: vec![Arc::clone(&host)],
+        hosts: std::iter::once(Arc::clone(&host)).chain(more).collect(),
         format: Format::OpenAi,
         base: Base { tls: true, host, port: 443, prefix: prefix.into() },
         inject_usage,
         free: false,
-        prices: Some(prices.into()),
+        prices: Some(prices).filter(|id| !id.is_empty()).map(Into::into),
     }
 }
 
 fn anthropic() -> Provider {
     let row = ("anthropic", "api.anthropic.com", "", "anthropic", false);
     Provider { format: Format::Anthropic, ..openai_format(row) }
+}
+
+fn gemini() -> Provider {
+    let row = ("gemini", "generativelanguage.googleapis.com", "", "google", false);
+    Provider { format: Format::Gemini, ..openai_format(row) }
+}
+
+/// A model on this host: reached by its name only, in plain HTTP, as its loopback address means a
+/// different thing in every namespace.
+fn ollama() -> Provider {
+    let host: Arc<str> = "127.0.0.1".into();
+    Provider {
+        hosts: Vec::new(),
+        base: Base { tls: false, host, port: 11_434, prefix: "".into() },
+        inject_usage: true,
+        free: true,
+        ..openai_format(("ollama", "", "", "", true))
+    }
 }
 
 #[cfg(test)]
@@ -196,6 +256,25 @@ mod tests {
         }
         let hosts: std::collections::HashSet<_> = providers.hosts().collect();
         assert_eq!(hosts.len(), providers.hosts().count());
+    }
+
+    #[test]
+    fn a_local_model_is_known_by_name_only_and_free() {
+        let providers = Providers::builtin();
+        let ollama = providers.by_name("ollama").unwrap();
+        assert!(ollama.free && !ollama.base.tls && ollama.hosts.is_empty());
+        assert!(providers.by_host("127.0.0.1").is_none());
+    }
+
+    #[test]
+    fn every_price_list_named_exists() {
+        let prices = crate::llm::price::Prices::embedded();
+        let known: std::collections::HashSet<_> =
+            prices.models().map(|listed| listed.provider.to_owned()).collect();
+        for provider in Providers::builtin().iter() {
+            let named = provider.prices.as_deref();
+            assert!(named.is_none_or(|id| known.contains(id)), "{}", provider.name);
+        }
     }
 
     #[test]
@@ -228,6 +307,10 @@ mod tests {
         );
         assert_eq!(found("/v1/responses", Some("o3-mini")).as_deref(), Some("openai"));
         assert_eq!(found("/v1/chat/completions", Some("grok-4.7")).as_deref(), Some("x-ai"));
+        assert_eq!(
+            found("/v1beta/models/gemini-2.5-pro:generateContent", None).as_deref(),
+            Some("gemini")
+        );
         assert_eq!(found("/v1/models", None).as_deref(), Some("openai"));
         assert_eq!(found("/v1/chat/completions", Some("llama3")), None);
         assert_eq!(found("/v1/chat/completions", Some("é")), None);

@@ -68,7 +68,8 @@ impl Stream {
             Part::Data(data) => {
                 let was_over = facts.terminal;
                 let (taken, usage_only) = read_event(*dialect, data, facts);
-                event.judge(*hiding && usage_only);
+                // Behind the end nothing is cut: there, pieces are not put together any more.
+                event.judge(*hiding && usage_only && !was_over);
                 if facts.terminal && !was_over {
                     hold_from = begin;
                 }

@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use hyper::header::{self, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::{HeaderMap, Request};
 
 use super::room::Claim;
@@ -69,7 +70,7 @@ pub async fn read(
     match read.map_err(|error| Reject::BodyUnreadable { message: error.to_string() })? {
         Collected::Whole(bytes) => {
             exchange.note(|record| record.bytes_in = bytes.len() as u64);
-            let bytes = understand(exchange, &mut parts.headers, bytes);
+            let bytes = understand(exchange, &mut parts, bytes);
             Ok(Request::from_parts(parts, Outgoing::whole(bytes)))
         }
         Collected::Over { head, rest } => {
@@ -116,9 +117,10 @@ async fn collect(
 }
 
 /// Takes the figures from a call's body; returns the body to send.
-fn understand(exchange: &mut Exchange, headers: &mut HeaderMap, body: Bytes) -> Bytes {
+fn understand(exchange: &mut Exchange, parts: &mut Parts, body: Bytes) -> Bytes {
+    let headers = &mut parts.headers;
     let ask = match Ask::parse(exchange.route, &body) {
-        Ok(ask) => ask,
+        Ok(ask) => ask.at(parts.uri.path()),
         Err(unparsed) => {
             exchange.flag(Flag::BodyUnparsed);
             exchange.decide("classify", "unparsed".to_owned(), unparsed.to_string());

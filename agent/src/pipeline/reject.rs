@@ -98,7 +98,25 @@ impl Reject {
         let body = match format {
             Format::OpenAi => json!({ "error": error }),
             Format::Anthropic => json!({ "type": "error", "error": error }),
+            Format::Gemini => gemini(&told, error),
         };
         body.to_string().into_bytes()
     }
+}
+
+/// The same with Google's code and status word before it.
+fn gemini(told: &Told, mut error: serde_json::Value) -> serde_json::Value {
+    error["code"] = told.status.as_u16().into();
+    error["status"] = match told.status.as_u16() {
+        401 => "UNAUTHENTICATED",
+        403 => "PERMISSION_DENIED",
+        404 => "NOT_FOUND",
+        429 => "RESOURCE_EXHAUSTED",
+        400..=499 => "INVALID_ARGUMENT",
+        504 => "DEADLINE_EXCEEDED",
+        502 | 503 => "UNAVAILABLE",
+        _ => "INTERNAL",
+    }
+    .into();
+    json!({ "error": error })
 }

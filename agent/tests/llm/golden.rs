@@ -28,7 +28,7 @@ const NONE: Usage = Usage {
     audio_output: 0,
 };
 
-const CASES: [Case; 18] = [
+const CASES: [Case; 23] = [
     Case {
         file: "chat-plain",
         provider: "openai",
@@ -183,6 +183,48 @@ const CASES: [Case; 18] = [
         usage: Usage { input: 10_682, output: 510, ..NONE },
         cost: 10_682 * 3_000 + 510 * 15_000,
     },
+    Case {
+        file: "gemini-plain",
+        provider: "gemini",
+        model: "gemini-2.5-flash",
+        finish: "STOP",
+        usage: Usage { input: 12, output: 7, ..NONE },
+        cost: 12 * 300 + 7 * 2_500,
+    },
+    // Thoughts are counted beside the candidates, cached tokens inside the prompt.
+    Case {
+        file: "gemini-thinking",
+        provider: "gemini",
+        model: "gemini-2.5-pro",
+        finish: "STOP",
+        usage: Usage { input: 928, cache_read: 3072, output: 20, reasoning: 300, ..NONE },
+        cost: 928 * 1_250 + 3072 * 125 + 320 * 10_000,
+    },
+    // What the provider's own tools put into the prompt is counted beside it.
+    Case {
+        file: "gemini-tools",
+        provider: "gemini",
+        model: "gemini-2.5-flash",
+        finish: "STOP",
+        usage: Usage { input: 95, output: 31, reasoning: 44, ..NONE },
+        cost: 95 * 300 + 75 * 2_500,
+    },
+    Case {
+        file: "gemini-audio",
+        provider: "gemini",
+        model: "gemini-2.5-flash",
+        finish: "STOP",
+        usage: Usage { input: 26, audio_input: 500, output: 10, ..NONE },
+        cost: 26 * 300 + 500 * 1_000 + 10 * 2_500,
+    },
+    Case {
+        file: "gemini-blocked",
+        provider: "gemini",
+        model: "gemini-2.5-flash",
+        finish: "PROHIBITED_CONTENT",
+        usage: Usage { input: 9, ..NONE },
+        cost: 9 * 300,
+    },
 ];
 
 /// The price of what was read, from the model that answered.
@@ -214,6 +256,11 @@ fn streamed_and_whole_are_read_and_priced_the_same() {
         }
     }
     assert_eq!(NanoUsd(1_063_761_250).to_string(), "1.06376125");
+}
+
+#[test]
+fn a_gemini_stream_without_events_is_an_array() {
+    assert_eq!(read("gemini-array.json").usage, read("gemini-plain.sse").usage);
 }
 
 #[test]
@@ -263,6 +310,7 @@ fn errors_inside_streams_are_seen_and_what_was_said_is_estimated() {
         ("messages-error.sse", "overloaded_error", 300, 1 + 19_u64.div_ceil(4)),
         ("responses-error.sse", "rate_limit_exceeded", 0, 0),
         ("responses-failed.sse", "server_error", 0, 0),
+        ("gemini-error.sse", "UNAVAILABLE", 12, 1),
     ];
     for (file, code, input, output) in cases {
         let (forwarded, reading) = forward(options(file), [golden(file)]);
@@ -281,6 +329,7 @@ fn errors_instead_of_answers_are_named_without_their_text() {
     for (file, status, code, message) in [
         ("chat-error.json", 401, "invalid_api_key", "invalid_api_key, invalid_request_error"),
         ("messages-error.json", 429, "rate_limit_error", "rate_limit_error"),
+        ("gemini-error.json", 429, "RESOURCE_EXHAUSTED", "RESOURCE_EXHAUSTED"),
         ("responses-failed.json", 200, "server_error", "server_error"),
     ] {
         let options = agent::llm::meter::MeterOptions { status, ..options(file) };

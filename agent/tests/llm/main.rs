@@ -7,3 +7,4 @@ mod catalogue;
 mod golden;
 mod streams;
 mod transcript;
+mod translate;

@@ -47,6 +47,7 @@ pub(crate) fn options(file: &str) -> MeterOptions {
         "embeddings" => (Format::OpenAi, Operation::Embeddings),
         "responses" => (Format::OpenAi, Operation::Responses),
         "messages" => (Format::Anthropic, Operation::Messages),
+        "gemini" => (Format::Gemini, Operation::Generate),
         other => panic!("unknown operation {other}"),
     };
     MeterOptions {

@@ -23,6 +23,7 @@ use crate::config::problem::{Problem, Step, Trail};
 use crate::config::raw::{Format, Raw, RawPrice, RawProvider};
 use crate::config::tree::{Node, Value};
 use crate::config::value::{Address, OneOrMany, Span};
+use crate::llm::providers::{self, Providers};
 
 /// Checks what was read from `kept`, which is `tree` without what could not be read. The result
 /// counts only where no problem was found.
@@ -245,7 +246,7 @@ impl Check<'_> {
             let builtin = builtin(&name);
             if builtin.is_none() {
                 self.missing(&trail, &["hosts", "base_url"], "needs `hosts` or `base_url`");
-                self.missing(&trail, &["format"], "needs `format` (openai, anthropic)");
+                self.missing(&trail, &["format"], "needs `format` (openai, anthropic, gemini)");
             }
             self.model_prices(&name, provider.prices, &trail.key("prices"), prices);
             entries.push(ProviderEntry {
@@ -373,13 +374,14 @@ impl Check<'_> {
     }
 }
 
-/// The format of the providers that are named after theirs; those need no `format` key.
+/// The format of a provider every installation knows; those need no `format` key.
 fn builtin(name: &str) -> Option<Format> {
-    match name {
-        "openai" => Some(Format::OpenAi),
-        "anthropic" => Some(Format::Anthropic),
-        _ => None,
-    }
+    let format = Providers::builtin().by_name(name)?.format;
+    Some(match format {
+        providers::Format::OpenAi => Format::OpenAi,
+        providers::Format::Anthropic => Format::Anthropic,
+        providers::Format::Gemini => Format::Gemini,
+    })
 }
 
 /// `None` without an input price: nothing to fall back on. A model without output (embeddings)

@@ -79,6 +79,8 @@ pub enum Format {
     OpenAi,
     /// Messages.
     Anthropic,
+    /// `generateContent`.
+    Gemini,
 }
 
 /// What happens to a call whose model has no known price.

@@ -67,7 +67,7 @@ pub(super) async fn answer(client: &Client, request: Request<Incoming>) -> Respo
         let rest = &path[1 + prefix.len()..];
         return pass(client, provider, rest, request.map(Outgoing::through)).await;
     }
-    if !path.starts_with("/v1/") {
+    if !path.starts_with("/v1/") && !path.starts_with("/v1beta/") {
         let known: Vec<&str> = providers.providers.iter().map(|known| &*known.name).collect();
         let hint = format!(
             "no such path; base URLs are /PROVIDER/v1 (one of {}) and /v1",
@@ -75,9 +75,8 @@ pub(super) async fn answer(client: &Client, request: Request<Incoming>) -> Respo
         );
         return refuse(StatusCode::NOT_FOUND, &hint);
     }
-    if let Some(provider) =
-        providers.providers.for_gateway(&path, None).filter(|_| path.starts_with("/v1/messages"))
-    {
+    let tells = path.starts_with("/v1/messages") || path.starts_with("/v1beta/");
+    if let Some(provider) = providers.providers.for_gateway(&path, None).filter(|_| tells) {
         return pass(client, provider, &path, request.map(Outgoing::through)).await;
     }
     // The model is in the body.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use memchr::memmem;
 use serde::de::MapAccess;
 
-use super::{Operation, Route};
+use super::{Operation, Route, path_model};
 use crate::llm::json::{self, Shape, Value};
 
 /// Names longer than this are kept nowhere.
@@ -59,12 +59,16 @@ impl Ask {
             return Err(if json { Unparsed::NotAnObject } else { Unparsed::NotJson });
         }
         let fields: Fields<'_> = json::read(body).map_err(|_| Unparsed::NotJson)?;
-        let none = (route.operation == Operation::Embeddings).then_some(0);
-        let limit = none
+        let embeds = matches!(route.operation, Operation::Embeddings | Operation::Embed);
+        let limit = embeds
+            .then_some(0)
+            .or(fields.generation.max_output)
             .or(fields.max_completion_tokens)
             .or(fields.max_output_tokens)
             .or(fields.max_tokens);
-        let choices = fields.n.into_iter().chain(fields.best_of).max().unwrap_or(1).max(1);
+        let choices =
+            fields.n.into_iter().chain(fields.best_of).chain(fields.generation.candidates);
+        let choices = choices.max().unwrap_or(1).max(1);
         Ok(Self {
             model: name(fields.model),
             stream: fields.stream == Some(true),
@@ -74,6 +78,18 @@ impl Ask {
             background: fields.background == Some(true),
             input_estimate: input_estimate(body),
         })
+    }
+}
+
+impl Ask {
+    /// With what the path says: of a Gemini request the model, and whether it is a stream.
+    #[must_use]
+    pub fn at(mut self, path: &str) -> Self {
+        if let Some(asked) = path_model(path) {
+            self.model = name(Some(asked.model.into()));
+            self.stream = asked.is_stream();
+        }
+        self
     }
 }
 
@@ -93,6 +109,7 @@ struct Fields<'de> {
     best_of: Option<u64>,
     service_tier: Option<Cow<'de, str>>,
     background: Option<bool>,
+    generation: Generation,
 }
 
 impl<'de> Shape<'de> for Fields<'de> {
@@ -112,6 +129,29 @@ impl<'de> Shape<'de> for Fields<'de> {
             "best_of" => value.into(&mut self.best_of),
             "service_tier" => value.into(&mut self.service_tier),
             "background" => value.into(&mut self.background),
+            // Google reads both cases.
+            "generationConfig" | "generation_config" => value.into(&mut self.generation),
+            _ => value.skip(),
+        }
+    }
+}
+
+/// Gemini's settings.
+#[derive(Default)]
+struct Generation {
+    max_output: Option<u64>,
+    candidates: Option<u64>,
+}
+
+impl<'de> Shape<'de> for Generation {
+    fn member<A: MapAccess<'de>>(
+        &mut self,
+        key: &str,
+        value: Value<'_, A>,
+    ) -> Result<(), A::Error> {
+        match key {
+            "maxOutputTokens" | "max_output_tokens" => value.into(&mut self.max_output),
+            "candidateCount" | "candidate_count" => value.into(&mut self.candidates),
             _ => value.skip(),
         }
     }
@@ -210,6 +250,21 @@ mod tests {
         assert_eq!(ask(r#"{"max_tokens": 1, "n": 2, "best_of": 4}"#).max_output, Some(4));
         let embedding = Route { operation: Operation::Embeddings, kind: Kind::Call };
         assert_eq!(Ask::parse(embedding, br#"{"input": "x"}"#).unwrap().max_output, Some(0));
+    }
+
+    #[test]
+    fn gemini_says_the_rest_in_the_path() {
+        let route = Route { operation: Operation::Generate, kind: Kind::Call };
+        let body =
+            br#"{"contents":[],"generationConfig":{"maxOutputTokens":7,"candidateCount":2}}"#;
+        let ask = Ask::parse(route, body).unwrap().at("/v1beta/models/m:streamGenerateContent");
+        assert_eq!((ask.model.as_deref(), ask.stream, ask.max_output), (Some("m"), true, Some(14)));
+        let chat = ask_of_chat_at("/v1/chat/completions");
+        assert_eq!((chat.model.as_deref(), chat.stream), (Some("gpt-5"), true));
+    }
+
+    fn ask_of_chat_at(path: &str) -> Ask {
+        ask(r#"{"model": "gpt-5", "stream": true}"#).at(path)
     }
 
     #[test]

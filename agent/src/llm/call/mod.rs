@@ -3,6 +3,7 @@
 mod ask;
 mod inject;
 mod model;
+mod path;
 mod route;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 pub use self::ask::{Ask, Unparsed};
 pub use self::inject::inject_usage;
 pub use self::model::replace_model;
+pub use self::path::{GeminiPath, path_model};
 pub use self::route::classify;
 
 /// What kind of exchange a request is.
@@ -37,6 +39,10 @@ pub enum Operation {
     Embeddings,
     /// Anthropic messages.
     Messages,
+    /// Gemini `generateContent`, streamed or not.
+    Generate,
+    /// Gemini `embedContent`, single or in batches.
+    Embed,
     /// Counting the tokens of a prompt: no tokens are billed.
     CountTokens,
     /// Lists of models.
@@ -66,8 +72,9 @@ impl Operation {
             Self::Chat => "chat",
             Self::Responses => "responses",
             Self::Completions => "completions",
-            Self::Embeddings => "embeddings",
+            Self::Embeddings | Self::Embed => "embeddings",
             Self::Messages => "messages",
+            Self::Generate => "generate_content",
             Self::CountTokens => "count_tokens",
             Self::Models => "models",
             Self::Moderations => "moderations",

@@ -4,12 +4,28 @@
 
 use http::Method;
 
-use super::{Kind, Operation, Route};
+use super::{Kind, Operation, Route, path_model};
 use crate::llm::providers::Format;
 
 /// What may stand before the paths of `OpenAI`'s format at the providers that speak it. The empty
 /// one is for hosts that also answer without a version.
-const OPENAI_PREFIXES: [&str; 6] = ["/v1", "/openai/v1", "/api/v1", "/inference/v1", "/beta", ""];
+const OPENAI_PREFIXES: [&str; 14] = [
+    // Before `/v1`, which it begins with.
+    "/v1/openai",
+    "/v1",
+    "/openai/v1",
+    "/v3/openai",
+    "/api/v1",
+    "/api/paas/v4",
+    "/api/coding/paas/v4",
+    "/inference/v1",
+    "/inference",
+    "/compatibility/v1",
+    "/compatible-mode/v1",
+    "/v1beta/openai",
+    "/beta",
+    "",
+];
 
 /// What a request to a provider of this format asks for. `path` may carry a query.
 pub fn classify(format: Format, method: &Method, path: &str) -> Route {
@@ -26,6 +42,8 @@ pub fn classify(format: Format, method: &Method, path: &str) -> Route {
         // Anthropic's host speaks both formats, and so do several of the others.
         Format::Anthropic => anthropic(method, path).or_else(|| openai(method, path)),
         Format::OpenAi => openai(method, path).or_else(|| anthropic(method, path)),
+        // Google's host answers in `OpenAI`'s format below `/v1beta/openai`.
+        Format::Gemini => openai_at_google(method, path).or_else(|| gemini(method, path)),
     };
     known.unwrap_or(Route { operation: Operation::Other, kind: Kind::Opaque })
 }
@@ -86,6 +104,37 @@ fn openai(method: &Method, path: &str) -> Option<Route> {
             (Operation::Admin, Kind::Request)
         }
         ("credits" | "generation" | "providers", _) => (Operation::Admin, Kind::Request),
+        _ => return None,
+    };
+    Some(Route { operation, kind })
+}
+
+fn openai_at_google(method: &Method, path: &str) -> Option<Route> {
+    if path.starts_with("/v1beta/openai/") { openai(method, path) } else { None }
+}
+
+fn gemini(method: &Method, path: &str) -> Option<Route> {
+    let post = *method == Method::POST;
+    if let Some(asked) = path_model(path).filter(|_| post) {
+        let (operation, kind) = match asked.method {
+            "generateContent" | "streamGenerateContent" => (Operation::Generate, Kind::Call),
+            "embedContent" | "batchEmbedContents" => (Operation::Embed, Kind::Call),
+            "countTokens" => (Operation::CountTokens, Kind::Request),
+            "predict" | "predictLongRunning" => (Operation::Images, Kind::Opaque),
+            "batchGenerateContent" | "asyncBatchEmbedContent" => (Operation::Batches, Kind::Opaque),
+            _ => return None,
+        };
+        return Some(Route { operation, kind });
+    }
+    let mut parts = below(&["/v1beta", "/v1alpha", "/v1", "/upload/v1beta"], path)?;
+    // Reading, changing or deleting what is stored asks no model.
+    let asked = |kind| if post { kind } else { Kind::Request };
+    let (operation, kind) = match parts.next()? {
+        "models" | "tunedModels" if !post => (Operation::Models, Kind::Request),
+        "files" | "fileSearchStores" | "corpora" => (Operation::Files, Kind::Request),
+        // What is put in a cache is billed.
+        "cachedContents" => (Operation::Files, asked(Kind::Opaque)),
+        "batches" | "operations" => (Operation::Batches, Kind::Request),
         _ => return None,
     };
     Some(Route { operation, kind })
@@ -171,6 +220,37 @@ mod tests {
         ];
         for (request, operation, kind) in cases {
             assert_eq!(route(Format::Anthropic, request), (operation, kind), "{request}");
+        }
+    }
+
+    #[test]
+    fn gemini_paths() {
+        let cases = [
+            ("POST /v1beta/models/gemini-2.5-pro:generateContent", "generate_content", Kind::Call),
+            (
+                "POST /v1beta/models/gemini-2.5-pro:streamGenerateContent?alt=sse",
+                "generate_content",
+                Kind::Call,
+            ),
+            ("POST /v1/models/gemini-2.5-pro:generateContent", "generate_content", Kind::Call),
+            ("POST /v1beta/models/m:countTokens", "count_tokens", Kind::Request),
+            ("POST /v1beta/models/m:embedContent", "embeddings", Kind::Call),
+            ("POST /v1beta/models/m:batchEmbedContents", "embeddings", Kind::Call),
+            ("POST /v1beta/tunedModels/m:generateContent", "generate_content", Kind::Call),
+            ("POST /v1beta/models/imagen-4:predict", "images", Kind::Opaque),
+            ("POST /v1beta/models/m:batchGenerateContent", "batches", Kind::Opaque),
+            ("GET /v1beta/models", "models", Kind::Request),
+            ("GET /v1beta/models/gemini-2.5-pro", "models", Kind::Request),
+            ("POST /upload/v1beta/files", "files", Kind::Request),
+            ("POST /v1beta/cachedContents", "files", Kind::Opaque),
+            ("POST /v1beta/openai/chat/completions", "chat", Kind::Call),
+            ("POST /v1beta/openai/embeddings", "embeddings", Kind::Call),
+            ("POST /v1beta/models/m:somethingNew", "other", Kind::Opaque),
+            ("POST /v1beta/interactions", "other", Kind::Opaque),
+            ("GET /v1beta/models/m:generateContent", "models", Kind::Request),
+        ];
+        for (request, operation, kind) in cases {
+            assert_eq!(route(Format::Gemini, request), (operation, kind), "{request}");
         }
     }
 }
