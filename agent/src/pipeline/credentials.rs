@@ -58,6 +58,7 @@ pub fn present(secret: &Secret, format: Format, headers: &mut HeaderMap) {
     let (name, value) = match format {
         Format::OpenAi => (header::AUTHORIZATION, format!("Bearer {}", secret.0)),
         Format::Anthropic => (HeaderName::from_static("x-api-key"), secret.0.to_string()),
+        Format::Gemini => (HeaderName::from_static("x-goog-api-key"), secret.0.to_string()),
     };
     // A key of printable characters is a field's value.
     if let Ok(mut value) = HeaderValue::from_str(&value) {

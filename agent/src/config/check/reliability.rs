@@ -97,7 +97,10 @@ impl Names {
         }
         let ours = raw.providers.iter();
         let ours = ours.filter(|(_, provider)| provider.api_key.is_some() || provider.free);
-        let reachable = ours.map(|(name, _)| Arc::from(name.as_str())).collect();
+        let mut reachable: Vec<_> = ours.map(|(name, _)| Arc::from(name.as_str())).collect();
+        // A local model asks for no key.
+        let local = builtin.iter().filter(|known| known.free && !raw.providers.contains_key(&*known.name));
+        reachable.extend(local.map(|known| Arc::clone(&known.name)));
         Self { builtin, known, reachable }
     }
 

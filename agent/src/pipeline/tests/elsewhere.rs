@@ -4,7 +4,7 @@ use hyper::StatusCode;
 
 use super::*;
 use crate::llm::providers::{Base, Format, Provider as Known};
-use crate::llm::translate::{Plan, Wire, request};
+use crate::llm::translate::{Wire, grammar};
 use crate::policy::Enforcement;
 use crate::policy::reliability::{Chain, Hop};
 use crate::record::Billing;
@@ -127,18 +127,8 @@ async fn p12_a_hop_that_would_lose_something_is_left_out_and_said() {
 
 const CLAUDE: &str = r#"{"id":"msg_1","type":"message","role":"assistant","model":"claude-opus-4-6","content":[{"type":"text","text":"hello"}],"stop_reason":"end_turn","stop_sequence":null,"usage":{"input_tokens":10,"output_tokens":5}}"#;
 
-/// Whether translation is part of this build.
-fn translates() -> bool {
-    let plan =
-        Plan { from: Wire::Chat, to: Wire::Messages, model: "claude-opus-4-6", allow_loss: &[] };
-    request(&plan, ASK.as_bytes()).is_ok()
-}
-
 #[tokio::test(start_paused = true)]
 async fn an_answer_of_another_format_becomes_the_clients() {
-    if !translates() {
-        return;
-    }
     let (provider, asked) = scripted([failed(503, "x"), json(CLAUDE)]);
     let scene = acting(provider, setup(&[("claude", "claude-opus-4-6")]));
     let (parts, body) = scene.ask(ASK).await;
@@ -151,4 +141,45 @@ async fn an_answer_of_another_format_becomes_the_clients() {
     assert_eq!(asked[1].headers()["anthropic-version"], "2023-06-01");
     let record = scene.records.only();
     assert_eq!((record.usage.input, record.usage.output), (10, 5));
+}
+
+const CLAUDE_EVENTS: [&str; 6] = [
+    "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_1\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"claude-opus-4-6\",\"content\":[],\"stop_reason\":null,\"stop_sequence\":null,\"usage\":{\"input_tokens\":10,\"output_tokens\":1}}}\n\n",
+    "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n",
+    "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"hello\"}}\n\n",
+    "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\n",
+    "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\",\"stop_sequence\":null},\"usage\":{\"output_tokens\":5}}\n\n",
+    "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
+];
+
+#[tokio::test(start_paused = true)]
+async fn p7_p12_a_stream_of_another_format_becomes_one_legal_stream_of_the_clients() {
+    let overloaded = stream(&["data: {\"error\":{\"type\":\"server_error\",\"code\":\"server_is_overloaded\"}}\n\n"]);
+    let (provider, _asked) = scripted([overloaded, stream(&CLAUDE_EVENTS)]);
+    let scene = acting(provider, setup(&[("claude", "claude-opus-4-6")]));
+    let body = r#"{"model":"gpt-4o-mini","stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
+    let (parts, body) = scene.ask(body).await;
+    assert_eq!(parts.headers["x-weir-provider-served"], "claude");
+    assert!(parts.headers[header::CONTENT_TYPE].to_str().unwrap().starts_with("text/event-stream"));
+    grammar::check(Wire::Chat, &body).expect("a legal stream");
+    let text = String::from_utf8_lossy(&body);
+    assert!(text.contains("hello") && text.ends_with("data: [DONE]\n\n"), "{text}");
+    let record = scene.records.only();
+    assert_eq!((record.usage.input, record.usage.output), (10, 5));
+    assert_eq!(record.model_served.as_deref(), Some("claude-opus-4-6"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_hops_error_is_told_in_the_clients_dialect() {
+    let mut refused = json(r#"{"type":"error","error":{"type":"overloaded_error","message":"busy"}}"#);
+    *refused.status_mut() = StatusCode::from_u16(529).unwrap();
+    let mut setup = setup(&[("claude", "claude-opus-4-6")]);
+    setup.settings.general.retry.attempts = 2;
+    let (provider, _asked) = scripted([failed(503, "x"), refused]);
+    let scene = acting(provider, setup);
+    let (parts, body) = scene.ask(ASK).await;
+    assert_eq!(parts.status.as_u16(), 529);
+    let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert!(body["error"]["message"].is_string() && body.get("type").is_none(), "{body}");
+    assert_eq!(scene.records.only().status, Some(529));
 }
