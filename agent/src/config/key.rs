@@ -21,7 +21,8 @@ impl KeySource {
     pub fn read(&self) -> io::Result<String> {
         #[expect(clippy::disallowed_methods, reason = "config reads the environment")]
         let variable = |name: &str| {
-            let missing = |_| io::Error::new(io::ErrorKind::NotFound, format!("${name} is not set"));
+            let missing =
+                |_| io::Error::new(io::ErrorKind::NotFound, format!("${name} is not set"));
             std::env::var(name).map_err(missing)
         };
         match self {

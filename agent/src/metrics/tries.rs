@@ -23,7 +23,10 @@ impl Tries {
             "Tries of the same model at the same provider, after one that failed.",
         )?;
         let failovers = IntCounterVec::new(
-            Opts::new("weir_failovers_total", "Calls taken to another model, by what was the matter."),
+            Opts::new(
+                "weir_failovers_total",
+                "Calls taken to another model, by what was the matter.",
+            ),
             &["from", "to", "reason"],
         )?;
         let breakers = IntGaugeVec::new(

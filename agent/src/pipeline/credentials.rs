@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::HeaderMap;
+use hyper::header::{self, HeaderName, HeaderValue};
 
 use crate::llm::providers::Format;
 

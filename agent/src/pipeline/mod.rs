@@ -85,10 +85,7 @@ pub async fn handle(context: Arc<Context>, request: Request<Outgoing>) -> Respon
     }
 }
 
-async fn run(
-    exchange: &mut Exchange,
-    mut request: Request<Outgoing>,
-) -> Result<Answer, Reject> {
+async fn run(exchange: &mut Exchange, mut request: Request<Outgoing>) -> Result<Answer, Reject> {
     // Before anything is read: a request for another host must not be priced as this provider's.
     inspect::authority(exchange, &request)?;
     headers::strip_request(&mut request);

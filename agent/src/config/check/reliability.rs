@@ -61,9 +61,7 @@ pub(super) fn settings(check: &mut Check<'_>, raw: &Raw) -> Settings {
         chains: check.chains(raw, &names, &tiers),
         tiers: tiers
             .iter()
-            .filter_map(|tier| {
-                Some((Arc::clone(&tier.name), flatten(&tier.links, &tiers).ok()?))
-            })
+            .filter_map(|tier| Some((Arc::clone(&tier.name), flatten(&tier.links, &tiers).ok()?)))
             .collect(),
         max_hops: raw.failover.max_retries,
         fallback_on: match &raw.failover.fallback_on {
@@ -99,7 +97,8 @@ impl Names {
         let ours = ours.filter(|(_, provider)| provider.api_key.is_some() || provider.free);
         let mut reachable: Vec<_> = ours.map(|(name, _)| Arc::from(name.as_str())).collect();
         // A local model asks for no key.
-        let local = builtin.iter().filter(|known| known.free && !raw.providers.contains_key(&*known.name));
+        let local =
+            builtin.iter().filter(|known| known.free && !raw.providers.contains_key(&*known.name));
         reachable.extend(local.map(|known| Arc::clone(&known.name)));
         Self { builtin, known, reachable }
     }
@@ -123,9 +122,7 @@ impl Names {
             return Ok((Link::Model(hop), true));
         }
         match self.family(text) {
-            Some(provider) => {
-                Ok((Link::Model(Hop { provider, model: Arc::from(text) }), false))
-            }
+            Some(provider) => Ok((Link::Model(Hop { provider, model: Arc::from(text) }), false)),
             None => Err(format!("cannot tell whose model `{text}` is: write PROVIDER/MODEL")),
         }
     }
@@ -167,12 +164,11 @@ impl Check<'_> {
     fn classes(&mut self, words: &[String], trail: &Trail) -> Vec<Class> {
         let mut classes = Vec::new();
         for (at, word) in self.items(trail, words).collect::<Vec<_>>() {
-            match Class::of_name(word) {
-                Some(class) => classes.push(class),
-                None => {
-                    let all = Class::ALL.map(Class::as_str).join(", ");
-                    self.problem(&at, format!("`{word}` is not one of {all}"));
-                }
+            if let Some(class) = Class::of_name(word) {
+                classes.push(class);
+            } else {
+                let all = Class::ALL.map(Class::as_str).join(", ");
+                self.problem(&at, format!("`{word}` is not one of {all}"));
             }
         }
         classes
@@ -181,12 +177,11 @@ impl Check<'_> {
     fn features(&mut self, words: &[String], trail: &Trail) -> Vec<Feature> {
         let mut features = Vec::new();
         for (at, word) in self.items(trail, words).collect::<Vec<_>>() {
-            match Feature::of_name(word) {
-                Some(feature) => features.push(feature),
-                None => {
-                    let all = Feature::ALL.map(Feature::as_str).join(", ");
-                    self.problem(&at, format!("`{word}` is not one of {all}"));
-                }
+            if let Some(feature) = Feature::of_name(word) {
+                features.push(feature);
+            } else {
+                let all = Feature::ALL.map(Feature::as_str).join(", ");
+                self.problem(&at, format!("`{word}` is not one of {all}"));
             }
         }
         features

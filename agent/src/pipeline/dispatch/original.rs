@@ -68,7 +68,7 @@ impl Original {
     }
 
     /// The way the client itself asked for.
-    pub(super) fn asked(&self, exchange: &Exchange, timeouts: Timeouts) -> Way {
+    pub(super) fn asked(exchange: &Exchange, timeouts: Timeouts) -> Way {
         let route = exchange.route;
         Way { link: None, request: None, route, wires: None, serving: None, timeouts }
     }
@@ -95,7 +95,7 @@ impl Original {
     pub(super) fn elsewhere(
         &self,
         exchange: &mut Exchange,
-        hop: Hop,
+        hop: &Hop,
         loss: &[Feature],
         timeouts: Timeouts,
     ) -> Result<Way, String> {
@@ -167,9 +167,10 @@ impl Original {
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let base = &provider.base;
         let default = if base.tls { 443 } else { 80 };
-        let host = match base.port == default {
-            true => base.host.to_string(),
-            false => format!("{}:{}", base.host, base.port),
+        let host = if base.port == default {
+            base.host.to_string()
+        } else {
+            format!("{}:{}", base.host, base.port)
         };
         let host = HeaderValue::from_str(&host).map_err(|_| "its host is not valid".to_owned())?;
         headers.insert(header::HOST, host);

@@ -10,7 +10,8 @@ use crate::record::Outcome;
 
 const ROLE: &str = "data: {\"model\":\"gpt-4o\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n";
 const OVERLOADED: &str = "data: {\"error\":{\"message\":\"busy\",\"type\":\"server_error\",\"code\":\"overloaded_error\"}}\n\n";
-const ASK_LARGE: &str = r#"{ "model":"gpt-4o" ,"stream":true,"stream_options":{"include_usage":true},"messages":[]}"#;
+const ASK_LARGE: &str =
+    r#"{ "model":"gpt-4o" ,"stream":true,"stream_options":{"include_usage":true},"messages":[]}"#;
 
 fn with_chain(models: &[&str]) -> Setup {
     let mut setup = Setup::default();
@@ -132,7 +133,8 @@ async fn with_nothing_left_to_try_nothing_is_held_back() {
     send.send(Ok(frame(OVERLOADED))).await.unwrap();
     drop(send);
     body.collect().await.unwrap();
-    let breakers = scene.context.rules.load().policies.reliability.lock().breakers(scene.context.clock.now());
+    let breakers =
+        scene.context.rules.load().policies.reliability.lock().breakers(scene.context.clock.now());
     assert_eq!(breakers[0].failures, 1, "the breaker is told all the same");
 }
 

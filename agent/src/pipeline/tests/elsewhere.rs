@@ -154,10 +154,13 @@ const CLAUDE_EVENTS: [&str; 6] = [
 
 #[tokio::test(start_paused = true)]
 async fn p7_p12_a_stream_of_another_format_becomes_one_legal_stream_of_the_clients() {
-    let overloaded = stream(&["data: {\"error\":{\"type\":\"server_error\",\"code\":\"server_is_overloaded\"}}\n\n"]);
+    let overloaded = stream(&[
+        "data: {\"error\":{\"type\":\"server_error\",\"code\":\"server_is_overloaded\"}}\n\n",
+    ]);
     let (provider, _asked) = scripted([overloaded, stream(&CLAUDE_EVENTS)]);
     let scene = acting(provider, setup(&[("claude", "claude-opus-4-6")]));
-    let body = r#"{"model":"gpt-4o-mini","stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
+    let body =
+        r#"{"model":"gpt-4o-mini","stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
     let (parts, body) = scene.ask(body).await;
     assert_eq!(parts.headers["x-weir-provider-served"], "claude");
     assert!(parts.headers[header::CONTENT_TYPE].to_str().unwrap().starts_with("text/event-stream"));
@@ -171,7 +174,8 @@ async fn p7_p12_a_stream_of_another_format_becomes_one_legal_stream_of_the_clien
 
 #[tokio::test(start_paused = true)]
 async fn the_last_hops_error_is_told_in_the_clients_dialect() {
-    let mut refused = json(r#"{"type":"error","error":{"type":"overloaded_error","message":"busy"}}"#);
+    let mut refused =
+        json(r#"{"type":"error","error":{"type":"overloaded_error","message":"busy"}}"#);
     *refused.status_mut() = StatusCode::from_u16(529).unwrap();
     let mut setup = setup(&[("claude", "claude-opus-4-6")]);
     setup.settings.general.retry.attempts = 2;

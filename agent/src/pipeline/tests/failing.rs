@@ -13,7 +13,7 @@ fn retry_after(mut answer: Answer, name: &'static str, value: &'static str) -> A
     answer
 }
 
-fn pairs<'a>(found: &'a [(String, String)]) -> Vec<(&'a str, &'a str)> {
+fn pairs(found: &[(String, String)]) -> Vec<(&str, &str)> {
     found.iter().map(|(rule, action)| (rule.as_str(), action.as_str())).collect()
 }
 

@@ -189,9 +189,9 @@ impl Scene {
     fn decisions(&self) -> Vec<(String, String)> {
         let settled = self.records.settled.lock();
         let decisions = &settled.last().expect("a call was settled").decisions;
-        let policies = decisions.iter().filter(|decision| {
-            &*decision.rule == "retry" || decision.rule.contains('.')
-        });
+        let policies = decisions
+            .iter()
+            .filter(|decision| &*decision.rule == "retry" || decision.rule.contains('.'));
         policies.map(|it| (it.rule.to_string(), it.action.to_string())).collect()
     }
 }
@@ -310,9 +310,8 @@ fn json(body: &'static str) -> Answer {
 /// An error of this status and code.
 fn failed(status: u16, code: &str) -> Answer {
     let body = format!(r#"{{"error":{{"message":"no","type":"error","code":"{code}"}}}}"#);
-    let mut answer = json("").map(|_empty| {
-        Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed()
-    });
+    let mut answer =
+        json("").map(|_empty| Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed());
     *answer.status_mut() = hyper::StatusCode::from_u16(status).expect("a status");
     answer
 }

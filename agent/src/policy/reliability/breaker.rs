@@ -310,12 +310,7 @@ impl Breaker {
         Pass { era: self.era, probe: Some(number) }
     }
 
-    fn count(
-        &mut self,
-        settings: &Settings,
-        report: &Report<'_>,
-        now: Instant,
-    ) -> Option<Change> {
+    fn count(&mut self, settings: &Settings, report: &Report<'_>, now: Instant) -> Option<Change> {
         let failing = match report.sign {
             Sign::Neither => return None,
             Sign::Alive => false,
@@ -385,7 +380,8 @@ impl Breaker {
 
     /// Which part of a window `now` is in; the first is 1.
     fn slot_number(&self, settings: &Settings, now: Instant) -> u64 {
-        let slot = (settings.window / u32::try_from(SLOTS).unwrap_or(1)).max(Duration::from_millis(1));
+        let slot =
+            (settings.window / u32::try_from(SLOTS).unwrap_or(1)).max(Duration::from_millis(1));
         let age = now.saturating_duration_since(self.born).as_millis() / slot.as_millis();
         u64::try_from(age).unwrap_or(u64::MAX - SLOTS as u64) + 1
     }

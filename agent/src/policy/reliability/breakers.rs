@@ -110,11 +110,7 @@ impl Breakers {
     }
 
     /// A permit for a try that is made although a breaker is open.
-    pub fn watch(
-        &mut self,
-        (provider, model): (&Arc<str>, Option<&str>),
-        now: Instant,
-    ) -> Permit {
+    pub fn watch(&mut self, (provider, model): (&Arc<str>, Option<&str>), now: Instant) -> Permit {
         let site = self.site(provider, now);
         let model = model.and_then(|name| site.models.get_mut(name));
         Permit { provider: site.breaker.watch(), model: model.map(Breaker::watch) }
@@ -174,7 +170,12 @@ impl Breakers {
     }
 
     /// Opens a breaker by hand.
-    pub fn trip(&mut self, provider: &Arc<str>, model: Option<&str>, now: Instant) -> Option<Changed> {
+    pub fn trip(
+        &mut self,
+        provider: &Arc<str>,
+        model: Option<&str>,
+        now: Instant,
+    ) -> Option<Changed> {
         let site = self.site(provider, now);
         let (breaker, name) = match model {
             None => (&mut site.breaker, Arc::clone(provider)),
@@ -210,9 +211,10 @@ impl Breakers {
             let settings = settings(provider);
             views.push(view(Arc::clone(provider), &site.breaker, &settings, now));
             let models = site.models.iter();
-            views.extend(models.map(|(model, breaker)| {
-                view(joined(provider, model), breaker, &settings, now)
-            }));
+            views
+                .extend(models.map(|(model, breaker)| {
+                    view(joined(provider, model), breaker, &settings, now)
+                }));
         }
         views.sort_by(|a, b| a.name.cmp(&b.name));
         views
@@ -348,7 +350,8 @@ mod tests {
 
         fn call(&mut self, model: &str, class: Option<Class>) -> Vec<Changed> {
             let name: Arc<str> = Arc::from(model);
-            let asked = self.breakers.ask((&self.provider, Some(model)), &self.settings, self.now.mono);
+            let asked =
+                self.breakers.ask((&self.provider, Some(model)), &self.settings, self.now.mono);
             let permit = asked.expect("let through");
             let told = Told { class, retry_after: None, what: "503" };
             let at = (&self.settings, self.now.mono);
@@ -356,7 +359,8 @@ mod tests {
         }
 
         fn blocked_by(&mut self, model: &str) -> Option<String> {
-            let asked = self.breakers.ask((&self.provider, Some(model)), &self.settings, self.now.mono);
+            let asked =
+                self.breakers.ask((&self.provider, Some(model)), &self.settings, self.now.mono);
             asked.err().map(|blocked| blocked.breaker.to_string())
         }
 
@@ -389,9 +393,8 @@ mod tests {
     #[test]
     fn a_provider_all_of_whose_models_fail_is_left_alone_too() {
         let mut scene = Scene::new();
-        let changes: Vec<_> = (0..5)
-            .flat_map(|n| scene.call(["a", "b"][n % 2], Some(Class::Server)))
-            .collect();
+        let changes: Vec<_> =
+            (0..5).flat_map(|n| scene.call(["a", "b"][n % 2], Some(Class::Server))).collect();
         assert_eq!(Scene::names(&changes), ["openai"]);
     }
 

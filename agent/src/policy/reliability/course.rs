@@ -27,6 +27,7 @@ pub struct Sought<'a> {
 
 /// One call on its way.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an answer that does not change")]
 pub struct Course {
     /// Where it is now.
     pub target: Hop,

@@ -64,7 +64,12 @@ impl Preset {
                     jitter: false,
                     ..retry
                 },
-                breaker: breaker::Settings { failures: 3, open: seconds(30), adaptive: false, ..breaker },
+                breaker: breaker::Settings {
+                    failures: 3,
+                    open: seconds(30),
+                    adaptive: false,
+                    ..breaker
+                },
                 ..standard
             },
             Self::Development => Rules {
@@ -75,7 +80,12 @@ impl Preset {
                     jitter: false,
                     ..retry
                 },
-                breaker: breaker::Settings { failures: 10, open: seconds(10), adaptive: false, ..breaker },
+                breaker: breaker::Settings {
+                    failures: 10,
+                    open: seconds(10),
+                    adaptive: false,
+                    ..breaker
+                },
                 ..standard
             },
             Self::Strict => Rules {
@@ -108,7 +118,10 @@ mod tests {
             let rules = preset.rules();
             assert_eq!((rules.breaker.failures, rules.breaker.open.as_secs()), (failures, open));
             assert_eq!((rules.retry.attempts, rules.retry.strategy), (attempts, strategy));
-            assert_eq!((rules.retry.base.as_millis(), rules.health_checks.is_some()), (base, checks));
+            assert_eq!(
+                (rules.retry.base.as_millis(), rules.health_checks.is_some()),
+                (base, checks)
+            );
             assert_eq!(rules.timeouts, Timeouts::default(), "{preset:?} limits no time");
         }
         assert_eq!(Preset::Strict.rules().timeouts.idle, Some(Duration::from_secs(10)));

@@ -188,7 +188,7 @@ fn of_status(status: u16, code: Option<Class>) -> Option<Class> {
         401 | 403 => Class::Auth,
         402 => Class::Quota,
         // 409: a lock that was not given in time; the providers' own SDKs try it again.
-        408 | 409 => Class::Timeout,
+        408 | 409 | 504 | 524 => Class::Timeout,
         429 => match code {
             Some(Class::Quota) => Class::Quota,
             Some(Class::Overloaded) => Class::Overloaded,
@@ -196,7 +196,6 @@ fn of_status(status: u16, code: Option<Class>) -> Option<Class> {
         },
         // 498 is Groq's "flex tier capacity exceeded", 529 Anthropic's "overloaded".
         498 | 503 | 529 => Class::Overloaded,
-        504 | 524 => Class::Timeout,
         500.. if code == Some(Class::Overloaded) => Class::Overloaded,
         500.. => Class::Server,
         _ => Class::Invalid,
@@ -207,21 +206,44 @@ fn of_status(status: u16, code: Option<Class>) -> Option<Class> {
 /// Anthropic, `error.status` at Google.
 fn of_code(code: &str) -> Option<Class> {
     Some(match code {
-        "overloaded_error" | "overloaded" | "server_is_overloaded" | "engine_overloaded"
-        | "engine_overloaded_error" | "slow_down" | "UNAVAILABLE" => Class::Overloaded,
-        "rate_limit_error" | "rate_limit_exceeded" | "rate_limit" | "requests" | "tokens"
-        | "too_many_requests" | "RESOURCE_EXHAUSTED" => Class::RateLimit,
-        "insufficient_quota" | "billing_error" | "billing_hard_limit_reached"
-        | "billing_not_active" | "credit_balance_too_low" => Class::Quota,
+        "overloaded_error"
+        | "overloaded"
+        | "server_is_overloaded"
+        | "engine_overloaded"
+        | "engine_overloaded_error"
+        | "slow_down"
+        | "UNAVAILABLE" => Class::Overloaded,
+        "rate_limit_error"
+        | "rate_limit_exceeded"
+        | "rate_limit"
+        | "requests"
+        | "tokens"
+        | "too_many_requests"
+        | "RESOURCE_EXHAUSTED" => Class::RateLimit,
+        "insufficient_quota"
+        | "billing_error"
+        | "billing_hard_limit_reached"
+        | "billing_not_active"
+        | "credit_balance_too_low" => Class::Quota,
         "api_error" | "server_error" | "internal_error" | "internal_server_error" | "INTERNAL" => {
             Class::Server
         }
         "timeout_error" | "timeout" | "DEADLINE_EXCEEDED" => Class::Timeout,
-        "authentication_error" | "permission_error" | "invalid_api_key" | "UNAUTHENTICATED"
+        "authentication_error"
+        | "permission_error"
+        | "invalid_api_key"
+        | "UNAUTHENTICATED"
         | "PERMISSION_DENIED" => Class::Auth,
-        "invalid_request_error" | "not_found_error" | "request_too_large" | "invalid_prompt"
-        | "context_length_exceeded" | "model_not_found" | "content_policy_violation"
-        | "INVALID_ARGUMENT" | "NOT_FOUND" | "FAILED_PRECONDITION" => Class::Invalid,
+        "invalid_request_error"
+        | "not_found_error"
+        | "request_too_large"
+        | "invalid_prompt"
+        | "context_length_exceeded"
+        | "model_not_found"
+        | "content_policy_violation"
+        | "INVALID_ARGUMENT"
+        | "NOT_FOUND"
+        | "FAILED_PRECONDITION" => Class::Invalid,
         _ => return None,
     })
 }
