@@ -49,6 +49,7 @@ use crate::downstream::{ClientTls, Front, Limits, Runtime, Upstream, explicit};
 use crate::drain::Drain;
 use crate::ledger::{self, Ledger};
 use crate::metrics::{self, Metrics};
+use crate::pipeline::health;
 use crate::record::Sink;
 use crate::upstream::Pool;
 use crate::upstream::connect::{BoxFuture, Resolve, Tcp};
@@ -196,6 +197,13 @@ async fn start(config: &Config, paths: &Paths, launch: Launch) -> anyhow::Result
         root: paths.root_certificate(),
     });
     drain.spawn(sweep(Arc::clone(&running), paths.clone()));
+    let front = &running.front;
+    drain.spawn(health::watch(
+        Arc::clone(&front.rules),
+        Arc::clone(&front.upstream.pool),
+        Arc::clone(&front.runtime.clock),
+        drain.clone(),
+    ));
     drain.spawn(admin.run(Arc::clone(&running) as Arc<dyn admin::Agent>, drain.clone()));
     Ok(Started { running, ledger, drain })
 }

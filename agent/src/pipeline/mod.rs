@@ -8,6 +8,7 @@ pub mod dispatch;
 pub mod exchange;
 mod tries;
 pub mod headers;
+pub mod health;
 pub mod inspect;
 pub mod reject;
 pub mod relay;

@@ -10,7 +10,7 @@ use crate::policy::reliability::{Chain, Hop};
 use crate::record::Billing;
 
 /// A provider without TLS.
-fn known(name: &str, format: Format, prefix: &str, free: bool) -> Known {
+pub(super) fn known(name: &str, format: Format, prefix: &str, free: bool) -> Known {
     let host: Arc<str> = Arc::from(format!("{name}.test"));
     Known {
         name: name.into(),

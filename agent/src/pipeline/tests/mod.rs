@@ -5,6 +5,7 @@ mod failing;
 mod early;
 mod open;
 mod elsewhere;
+mod health;
 
 use std::collections::VecDeque;
 use std::io;
