@@ -35,6 +35,7 @@ use crate::llm::price::{Card, Rate};
 use crate::llm::providers::Provider;
 use crate::metrics::Metrics;
 use crate::policy::settings::Team;
+use crate::policy::view::BreakerState;
 use crate::record::CallId;
 
 /// Workloads named in the status.
@@ -238,6 +239,16 @@ impl admin::Agent for Running {
         if let Some(kernel) = &self.kernel {
             self.metrics.capture(&kernel.counters());
         }
+        let now = self.front.runtime.clock.now();
+        let breakers = self.front.rules.load().policies.reliability.lock().breakers(now);
+        self.metrics.breakers(breakers.iter().map(|breaker| {
+            let state = match breaker.state {
+                BreakerState::Closed => 0,
+                BreakerState::Open => 1,
+                BreakerState::HalfOpen => 2,
+            };
+            (&*breaker.name, state, breaker.failure_percent)
+        }));
         self.metrics.render()
     }
 

@@ -63,6 +63,7 @@ use crate::downstream::{ClientTls, Front, Limits, Runtime, Upstream, explicit};
 use crate::drain::Drain;
 use crate::ledger::{self, Ledger};
 use crate::metrics::{self, Metrics};
+use crate::pipeline::health;
 use crate::record::Sink;
 use crate::upstream::connect::{BoxFuture, Resolve, Sockets, Tcp};
 use crate::upstream::{Pool, SocketOptions};
@@ -232,6 +233,13 @@ async fn start(config: &Config, paths: &Paths, launch: Launch) -> anyhow::Result
         root: paths.root_certificate(),
     });
     drain.spawn(sweep(Arc::clone(&running), paths.clone()));
+    let front = &running.front;
+    drain.spawn(health::watch(
+        Arc::clone(&front.rules),
+        Arc::clone(&front.upstream.pool),
+        Arc::clone(&front.runtime.clock),
+        drain.clone(),
+    ));
     drain.spawn(admin.run(Arc::clone(&running) as Arc<dyn admin::Agent>, drain.clone()));
     Ok(Started { running, ledger, drain })
 }
@@ -244,7 +252,7 @@ fn front(
     takers: &Arc<Takers>,
 ) -> anyhow::Result<Front> {
     let now = runtime.clock.now();
-    let rules = rules::rules(config, now);
+    let rules = rules::rules(config, now)?;
     let hosts: Vec<_> = rules.providers.hosts().cloned().collect();
     let authority = Arc::new(Authority::open_or_create(&paths.state, &hosts, now.wall)?);
     let installed_at = installed::since("/".as_ref(), &paths.state, authority.root());

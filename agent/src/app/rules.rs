@@ -19,16 +19,28 @@ use crate::pipeline::{Credentials, Policies, Rules};
 use crate::upstream::{Tls, tls};
 
 /// What calls go by.
-pub(super) fn rules(config: &Config, now: Now) -> Rules {
-    Rules {
+pub(super) fn rules(config: &Config, now: Now) -> anyhow::Result<Rules> {
+    Ok(Rules {
         environment: Arc::clone(&config.environment),
         providers: providers(config),
         prices: Prices::embedded().with_overrides(config.prices.iter().map(price).collect()),
         request_body: usize::try_from(config.limits.request_body.get()).unwrap_or(usize::MAX),
         room: Room::default(),
-        credentials: Credentials::default(),
+        credentials: credentials(config)?,
         policies: Arc::new(Policies::new(config.policy.clone(), config.reliability.clone(), now)),
+    })
+}
+
+/// The providers' keys, read from where they are. One that can't be read stops the start: a chain
+/// that silently ends early is found out when it is needed.
+fn credentials(config: &Config) -> anyhow::Result<Credentials> {
+    let mut keys = Vec::new();
+    for entry in &config.providers {
+        let Some(source) = &entry.api_key else { continue };
+        let at = || format!("providers.{}.api_key", entry.name);
+        keys.push((Arc::clone(&entry.name), source.read().with_context(at)?));
     }
+    Ok(Credentials::new(keys)?)
 }
 
 /// The built-in providers, and the configuration's own before them.

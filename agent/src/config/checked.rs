@@ -131,6 +131,8 @@ pub struct ProviderEntry {
     pub inject_usage: Option<bool>,
     /// Its tokens cost nothing.
     pub free: bool,
+    /// Where its key is.
+    pub api_key: Option<SecretSource>,
 }
 
 /// Prices of one model from some day on.

@@ -10,6 +10,7 @@ mod calls;
 mod names;
 mod policies;
 mod process;
+mod tries;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +44,7 @@ pub struct Metrics {
     names: Arc<Names>,
     calls: Calls,
     policies: Policies,
+    tries: tries::Tries,
     overhead: Histogram,
     estimated: IntCounter,
     unconfirmed: IntCounter,
@@ -113,6 +115,7 @@ impl Metrics {
         Ok(Self {
             calls: Calls::new(&registry, Arc::clone(&names))?,
             policies: Policies::new(&registry, settings.per_user)?,
+            tries: tries::Tries::new(&registry, Arc::clone(&names))?,
             overhead,
             estimated: counter(
                 "weir_estimated_settlements_total",
@@ -183,6 +186,7 @@ impl Metrics {
     pub fn call(&self, record: &Record) {
         self.calls.count(record);
         self.policies.count(record);
+        self.tries.count(record);
         let overhead = record.latency.saturating_sub(record.upstream);
         self.overhead.observe(overhead.as_secs_f64());
         if record.usage_source == UsageSource::Estimated {
@@ -233,6 +237,12 @@ impl Metrics {
     /// Takes over how policies and accounts stand.
     pub fn policies(&self, standing: &Standing) {
         self.policies.show(standing);
+    }
+
+    /// Takes over how circuit breakers stand: name, state (0 closed, 1 open, 2 half-open) and share
+    /// of failures in percent.
+    pub fn breakers<'b>(&self, all: impl Iterator<Item = (&'b str, i64, u8)>) {
+        self.tries.breakers(all);
     }
 
     /// Takes over the ledger's own figures.

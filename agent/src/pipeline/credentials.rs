@@ -1,36 +1,21 @@
 //! Keys for providers that a call may be taken to instead of the one its client has a key for.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 
 use hyper::HeaderMap;
 use hyper::header::{self, HeaderName, HeaderValue};
 
 use crate::llm::providers::Format;
+use crate::secret::Secret;
 
 /// The version of Anthropic's API that requests of our own are written in.
 const ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
 
-/// A provider's key. Prints as `***`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Arc<str>);
-
-impl Secret {
-    /// Blanks around a key come from the file it stood in; `None` where nothing else is there, or
-    /// what is there can't be sent.
-    pub fn new(text: &str) -> Option<Self> {
-        let text = text.trim();
-        let fits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
-        fits.then(|| Self(Arc::from(text)))
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
+/// A key that can't be sent: empty, or with characters that no key has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("providers.{0}.api_key: what is there is no key")]
+pub struct NotAKey(Arc<str>);
 
 /// The keys there are, by provider.
 #[derive(Debug, Clone, Default)]
@@ -38,8 +23,13 @@ pub struct Credentials(HashMap<Arc<str>, Secret>);
 
 impl Credentials {
     /// From provider's names and keys.
-    pub fn new(keys: impl IntoIterator<Item = (Arc<str>, Secret)>) -> Self {
-        Self(keys.into_iter().collect())
+    pub fn new(keys: impl IntoIterator<Item = (Arc<str>, Secret)>) -> Result<Self, NotAKey> {
+        let fits = |key: &str| !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic());
+        let known = keys.into_iter().map(|(provider, key)| match fits(key.reveal()) {
+            true => Ok((provider, key)),
+            false => Err(NotAKey(provider)),
+        });
+        known.collect::<Result<_, _>>().map(Self)
     }
 
     /// The key for a provider.
@@ -56,9 +46,9 @@ impl Credentials {
 /// Puts a key into a request, the way providers of this format want it.
 pub fn present(secret: &Secret, format: Format, headers: &mut HeaderMap) {
     let (name, value) = match format {
-        Format::OpenAi => (header::AUTHORIZATION, format!("Bearer {}", secret.0)),
-        Format::Anthropic => (HeaderName::from_static("x-api-key"), secret.0.to_string()),
-        Format::Gemini => (HeaderName::from_static("x-goog-api-key"), secret.0.to_string()),
+        Format::OpenAi => (header::AUTHORIZATION, format!("Bearer {}", secret.reveal())),
+        Format::Anthropic => (HeaderName::from_static("x-api-key"), secret.reveal().to_owned()),
+        Format::Gemini => (HeaderName::from_static("x-goog-api-key"), secret.reveal().to_owned()),
     };
     // A key of printable characters is a field's value.
     if let Ok(mut value) = HeaderValue::from_str(&value) {
@@ -76,21 +66,23 @@ mod tests {
 
     #[test]
     fn keys_are_printed_nowhere() {
-        let secret = Secret::new(" sk-secret\n").unwrap();
-        let all = Credentials::new([(Arc::from("openai"), secret.clone())]);
+        let secret = Secret::new("sk-secret");
+        let all = Credentials::new([(Arc::from("openai"), secret.clone())]).unwrap();
         let mut headers = HeaderMap::new();
         present(&secret, Format::OpenAi, &mut headers);
         assert_eq!(headers[header::AUTHORIZATION], "Bearer sk-secret");
         let printed = format!("{all:?} {secret:?} {headers:?}");
         assert!(!printed.contains("sk-secret"), "{printed}");
-        assert_eq!(Secret::new(" \n"), None);
-        assert_eq!(Secret::new("sk\nx"), None);
+        for none in ["", "sk\nx"] {
+            let refused = Credentials::new([(Arc::from("openai"), Secret::new(none))]).unwrap_err();
+            assert_eq!(refused.to_string(), "providers.openai.api_key: what is there is no key");
+        }
     }
 
     #[test]
     fn each_format_has_its_own_field() {
         let mut headers = HeaderMap::new();
-        present(&Secret::new("k").unwrap(), Format::Anthropic, &mut headers);
+        present(&Secret::new("k"), Format::Anthropic, &mut headers);
         assert_eq!(headers["x-api-key"], "k");
         assert_eq!(headers["anthropic-version"], "2023-06-01");
         assert!(!headers.contains_key(header::AUTHORIZATION));

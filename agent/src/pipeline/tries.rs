@@ -11,7 +11,7 @@ use crate::record::{Attempt, Outcome, Record, UsageSource};
 
 /// Who answers in the place of the one that was asked.
 #[derive(Debug, Clone)]
-pub struct Serving {
+pub(super) struct Serving {
     /// The provider.
     pub provider: Arc<Provider>,
     /// The model asked for there.

@@ -27,7 +27,7 @@ const MODULES: [(&str, &[&str]); 23] = [
             "drain",
         ],
     ),
-    ("pipeline", &["policy", "llm", "upstream", "record", "subject", "clock", "drain"]),
+    ("pipeline", &["policy", "secret", "llm", "upstream", "record", "subject", "clock", "drain"]),
     ("policy", &["llm", "subject", "record", "clock"]),
     ("upstream", &["clock", "drain"]),
     ("llm", &[]),

@@ -253,6 +253,7 @@ impl Check<'_> {
                 ca_file: provider.ca_file.map(|file| self.file(&file, &trail.key("ca_file"))),
                 inject_usage: provider.inject_usage,
                 free: provider.free,
+                api_key: provider.api_key.and_then(|key| self.api_key(&key, &trail.key("api_key"))),
                 name,
             });
         }

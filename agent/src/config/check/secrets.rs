@@ -31,6 +31,17 @@ impl Check<'_> {
         }
     }
 
+    /// A provider's key, which no configuration file is the place for.
+    pub(super) fn api_key(&mut self, source: &SecretSource, trail: &Trail) -> Option<SecretSource> {
+        if let SecretSource::Literal(_) = source {
+            let what = "no key belongs in this file: write {env: …}, {file: …} or \
+                        {systemd-credential: …}";
+            self.problem(trail, what.to_owned());
+            return None;
+        }
+        Some(self.secret(source, trail))
+    }
+
     /// Whether everyone on this host can read the file that a secret is written in.
     fn exposed(&mut self, trail: &Trail) {
         let file = self.tree.find(trail).map(|node| Arc::clone(&node.at.file));

@@ -22,7 +22,11 @@ pub(in crate::config) use self::limits::{
     RawAction, RawBudget, RawGuardAction, RawGuardrail, RawLoops, RawMatch, RawOverrun, RawPer,
     RawRateLimit, RawRolling, RawTeam,
 };
-pub(in crate::config) use self::reliability::{RawFailover, RawReliability};
+pub(in crate::config) use self::reliability::{
+    RawBreaker, RawFailover, RawHealthChecks, RawOverrides, RawPreset, RawReliability, RawRetry,
+    RawStrategy, RawTimeouts,
+};
+use super::secret::SecretSource;
 use super::value::{Address, Day, Fsync, OneOrMany, Price, Size, Span, Toggle};
 
 /// How much the agent does.
@@ -329,6 +333,8 @@ pub(in crate::config) struct RawProvider {
     pub(in crate::config) inject_usage: Option<bool>,
     /// Its tokens cost nothing.
     pub(in crate::config) free: bool,
+    /// Key for calls that are taken here from another provider, and for health checks.
+    pub(in crate::config) api_key: Option<SecretSource>,
     /// Prices that replace the catalogue's, by model.
     pub(in crate::config) prices: BTreeMap<String, OneOrMany<RawPrice>>,
 }

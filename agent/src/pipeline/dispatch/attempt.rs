@@ -54,7 +54,7 @@ pub(super) struct Care {
 #[derive(Debug)]
 pub(super) enum Ended {
     /// With an answer for the client.
-    Good(Reply),
+    Good(Box<Reply>),
     /// With a failure.
     Bad(Bad),
 }
@@ -85,7 +85,7 @@ pub(super) struct Bad {
 /// What the client gets if nothing else is tried.
 #[derive(Debug)]
 pub(super) enum Left {
-    Reply(Reply),
+    Reply(Box<Reply>),
     Failure(upstream::Failure),
 }
 
@@ -147,7 +147,7 @@ pub(super) async fn run(
         return held(reply, care).await;
     }
     reply.begun = !sse;
-    Ended::Good(reply)
+    Ended::Good(Box::new(reply))
 }
 
 async fn send(
@@ -193,7 +193,7 @@ async fn refused(mut reply: Reply, care: &Care, wall: SystemTime) -> Bad {
         None => format!("status {status}"),
     };
     let failed = Failed::Status { status, code: code.as_deref() };
-    Bad { retry_after, ..Bad::new(failed, what, Left::Reply(reply)) }
+    Bad { retry_after, ..Bad::new(failed, what, Left::Reply(Box::new(reply))) }
 }
 
 /// The code or type of an error, as all three formats have it below `error`. Only words are taken:
@@ -224,20 +224,20 @@ async fn whole(mut reply: Reply, from: Wire, to: Wire) -> Ended {
     if let Err(error) = read {
         let what = format!("the answer broke off: {error}");
         reply.source.put_back_error(error);
-        return Ended::Bad(Bad::new(Failed::Broken, what, Left::Reply(reply)));
+        return Ended::Bad(Bad::new(Failed::Broken, what, Left::Reply(Box::new(reply))));
     }
     let body = reply.source.bytes_ahead();
     match translate::response(from, to, &body) {
         Ok(translated) => {
             reply.whole = Some(translated);
             reply.begun = true;
-            Ended::Good(reply)
+            Ended::Good(Box::new(reply))
         }
         Err(refused) => {
             let failed = Failed::Status { status: 502, code: None };
             let what = format!("the answer can't be translated: {refused}");
             reply.parts.status = hyper::StatusCode::BAD_GATEWAY;
-            Ended::Bad(Bad::new(failed, what, Left::Reply(reply)))
+            Ended::Bad(Bad::new(failed, what, Left::Reply(Box::new(reply))))
         }
     }
 }
@@ -270,12 +270,14 @@ async fn held(mut reply: Reply, care: &Care) -> Ended {
     let (mut bytes, mut events) = (0, 0);
     loop {
         let next = std::future::poll_fn(|cx| reply.source.poll_rest(cx));
-        let Ok(next) = timeout_at(deadline, next).await else { return Ended::Good(reply) };
+        let Ok(next) = timeout_at(deadline, next).await else {
+            return Ended::Good(Box::new(reply));
+        };
         let broke = match next {
             Some(Ok(frame)) => {
                 let Some(data) = frame.data_ref().cloned() else {
                     reply.source.put_back(frame);
-                    return Ended::Good(reply);
+                    return Ended::Good(Box::new(reply));
                 };
                 reply.source.put_back(frame);
                 bytes += data.len();
@@ -285,14 +287,14 @@ async fn held(mut reply: Reply, care: &Care) -> Ended {
                 if let Some(error) = reading.error.filter(|_| !fed.content) {
                     let failed = Failed::Event { code: &error.code };
                     let what = format!("{} in the stream", error.message);
-                    return Ended::Bad(Bad::new(failed, what, Left::Reply(reply)));
+                    return Ended::Bad(Bad::new(failed, what, Left::Reply(Box::new(reply))));
                 }
                 if fed.content || reading.terminal {
                     reply.begun = true;
-                    return Ended::Good(reply);
+                    return Ended::Good(Box::new(reply));
                 }
                 if bytes > MAX_HELD || events > MAX_EVENTS || reading.unread.is_some() {
-                    return Ended::Good(reply);
+                    return Ended::Good(Box::new(reply));
                 }
                 continue;
             }
@@ -303,6 +305,6 @@ async fn held(mut reply: Reply, care: &Care) -> Ended {
             }
             None => "the stream ended before it began".to_owned(),
         };
-        return Ended::Bad(Bad::new(Failed::Broken, broke, Left::Reply(reply)));
+        return Ended::Bad(Bad::new(Failed::Broken, broke, Left::Reply(Box::new(reply))));
     }
 }

@@ -136,7 +136,7 @@ impl Dispatch<'_> {
     /// The first try: what the client asked for, or, where a breaker is open, what can take its
     /// place.
     fn first(&mut self) -> Result<Ready, Reject> {
-        let way = self.original.asked(self.exchange, self.timeouts());
+        let way = Original::asked(self.exchange, self.timeouts());
         let blocked = match self.gate() {
             Ok(permit) => return Ok(Ready { way, permit }),
             Err(blocked) => blocked,
@@ -162,7 +162,7 @@ impl Dispatch<'_> {
     async fn run(&mut self, mut ready: Ready) -> Result<Answer, Reject> {
         loop {
             let bad = match self.attempt(&mut ready).await {
-                Ended::Good(reply) => return Ok(self.good(ready, reply)),
+                Ended::Good(reply) => return Ok(self.good(ready, *reply)),
                 Ended::Bad(bad) => bad,
             };
             self.failed(&ready, &bad);
@@ -190,10 +190,12 @@ impl Dispatch<'_> {
         };
         let wall = context.clock.now().wall;
         let ended = attempt::run(link, request, &care, wall).await;
-        if let Ended::Good(Reply { parts, .. })
-        | Ended::Bad(Bad { left: Left::Reply(Reply { parts, .. }), .. }) = &ended
-        {
-            self.exchange.answered(parts.status.as_u16());
+        let reply = match &ended {
+            Ended::Good(reply) | Ended::Bad(Bad { left: Left::Reply(reply), .. }) => Some(reply),
+            Ended::Bad(_) => None,
+        };
+        if let Some(reply) = reply {
+            self.exchange.answered(reply.parts.status.as_u16());
         }
         ended
     }
@@ -256,9 +258,11 @@ impl Dispatch<'_> {
         let way = if self.course.is_elsewhere() {
             let loss = self.policies.reliability.lock().allowed_loss(&self.course);
             let hop = self.course.target.clone();
-            self.original.elsewhere(self.exchange, hop, &loss, timeouts).map_err(NotReady::NoWay)?
+            self.original
+                .elsewhere(self.exchange, &hop, &loss, timeouts)
+                .map_err(NotReady::NoWay)?
         } else {
-            self.original.asked(self.exchange, timeouts)
+            Original::asked(self.exchange, timeouts)
         };
         let permit = self.gate().map_err(NotReady::Blocked)?;
         Ok(Ready { way, permit })
@@ -302,12 +306,12 @@ impl Dispatch<'_> {
         } else {
             Some(watch)
         };
-        let bridge = ready.way.wires.map(|(from, to)| match reply.whole {
-            Some(whole) => Bridge::Whole(whole),
-            None => {
-                let usage = self.exchange.ask.as_ref().is_some_and(|ask| ask.usage_wanted);
-                Bridge::Events(Box::new(translate::Stream::new(from, to, usage)))
+        let bridge = ready.way.wires.map(|(from, to)| {
+            if let Some(whole) = reply.whole {
+                return Bridge::Whole(whole);
             }
+            let usage = self.exchange.ask.as_ref().is_some_and(|ask| ask.usage_wanted);
+            Bridge::Events(Box::new(translate::Stream::new(from, to, usage)))
         });
         self.answer(ready.way, (reply.parts, reply.source), bridge, watch)
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Method, Request, Uri, Version};
 
-use crate::llm::call::{Kind, Operation, Route, inject_usage, replace_model};
+use crate::llm::call::{Kind, Operation, Route, inject_usage, path_model, replace_model};
 use crate::llm::providers::{Format, Provider};
 use crate::llm::translate::{self, Feature, Plan, Wire};
 use crate::pipeline::credentials;
@@ -68,7 +68,7 @@ impl Original {
     }
 
     /// The way the client itself asked for.
-    pub(super) fn asked(&self, exchange: &Exchange, timeouts: Timeouts) -> Way {
+    pub(super) fn asked(exchange: &Exchange, timeouts: Timeouts) -> Way {
         let route = exchange.route;
         Way { link: None, request: None, route, wires: None, serving: None, timeouts }
     }
@@ -95,7 +95,7 @@ impl Original {
     pub(super) fn elsewhere(
         &self,
         exchange: &mut Exchange,
-        hop: Hop,
+        hop: &Hop,
         loss: &[Feature],
         timeouts: Timeouts,
     ) -> Result<Way, String> {
@@ -108,22 +108,29 @@ impl Original {
         let here = provider.name == own.name;
         let wire = if here { client } else { speaks(&provider, client) };
         let serving = Serving { provider: Arc::clone(&provider), model: Arc::clone(&hop.model) };
-        let (path, body) = if wire == client {
+        let asked = self.uri.path_and_query().map_or("/", |path| path.as_str());
+        let (path, body) = if wire != client {
+            let plan = Plan { from: client, to: wire, model: &hop.model, allow_loss: loss };
+            let sent = translate::request_at(&plan, asked, body);
+            let sent = sent.map_err(|refused| refused.to_string())?;
+            (sent.path, sent.body)
+        } else if let Some(public) = path_of(wire) {
             let body = replace_model(body, &hop.model).ok_or("the request names no model")?;
             let query = self.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-            (
-                format!("{}{query}", path_of(wire).unwrap_or_default()),
-                with_usage(exchange, &provider, body),
-            )
+            (format!("{public}{query}"), with_usage(exchange, &provider, body))
         } else {
-            let plan = Plan { from: client, to: wire, model: &hop.model, allow_loss: loss };
-            let sent = translate::request(&plan, body).map_err(|refused| refused.to_string())?;
-            (sent.path, sent.body)
+            // Here the model is in the path.
+            let named = path_model(self.uri.path()).ok_or("the request names no model")?;
+            let moved = format!("/{}:", hop.model);
+            (asked.replacen(&format!("/{}:", named.model), &moved, 1), body.clone())
         };
         let mut request = Request::new(Outgoing::whole(body.clone()));
         *request.method_mut() = self.method.clone();
         let link = if here {
-            *request.uri_mut() = self.uri.clone();
+            *request.uri_mut() = match path_of(wire) {
+                Some(_) => self.uri.clone(),
+                None => path.parse().map_err(|_| "its path is not valid".to_owned())?,
+            };
             *request.version_mut() = self.version;
             *request.headers_mut() = self.headers.clone();
             request.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
@@ -137,7 +144,7 @@ impl Original {
         Ok(Way {
             link,
             request: Some(request),
-            route: route_of(wire).unwrap_or(exchange.route),
+            route: route_of(wire),
             wires: (wire != client).then_some((wire, client)),
             serving: Some(serving),
             timeouts,
@@ -160,9 +167,10 @@ impl Original {
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let base = &provider.base;
         let default = if base.tls { 443 } else { 80 };
-        let host = match base.port == default {
-            true => base.host.to_string(),
-            false => format!("{}:{}", base.host, base.port),
+        let host = if base.port == default {
+            base.host.to_string()
+        } else {
+            format!("{}:{}", base.host, base.port)
         };
         let host = HeaderValue::from_str(&host).map_err(|_| "its host is not valid".to_owned())?;
         headers.insert(header::HOST, host);
@@ -204,12 +212,12 @@ fn link_to(provider: &Provider, exchange: &Exchange) -> Link {
 fn speaks(provider: &Provider, client: Wire) -> Wire {
     match provider.format {
         Format::Anthropic => Wire::Messages,
+        Format::Gemini => Wire::Gemini,
         // Those that speak OpenAI's format rarely have its newer API.
         Format::OpenAi if client == Wire::Responses && provider.name.starts_with("openai") => {
             Wire::Responses
         }
         Format::OpenAi => Wire::Chat,
-        Format::Gemini => Wire::Gemini,
     }
 }
 
@@ -223,12 +231,12 @@ fn path_of(wire: Wire) -> Option<&'static str> {
     }
 }
 
-fn route_of(wire: Wire) -> Option<Route> {
+fn route_of(wire: Wire) -> Route {
     let operation = match wire {
         Wire::Chat => Operation::Chat,
         Wire::Responses => Operation::Responses,
         Wire::Messages => Operation::Messages,
         Wire::Gemini => Operation::Generate,
     };
-    Some(Route { operation, kind: Kind::Call })
+    Route { operation, kind: Kind::Call }
 }

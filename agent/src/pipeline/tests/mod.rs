@@ -1,28 +1,37 @@
 //! The whole path of a call over in-memory connections, with a scripted provider.
 
+mod plain;
 mod policies;
+mod failing;
+mod early;
+mod open;
+mod elsewhere;
+mod health;
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode, header};
+use hyper::{Request, Response, header};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::*;
-use crate::clock;
+use crate::clock::{self, Now};
 use crate::llm::price::Prices;
 use crate::llm::providers::Providers;
 use crate::policy;
-use crate::record::{Connection, Durability, Flag, Kind, Opened, Outcome, Record, UsageSource};
+use crate::policy::reliability::Settings;
+use crate::record::{Connection, Durability, Notice, Opened, Record};
+use crate::secret::Secret;
 use crate::subject::{Process, Subject, Workload};
 use crate::upstream::connect::BoxFuture;
 use crate::upstream::{
@@ -57,7 +66,12 @@ where
             async move {
                 let (parts, body) = request.into_parts();
                 let body = body.collect().await.expect("the pipeline sends whole bodies");
-                Ok::<_, io::Error>(answer(Request::from_parts(parts, body.to_bytes())))
+                let answer = answer(Request::from_parts(parts, body.to_bytes()));
+                match answer.extensions().get::<Instead>() {
+                    Some(Instead::Reset) => Err(io::Error::from(io::ErrorKind::ConnectionReset)),
+                    Some(Instead::Silence) => std::future::pending().await,
+                    None => Ok(answer),
+                }
             }
         });
         Drain::new().spawn(async move {
@@ -67,6 +81,38 @@ where
         });
         Box::pin(async move { Ok(Box::new(near) as Io) })
     }
+}
+
+/// What happens in place of an answer.
+#[derive(Debug, Clone, Copy)]
+enum Instead {
+    /// The connection is closed.
+    Reset,
+    /// Nothing.
+    Silence,
+}
+
+fn instead(what: Instead) -> Answer {
+    let mut answer = json("");
+    answer.extensions_mut().insert(what);
+    answer
+}
+
+/// What a scripted provider was asked, in order.
+type Asked = Arc<Mutex<Vec<Request<Bytes>>>>;
+
+/// A provider that gives these answers one after the other.
+fn scripted(
+    answers: impl IntoIterator<Item = Answer>,
+) -> (Provider<impl Fn(Request<Bytes>) -> Answer + Clone + Send + Sync + 'static>, Asked) {
+    let answers = Arc::new(Mutex::new(answers.into_iter().collect::<VecDeque<_>>()));
+    let asked = Asked::default();
+    let seen = Arc::clone(&asked);
+    let provider = Provider(move |request: Request<Bytes>| {
+        seen.lock().push(request);
+        answers.lock().pop_front().unwrap_or_else(|| failed(500, "the script is over"))
+    });
+    (provider, asked)
 }
 
 /// A provider that is not there.
@@ -88,6 +134,7 @@ impl Connect for Nobody {
 struct Records {
     settled: Mutex<Vec<Arc<Record>>>,
     opened: Mutex<Vec<Opened>>,
+    notices: Mutex<Vec<Notice>>,
     withhold: bool,
     unconfirmed: AtomicUsize,
     withheld: Mutex<Vec<oneshot::Sender<Durability>>>,
@@ -119,6 +166,10 @@ impl Sink for Records {
 
     fn connection(&self, _connection: Connection) {}
 
+    fn notice(&self, notice: Notice) {
+        self.notices.lock().push(notice);
+    }
+
     fn unconfirmed(&self) {
         self.unconfirmed.fetch_add(1, Relaxed);
     }
@@ -129,31 +180,102 @@ struct Scene {
     context: Arc<Context>,
 }
 
-fn scene(connect: impl Connect + 'static, records: Records) -> Scene {
-    scene_under(connect, records, policy::Settings::default(), Arc::new(clock::System))
+impl Scene {
+    /// One call, its response read to the end.
+    async fn ask(&self, body: &str) -> (http::response::Parts, Bytes) {
+        let response = handle(Arc::clone(&self.context), call(body)).await;
+        let (parts, body) = response.into_parts();
+        (parts, body.collect().await.expect("a whole body").to_bytes())
+    }
+
+    /// Decisions of policies on the last call.
+    fn decisions(&self) -> Vec<(String, String)> {
+        let settled = self.records.settled.lock();
+        let decisions = &settled.last().expect("a call was settled").decisions;
+        let policies = decisions
+            .iter()
+            .filter(|decision| &*decision.rule == "retry" || decision.rule.contains('.'));
+        policies.map(|it| (it.rule.to_string(), it.action.to_string())).collect()
+    }
 }
 
+/// Time as tokio's tests pause and advance it.
+#[derive(Debug)]
+struct Paused(Now, Instant);
+
+impl Clock for Paused {
+    fn now(&self) -> Now {
+        let passed = self.1.elapsed();
+        Now { mono: self.0.mono + passed, wall: self.0.wall + passed }
+    }
+}
+
+/// What differs between scenes.
+struct Setup {
+    limits: policy::Settings,
+    settings: Settings,
+    prices: Prices,
+    /// Beside the built-in ones.
+    providers: Vec<crate::llm::providers::Provider>,
+    credentials: Credentials,
+    acting: bool,
+}
+
+impl Default for Setup {
+    /// Policies act; waits are not spread.
+    fn default() -> Self {
+        let mut settings = Settings::default();
+        settings.general.retry.jitter = false;
+        Self {
+            limits: policy::Settings::default(),
+            settings,
+            prices: Prices::embedded(),
+            providers: Vec::new(),
+            credentials: Credentials::default(),
+            acting: true,
+        }
+    }
+}
+
+fn scene(connect: impl Connect + 'static, records: Records) -> Scene {
+    let clock: Arc<dyn Clock> = Arc::new(clock::System);
+    set(connect, records, clock, Setup { acting: false, ..Setup::default() })
+}
+
+/// A scene in which these limits act.
 fn scene_under(
     connect: impl Connect + 'static,
     records: Records,
     limits: policy::Settings,
     clock: Arc<dyn Clock>,
 ) -> Scene {
+    set(connect, records, clock, Setup { limits, prices: policies::prices(), ..Setup::default() })
+}
+
+/// A scene in which policies act, and time is tokio's.
+fn acting(connect: impl Connect + 'static, setup: Setup) -> Scene {
+    let clock = Paused(clock::System.now(), Instant::now());
+    set(connect, Records::default(), Arc::new(clock), setup)
+}
+
+fn set(
+    connect: impl Connect + 'static,
+    records: Records,
+    clock: Arc<dyn Clock>,
+    setup: Setup,
+) -> Scene {
     let records = Arc::new(records);
+    let policies = Policies::new(setup.limits, setup.settings, clock.now());
+    policies.act(setup.acting);
     let rules = Rules {
         environment: Arc::from("test"),
-        providers: Providers::builtin(),
-        prices: policies::prices(),
+        providers: Providers::builtin().with(setup.providers),
+        prices: setup.prices,
         request_body: 1024,
         room: room::Room::default(),
-        credentials: Credentials::default(),
-        policies: Arc::new(Policies::new(
-            limits,
-            policy::reliability::Settings::default(),
-            clock.now(),
-        )),
+        credentials: setup.credentials,
+        policies: Arc::new(policies),
     };
-    rules.policies.act(true);
     let provider = Arc::clone(rules.providers.by_name("openai").expect("built in"));
     let drain = Drain::new();
     let tls = Tls::new(rustls::RootCertStore::empty(), []).expect("no roots are needed");
@@ -207,6 +329,24 @@ fn json(body: &'static str) -> Answer {
         .expect("valid response")
 }
 
+/// An error of this status and code.
+fn failed(status: u16, code: &str) -> Answer {
+    let body = format!(r#"{{"error":{{"message":"no","type":"error","code":"{code}"}}}}"#);
+    let mut answer =
+        json("").map(|_empty| Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed());
+    *answer.status_mut() = hyper::StatusCode::from_u16(status).expect("a status");
+    answer
+}
+
+/// A stream of these pieces.
+fn stream(pieces: &[&'static str]) -> Answer {
+    let (send, chunks) = mpsc::channel(pieces.len().max(1));
+    for piece in pieces {
+        send.try_send(Ok(frame(piece))).expect("room");
+    }
+    events(chunks)
+}
+
 fn events(chunks: Chunks) -> Answer {
     let body = StreamBody::new(tokio_stream(chunks));
     Response::builder()
@@ -242,221 +382,4 @@ const DONE: &str = "data: [DONE]\n\n";
 
 fn frame(text: &'static str) -> Frame<Bytes> {
     Frame::data(Bytes::from_static(text.as_bytes()))
-}
-
-#[tokio::test]
-async fn a_unary_call_is_passed_on_unchanged_and_recorded_once() {
-    let scene = scene(Provider(|_request| json(ANSWER)), Records::default());
-    let response = handle(Arc::clone(&scene.context), call(ASK)).await;
-    assert_eq!(response.status(), StatusCode::OK);
-    let id = response.headers()[headers::CALL_ID].to_str().unwrap().to_owned();
-    let body = response.into_body().collect().await.unwrap().to_bytes();
-    assert_eq!(body, ANSWER);
-    let record = scene.records.only();
-    assert_eq!(record.call_id.to_string(), id);
-    assert_eq!(record.kind, Kind::Call);
-    assert_eq!(record.outcome, Outcome::Ok);
-    assert_eq!(record.model.as_deref(), Some("gpt-4o-mini"));
-    assert_eq!(record.model_served.as_deref(), Some("gpt-4o-mini-2024-07-18"));
-    assert_eq!((record.usage.input, record.usage.output), (1000, 500));
-    assert_eq!(record.usage_source, UsageSource::Reported);
-    assert_eq!(record.cost.map(|cost| cost.0), Some(ANSWER_COST));
-    assert_eq!(record.attempts.len(), 1);
-    assert_eq!(scene.records.opened.lock().len(), 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_last_bytes_wait_for_the_record_but_not_for_ever() {
-    let records = Records { withhold: true, ..Records::default() };
-    let scene = scene(Provider(|_request| json(ANSWER)), records);
-    let asked = tokio::time::Instant::now();
-    let response = handle(Arc::clone(&scene.context), call(ASK)).await;
-    let body = response.into_body().collect().await.unwrap().to_bytes();
-    assert_eq!(body, ANSWER);
-    let waited = asked.elapsed();
-    assert!(waited >= Duration::from_millis(50), "released before its record was safe");
-    assert!(waited < Duration::from_millis(60), "held for longer than the bound");
-    assert_eq!(scene.records.unconfirmed.load(Relaxed), 1, "and that is counted");
-}
-
-#[tokio::test]
-async fn a_client_that_leaves_before_the_answer_has_still_asked() {
-    let (reached, asked) = oneshot::channel();
-    let reached = Arc::new(Mutex::new(Some(reached)));
-    let (_never, chunks) = mpsc::channel(1);
-    let chunks = Arc::new(Mutex::new(Some(chunks)));
-    let provider = Provider(move |_request: Request<Bytes>| {
-        reached.lock().take().expect("asked once").send(()).expect("the test waits");
-        // No chunk ever comes, and without one hyper sends no head.
-        events(chunks.lock().take().expect("asked once"))
-    });
-    let scene = scene(provider, Records::default());
-    let mut waiting = Box::pin(handle(Arc::clone(&scene.context), call(ASK)));
-    tokio::select! {
-        _answer = &mut waiting => {}
-        _asked = asked => {}
-    }
-    drop(waiting);
-    let record = scene.records.only();
-    assert_eq!(record.outcome, Outcome::ClientAbort);
-    assert_eq!(record.usage_source, UsageSource::Estimated);
-    assert!(record.cost.is_some_and(|cost| cost.0 > 0), "sent is not free: {:?}", record.cost);
-}
-
-#[tokio::test]
-async fn a_stream_flows_and_its_terminal_event_waits() {
-    let (send, chunks) = mpsc::channel(8);
-    let chunks = Arc::new(Mutex::new(Some(chunks)));
-    let provider =
-        Provider(move |_request: Request<Bytes>| events(chunks.lock().take().expect("asked once")));
-    let records = Records { withhold: true, ..Records::default() };
-    let scene = scene(provider, records);
-    send.send(Ok(frame(CHUNK))).await.unwrap();
-    let response = handle(Arc::clone(&scene.context), call(ASK_STREAM)).await;
-    let mut body = response.into_body();
-    let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
-    assert_eq!(first, CHUNK, "a chunk is forwarded when it arrives");
-    send.send(Ok(frame(USAGE))).await.unwrap();
-    let usage = body.frame().await.unwrap().unwrap().into_data().unwrap();
-    assert_eq!(usage, USAGE, "the client asked for the usage chunk: it stays");
-    assert!(scene.records.settled.lock().is_empty());
-    send.send(Ok(frame(DONE))).await.unwrap();
-    {
-        let waiting = body.frame();
-        tokio::pin!(waiting);
-        tokio::select! {
-            biased;
-            _released = &mut waiting => panic!("released before the record was safe"),
-            () = tokio::time::sleep(Duration::from_millis(10)) => {}
-        }
-        for tell in scene.records.withheld.lock().drain(..) {
-            tell.send(Durability::Kept).unwrap();
-        }
-        let done = waiting.await.unwrap().unwrap().into_data().unwrap();
-        assert_eq!(done, DONE);
-    }
-    let record = scene.records.only();
-    assert_eq!(record.cost.map(|cost| cost.0), Some(ANSWER_COST), "streamed costs as unary does");
-    assert!(record.stream && record.ttft.is_some());
-}
-
-#[tokio::test]
-async fn usage_is_asked_for_and_the_chunk_it_causes_is_hidden() {
-    let asked = Arc::new(Mutex::new(None));
-    let seen = Arc::clone(&asked);
-    let provider = Provider(move |request: Request<Bytes>| {
-        *seen.lock() = Some(request.into_body());
-        let (send, chunks) = mpsc::channel(8);
-        for text in [CHUNK, USAGE, DONE] {
-            send.try_send(Ok(frame(text))).expect("room");
-        }
-        events(chunks)
-    });
-    let scene = scene(provider, Records::default());
-    let body = r#"{"model":"gpt-4o-mini","stream":true,"messages":[]}"#;
-    let response = handle(Arc::clone(&scene.context), call(body)).await;
-    let body = response.into_body().collect().await.unwrap().to_bytes();
-    assert_eq!(body, [CHUNK, DONE].concat());
-    let asked: serde_json::Value =
-        serde_json::from_slice(asked.lock().as_ref().expect("asked")).unwrap();
-    assert_eq!(asked["stream_options"]["include_usage"], true);
-    let record = scene.records.only();
-    assert!(record.flags.contains(&Flag::UsageInjected));
-    assert_eq!(record.cost.map(|cost| cost.0), Some(ANSWER_COST));
-}
-
-#[tokio::test]
-async fn a_client_that_leaves_mid_stream_is_settled_by_estimate() {
-    let (send, chunks) = mpsc::channel(8);
-    let chunks = Arc::new(Mutex::new(Some(chunks)));
-    let provider =
-        Provider(move |_request: Request<Bytes>| events(chunks.lock().take().expect("asked once")));
-    let scene = scene(provider, Records::default());
-    send.send(Ok(frame(CHUNK))).await.unwrap();
-    let response = handle(Arc::clone(&scene.context), call(ASK_STREAM)).await;
-    let mut body = response.into_body();
-    body.frame().await.unwrap().unwrap();
-    drop(body);
-    let record = scene.records.only();
-    assert_eq!(record.outcome, Outcome::ClientAbort);
-    assert_eq!(record.usage_source, UsageSource::Estimated);
-    assert!(record.usage.output > 0 && record.cost.is_some_and(|cost| cost.0 > 0));
-}
-
-#[tokio::test]
-async fn an_answer_that_breaks_off_is_not_made_to_look_whole() {
-    let (send, chunks) = mpsc::channel(8);
-    let chunks = Arc::new(Mutex::new(Some(chunks)));
-    let provider =
-        Provider(move |_request: Request<Bytes>| events(chunks.lock().take().expect("asked once")));
-    let scene = scene(provider, Records::default());
-    send.send(Ok(frame(CHUNK))).await.unwrap();
-    let response = handle(Arc::clone(&scene.context), call(ASK_STREAM)).await;
-    let mut body = response.into_body();
-    body.frame().await.unwrap().unwrap();
-    send.send(Err(io::Error::other("cut"))).await.unwrap();
-    let end = body.frame().await.expect("an end that says what it is");
-    assert!(end.is_err(), "the client must see the cut");
-    let record = scene.records.only();
-    assert_eq!(record.outcome, Outcome::UpstreamCut);
-    assert_eq!(record.usage_source, UsageSource::Estimated);
-}
-
-#[tokio::test]
-async fn a_request_for_another_host_is_misdirected() {
-    let scene = scene(Nobody, Records::default());
-    let mut request = call(ASK);
-    request.headers_mut().insert(header::HOST, "api.anthropic.com".parse().unwrap());
-    let response = handle(Arc::clone(&scene.context), request).await;
-    assert_eq!(response.status(), StatusCode::MISDIRECTED_REQUEST);
-    let record = scene.records.only();
-    assert_eq!(record.outcome, Outcome::Refused);
-    assert_eq!(record.cost.map(|cost| cost.0), Some(0), "a refused call costs nothing");
-}
-
-#[tokio::test]
-async fn an_unreachable_provider_is_told_in_its_own_dialect() {
-    let scene = scene(Nobody, Records::default());
-    let response = handle(Arc::clone(&scene.context), call(ASK)).await;
-    assert_eq!(response.status(), StatusCode::BAD_GATEWAY);
-    let body = response.into_body().collect().await.unwrap().to_bytes();
-    let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
-    assert_eq!(body["error"]["type"], "upstream_unreachable");
-    assert_eq!(scene.records.only().outcome, Outcome::ConnectError);
-}
-
-#[tokio::test]
-async fn a_body_over_the_limit_goes_through_unread() {
-    let length = Arc::new(Mutex::new(0));
-    let seen = Arc::clone(&length);
-    let provider = Provider(move |request: Request<Bytes>| {
-        *seen.lock() = request.body().len();
-        json(ANSWER)
-    });
-    let scene = scene(provider, Records::default());
-    let long = format!(r#"{{"model":"gpt-4o-mini","x":"{}"}}"#, "y".repeat(4096));
-    let response = handle(Arc::clone(&scene.context), call(&long)).await;
-    assert_eq!(response.status(), StatusCode::OK);
-    response.into_body().collect().await.unwrap();
-    assert_eq!(*length.lock(), long.len(), "nothing was cut");
-    let record = scene.records.only();
-    assert_eq!(record.kind, Kind::Opaque);
-    assert!(record.flags.contains(&Flag::BodyUnread));
-    assert_eq!(record.cost, None, "unread is unknown, not free");
-}
-
-#[tokio::test]
-async fn an_error_status_costs_nothing_and_keeps_its_body() {
-    let provider = Provider(|_request: Request<Bytes>| {
-        let mut response = json(r#"{"error":{"message":"slow down"}}"#);
-        *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
-        response
-    });
-    let scene = scene(provider, Records::default());
-    let response = handle(Arc::clone(&scene.context), call(ASK)).await;
-    assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
-    response.into_body().collect().await.unwrap();
-    let record = scene.records.only();
-    assert_eq!(record.outcome, Outcome::RateLimited);
-    assert_eq!(record.cost.map(|cost| cost.0), Some(0));
 }

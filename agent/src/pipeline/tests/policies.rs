@@ -1,9 +1,10 @@
 //! Policies on the whole path: what they refuse reaches nobody, what they reserve is settled once.
 
 use std::num::NonZeroU64;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use hyper::StatusCode;
 
 use super::*;
 use crate::clock::Now;
@@ -12,6 +13,7 @@ use crate::llm::usage::NanoUsd;
 use crate::policy::selector::{Pattern, Selector};
 use crate::policy::settings::{Cap, Limit, OnBreach, Over, Per, Quantity, Rule, Says, Watch};
 use crate::policy::{Amount, Enforcement};
+use crate::record::{Flag, Outcome, UsageSource};
 
 /// The embedded prices, and a model whose thousand output tokens cost ten cents.
 pub(super) fn prices() -> Prices {

@@ -27,6 +27,7 @@ pub struct Sought<'a> {
 
 /// One call on its way.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an answer that does not change")]
 pub struct Course {
     /// Where it is now.
     pub target: Hop,
@@ -34,6 +35,8 @@ pub struct Course {
     pub named: bool,
     pub(super) asked: Hop,
     pub(super) chain: Option<Chain>,
+    /// Hops of the chain that nobody has a key for, until that has been said.
+    pub(super) left_out: Vec<Hop>,
     /// The next hop of the chain.
     pub(super) position: usize,
     pub(super) hops_left: u32,
@@ -78,7 +81,7 @@ impl Course {
     /// Back to where it was, but for the models that have been passed by.
     pub fn back_to(&mut self, before: Self) {
         let position = self.position;
-        *self = Self { position, ..before };
+        *self = Self { position, left_out: Vec::new(), ..before };
     }
 
     /// Whether policies act on it at all.

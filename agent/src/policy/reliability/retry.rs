@@ -306,7 +306,7 @@ mod tests {
                 };
                 let wait = settings.delay(number, random);
                 prop_assert!(wait <= settings.max);
-                prop_assert!(wait >= base.min(settings.max) / 2 - Duration::from_nanos(1));
+                prop_assert!(wait + Duration::from_nanos(1) >= base.min(settings.max) / 2);
             }
         }
 

@@ -31,6 +31,7 @@ fn settings() -> Settings {
             allow_loss: Vec::new(),
             enforcement: Enforcement::Enforce,
         }],
+        reachable: vec!["anthropic".into()],
         ..Settings::default()
     };
     settings.general.retry.jitter = false;

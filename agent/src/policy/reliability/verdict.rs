@@ -188,7 +188,7 @@ fn of_status(status: u16, code: Option<Class>) -> Option<Class> {
         401 | 403 => Class::Auth,
         402 => Class::Quota,
         // 409: a lock that was not given in time; the providers' own SDKs try it again.
-        408 | 409 => Class::Timeout,
+        408 | 409 | 504 | 524 => Class::Timeout,
         429 => match code {
             Some(Class::Quota) => Class::Quota,
             Some(Class::Overloaded) => Class::Overloaded,
@@ -196,7 +196,6 @@ fn of_status(status: u16, code: Option<Class>) -> Option<Class> {
         },
         // 498 is Groq's "flex tier capacity exceeded", 529 Anthropic's "overloaded".
         498 | 503 | 529 => Class::Overloaded,
-        504 | 524 => Class::Timeout,
         500.. if code == Some(Class::Overloaded) => Class::Overloaded,
         500.. => Class::Server,
         _ => Class::Invalid,
