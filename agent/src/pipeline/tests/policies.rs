@@ -29,14 +29,14 @@ const DIME_OPEN: &str = r#"{"model":"dime","messages":[]}"#;
 const DIME_STREAM: &str =
     r#"{"model":"dime","stream":true,"stream_options":{"include_usage":true},"max_tokens":1000}"#;
 const DIME_ANSWER: &str = r#"{"model":"dime","choices":[{"index":0,"message":{"content":"x"},"finish_reason":"stop"}],"usage":{"prompt_tokens":10,"completion_tokens":1000}}"#;
-const CENTS: i64 = 10_000_000;
+pub(super) const CENTS: i64 = 10_000_000;
 
 fn per_minute(limit: u64) -> Cap {
     let over = Over::Sliding(Duration::from_mins(1));
     cap("requests_per_minute", Quantity::Requests, over, limit)
 }
 
-fn daily_cents(cents: u64) -> Cap {
+pub(super) fn daily_cents(cents: u64) -> Cap {
     let nanos = cents * u64::try_from(CENTS).unwrap();
     cap("daily_limit_usd", Quantity::Usd, Over::Day, nanos)
 }
@@ -46,7 +46,7 @@ fn cap(unit: &'static str, of: Quantity, over: Over, limit: u64) -> Cap {
 }
 
 /// A rule for `curl`, which is who calls here.
-fn rule(section: &str, cap: Cap, on_breach: OnBreach) -> Rule {
+pub(super) fn rule(section: &str, cap: Cap, on_breach: OnBreach) -> Rule {
     let watch = Watch { alert_at: vec![80], forecast: false, spike_percent: None };
     let watch = (section == "budgets").then_some(watch);
     let limit = Limit { caps: vec![cap], on_breach, cut_streams: false, watch };
@@ -60,7 +60,7 @@ fn rule(section: &str, cap: Cap, on_breach: OnBreach) -> Rule {
     }
 }
 
-fn settings(rules: Vec<Rule>) -> policy::Settings {
+pub(super) fn settings(rules: Vec<Rule>) -> policy::Settings {
     policy::Settings { rules, ..policy::Settings::default() }
 }
 
@@ -121,7 +121,7 @@ fn used(scene: &Scene) -> Amount {
 }
 
 /// Spent and reserved of the first budget.
-fn budget(scene: &Scene) -> (i64, i64) {
+pub(super) fn budget(scene: &Scene) -> (i64, i64) {
     let rules = scene.context.rules.load();
     let budgets = rules.policies.engine.lock().budgets(scene.context.clock.now());
     budgets.first().map_or((0, 0), |it| (it.spent.0, it.reserved.0))
