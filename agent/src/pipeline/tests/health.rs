@@ -10,8 +10,7 @@ use crate::policy::view::BreakerState;
 async fn only_providers_with_a_key_are_asked_and_with_that_key() {
     let (provider, asked) = scripted([json("{}"), json(ANSWER), json(ANSWER), json(ANSWER)]);
     let mut setup = Setup {
-        credentials: Credentials::new([(Arc::from("other"), Secret::new("sk-own"))])
-            .unwrap(),
+        credentials: Credentials::new([(Arc::from("other"), Secret::new("sk-own"))]).unwrap(),
         providers: vec![elsewhere::known(
             "other",
             crate::llm::providers::Format::OpenAi,
