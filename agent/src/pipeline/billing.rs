@@ -9,8 +9,12 @@ use crate::record::Billing;
 /// Where API keys are sent when they are not sent as bearer tokens.
 const API_KEYS: [&str; 3] = ["x-api-key", "api-key", "x-goog-api-key"];
 
-/// Anthropic's OAuth tokens (`sk-ant-oat`) belong to a plan, and so do `OpenAI`'s (JSON web
-/// tokens, which elsewhere are common API keys); API keys are metered.
+/// Whose tokens belong to plans, as they begin: Anthropic's OAuth tokens, and `OpenAI`'s JSON web
+/// tokens, which elsewhere are common API keys.
+const PLANS: [(&str, &[&str]); 2] =
+    [("sk-ant-oat", &["anthropic.com"]), ("eyJ", &["openai.com", "chatgpt.com"])];
+
+/// How a request for this host is billed: plans' tokens by subscription, API keys by the token.
 pub(super) fn billing(headers: &HeaderMap, host: &str) -> Billing {
     // With a key beside the token, the provider chooses.
     if API_KEYS.iter().any(|name| headers.contains_key(*name)) {
@@ -21,17 +25,17 @@ pub(super) fn billing(headers: &HeaderMap, host: &str) -> Billing {
         return Billing::Unknown;
     };
     match credential.to_str().ok().and_then(|value| value.strip_prefix("Bearer ")) {
-        Some(token) if token.starts_with("sk-ant-oat") => Billing::Subscription,
-        Some(token) if token.starts_with("eyJ") && is_openai(host) => Billing::Subscription,
+        Some(token) if is_plan(token, host) => Billing::Subscription,
         Some(_api_key) => Billing::Metered,
         None => Billing::Unknown,
     }
 }
 
-fn is_openai(host: &str) -> bool {
-    ["openai.com", "chatgpt.com"].iter().any(|domain| {
+fn is_plan(token: &str, host: &str) -> bool {
+    let is_at = |domain: &&str| {
         host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-    })
+    };
+    PLANS.iter().any(|(start, domains)| token.starts_with(start) && domains.iter().any(is_at))
 }
 
 #[cfg(test)]
@@ -50,6 +54,7 @@ mod tests {
             (&[plan][..], anthropic, Billing::Subscription),
             (&[plan, ("x-api-key", "sk-ant-api03-x")], anthropic, Billing::Metered),
             (&[plan, key], anthropic, Billing::Unknown),
+            (&[plan], "proxy.test", Billing::Metered),
             (&[key], openai, Billing::Metered),
             (&[token], openai, Billing::Subscription),
             (&[token], "chatgpt.com", Billing::Subscription),
