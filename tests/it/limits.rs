@@ -95,8 +95,8 @@ fn p4_a_budget_cannot_be_overshot_by_a_thousand_calls_at_once() -> anyhow::Resul
         stage.succeed(Route::Redirect, &RACE).await?;
         stage.settled(1000).await?;
         let billed = stage.provider().stats().billed;
-        let spend = stage.daemon()?.read(&["spend"]).await?;
-        let spent = money::nanos(spend["total"]["cost_usd"].as_str().context("a sum")?)?;
+        let sums = stage.daemon()?.read(&["spend"]).await?;
+        let spent = money::nanos(sums["total"]["cost_usd"].as_str().context("a sum")?)?;
         assert!(spent <= money::nanos("5")?, "{spent} nano-dollars");
         assert!((45..=50).contains(&billed), "{billed} calls were let through");
         let budgets = stage.daemon()?.weir(&["budget", "check", "curl"]).output().await?;

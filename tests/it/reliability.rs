@@ -119,6 +119,7 @@ fn a_provider_that_hangs_or_hangs_up_is_asked_again() -> anyhow::Result<()> {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the time that clients see is what is tested")]
 fn a_rate_limit_is_waited_for_as_long_as_the_provider_says() -> anyhow::Result<()> {
     on_stage(async |stage| {
         let began = Instant::now();

@@ -9,6 +9,7 @@ use super::*;
 use crate::llm::usage::NanoUsd;
 
 mod limits;
+mod design;
 
 /// A configuration directory; problems are reported with `W/` for its path.
 struct Dir(tempfile::TempDir);

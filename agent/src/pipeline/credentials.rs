@@ -25,9 +25,8 @@ impl Credentials {
     /// From provider's names and keys.
     pub fn new(keys: impl IntoIterator<Item = (Arc<str>, Secret)>) -> Result<Self, NotAKey> {
         let fits = |key: &str| !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic());
-        let known = keys.into_iter().map(|(provider, key)| match fits(key.reveal()) {
-            true => Ok((provider, key)),
-            false => Err(NotAKey(provider)),
+        let known = keys.into_iter().map(|(provider, key)| {
+            if fits(key.reveal()) { Ok((provider, key)) } else { Err(NotAKey(provider)) }
         });
         known.collect::<Result<_, _>>().map(Self)
     }

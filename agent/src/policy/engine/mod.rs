@@ -67,7 +67,7 @@ pub struct Spent {
     pub requests: u64,
     /// Tokens of all kinds but those read from a cache.
     pub tokens: u64,
-    /// Money.
+    /// Money that is owed: the notional dollars of flat plans are left out.
     pub cost: crate::llm::usage::NanoUsd,
 }
 

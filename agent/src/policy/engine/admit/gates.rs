@@ -76,6 +76,8 @@ impl Stage<'_, '_> {
         let Says::Price(unknown) = rule.set.says else { return None };
         match unknown {
             UnknownPrice::AllowAndFlag => None,
+            // No price is taken where none is paid.
+            UnknownPrice::AssumeMax { .. } if self.call.is_notional() => None,
             UnknownPrice::AssumeMax { input, output } => {
                 // Also on trial: what is counted then is an upper bound all the same.
                 let of = |tokens: u64, per_million: NanoUsd| {

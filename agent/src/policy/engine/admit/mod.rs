@@ -77,7 +77,7 @@ impl<'a, 'c> Stage<'a, 'c> {
             t,
             minute,
             words,
-            bound: call.bound,
+            bound: owed(call),
             max_output: None,
             downgrade: None,
             delay: Duration::ZERO,
@@ -230,6 +230,11 @@ impl<'a, 'c> Stage<'a, 'c> {
             for (gauge, labels) in counter.gauges.iter().zip(&rule.labels) {
                 text::push_figure(&mut detail, labels, gauge, need(gauge));
             }
+            if self.call.is_notional()
+                && counter.gauges.iter().any(|gauge| gauge.cap.of == Quantity::Usd)
+            {
+                detail.push_str("; a subscription pays: its dollars are not counted");
+            }
             if let Some(most) =
                 self.max_output.filter(|_| said.breach.is_none() && ticket.is_some())
             {
@@ -279,6 +284,15 @@ impl<'a, 'c> Stage<'a, 'c> {
         self.hold_loops(&mut ticket);
         ticket
     }
+}
+
+/// What a call can come to, in dollars that somebody owes.
+fn owed(call: &Call<'_>) -> Bound {
+    if call.is_notional() {
+        let nothing = Some(NanoUsd::default());
+        return Bound { input_cost: nothing, cost: nothing, ..call.bound };
+    }
+    call.bound
 }
 
 /// The limit and the caller's counter.

@@ -301,6 +301,34 @@ fn p3_a_free_model_is_held_up_by_no_budget() {
 }
 
 #[test]
+fn dollars_of_a_flat_plan_are_counted_by_no_limit_and_its_tokens_are() {
+    let tokens = cap("tokens_per_day", Quantity::Tokens, Over::Day, 3_000);
+    let (mut engine, time) = engine(vec![
+        limited("budgets", "*", &[daily_usd(1)]),
+        limited("rate_limits", "*", &[tokens]),
+    ]);
+    let subject = agent("a");
+    let dear = Call { bound: bound(100, 900, 1_000_000_000), ..testing::call(&subject) };
+    spend(&mut engine, &dear, 1_000_000_000, time);
+    assert_eq!(refused(engine.admit(&dear, true, time.0)).reason, Reason::Budget);
+    // It passes a budget that is gone, whatever its price, and leaves it where it was.
+    let plan = Call { billing: Billing::Subscription, ..dear };
+    let admission = engine.admit(&plan, true, time.0);
+    let of = |name| admission.decisions.iter().find(|it| &*it.rule == name).unwrap();
+    let detail = &of("budgets.*").detail;
+    assert!(detail.ends_with("; a subscription pays: its dollars are not counted"), "{detail}");
+    assert!(!of("rate_limits.*").detail.contains("subscription"));
+    let owed = Actual { sent: true, tokens: 1_000, cost: None, failed: false };
+    let _notices = engine.settle(passes(admission), &owed, time.0);
+    let budget = &engine.budgets(time.0)[0];
+    assert_eq!((budget.spent, budget.reserved), (NanoUsd(1_000_000_000), NanoUsd(0)));
+    // Its tokens count: 1,000 of 3,000 are left for the next, 0 after it.
+    let left = Bound { cost: None, input_cost: None, ..plan.bound };
+    spend(&mut engine, &Call { bound: left, ..plan }, 0, time);
+    assert_eq!(refused(engine.admit(&plan, true, time.0)).reason, Reason::Tokens);
+}
+
+#[test]
 fn a_runaway_loop_is_stopped_and_reported_and_may_go_on_later() {
     let loops = Loops {
         identical: std::num::NonZeroU64::new(3),
