@@ -90,7 +90,9 @@ pub(super) struct Hold {
     pub(super) rule: (usize, u64),
     /// The counter: its slot, and what tells it apart.
     pub(super) counter: (u32, u32),
-    /// From when on it counts.
+    /// When it was made. In a calendar it counts there and then.
+    pub(super) since: u64,
+    /// From when on it counts in a sliding window: later, where the call has to wait.
     pub(super) at: u64,
     /// Whether the rule acted on the call.
     pub(super) acts: bool,

@@ -61,7 +61,7 @@ const SUBJECT: &str = "
     SELECT pid, start_ticks, exe, command, uid, user, verified, workload, unit, container, pod, app
     FROM subject WHERE id = ?";
 
-/// Everything used since a time, in no order.
+/// Everything used since a time, oldest first: whoever watches a budget sees the hours in order.
 pub(super) fn spent(
     connection: &Connection,
     since: SystemTime,
@@ -85,6 +85,7 @@ pub(super) fn spent(
         }
         until = Some(from);
     }
+    rows.sort_by_key(|row| row.at);
     Ok(rows)
 }
 

@@ -135,12 +135,12 @@ impl Engine {
         let mut old = std::mem::take(&mut self.rules);
         for set in rules.into_iter().chain(price_rule(unknown_price)) {
             let same = |rule: &Rule| rule.set.name == set.name;
+            self.next_id += 1;
             let rule = if let Some(place) = old.iter().position(same) {
                 let mut rule = old.swap_remove(place);
-                rule.renew(set, t);
+                rule.renew(set, self.next_id, t);
                 rule
             } else {
-                self.next_id += 1;
                 Rule::new(self.next_id, set, now.wall)
             };
             self.rules.push(rule);

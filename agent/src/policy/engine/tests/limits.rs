@@ -220,6 +220,28 @@ fn a_throttled_call_waits_in_line_and_no_longer_than_the_bound() {
 }
 
 #[test]
+fn p9_a_throttled_call_without_a_limit_of_its_own_gets_what_fits_when_it_goes() {
+    let tokens = cap("tokens_per_minute", Quantity::Tokens, Over::Sliding(MINUTE), 2000);
+    let limit = Limit { on_breach: OnBreach::Throttle(2 * MINUTE), ..testing::limit(&[tokens]) };
+    let (mut engine, mut time) = engine(vec![with("rate_limits", "a", limit)]);
+    let subject = agent("a");
+    let of = |input, output| Call { bound: bound(input, output, 1), ..testing::call(&subject) };
+    drop(passes(engine.admit(&of(500, 500), true, time.0)));
+    time.pass(MINUTE / 2);
+    drop(passes(engine.admit(&of(500, 400), true, time.0)));
+    let open = Bound { output_asked: false, ..bound(100, 1900, 1) };
+    match engine.admit(&Call { bound: open, ..of(0, 0) }, true, time.0).verdict {
+        Verdict::Pass { ticket, delay, max_output, .. } => {
+            assert!((30..32).contains(&delay.as_secs()), "{delay:?}");
+            assert_eq!((max_output, ticket.first.tokens), (Some(1000), 1100));
+            time.pass(delay);
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(engine.usage(None, time.0)[0].figure.used, Amount::Count(2000));
+}
+
+#[test]
 fn guardrails_block_warn_and_bound_the_output() {
     let guard = |on_breach| {
         Says::Guard(Guard {
