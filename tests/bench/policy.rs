@@ -12,6 +12,7 @@ use agent::policy::settings::{
     Cap, Guard, Limit, OnBreach, Over, Per, Quantity, Rule, Says, Team, Watch,
 };
 use agent::policy::{Actual, Bound, Call, Enforcement, Engine, Settings, Verdict};
+use agent::record::Billing;
 use agent::subject::{Parts, Process, Subject, Workload};
 use anyhow::ensure;
 use serde_json::json;
@@ -119,6 +120,7 @@ fn call(engine: &mut Engine, subject: &Subject, now: Now) -> bool {
         model: Some("gpt-4o"),
         body_bytes: 4_000,
         bound,
+        billing: Billing::Metered,
         prompt: None,
     };
     let admission = engine.admit(&call, true, now);

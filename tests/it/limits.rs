@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 /// The configuration users bring along.
 const DESIGN: &str = include_str!("../golden/config/design.yaml");
+const ASK: &str = "{\"model\":\"gpt-5\",\"max_completion_tokens\":10000,\"messages\":[]}";
 /// 1,000 calls by one process, side by side; what they say is of no interest.
 const RACE: [&str; 12] = [
     "curl",
@@ -18,7 +19,7 @@ const RACE: [&str; 12] = [
     "-H",
     "authorization: Bearer sk-test",
     "-d",
-    "{\"model\":\"gpt-4o-mini\",\"max_tokens\":100000,\"messages\":[]}",
+    ASK,
     "-o",
     "/dev/null",
     "https://api.openai.com/v1/chat/completions?n=[1-1000]",
@@ -28,9 +29,10 @@ fn enforcing(stage: &Stage) -> Config {
     stage.config().with(&["mode"], json!("enforce"))
 }
 
-/// Costs $0.10: 166,666 output tokens of gpt-4o-mini at $0.60 per million, and 3 input tokens.
+/// What [`ASK`] may come to at most, and a little for its input: 10,000 output tokens of gpt-5 at
+/// $10 per million.
 fn ten_cents() -> Script {
-    let tokens = Tokens { input: 3, output: 166_666, ..Tokens::default() };
+    let tokens = Tokens { input: 0, output: 10_000, ..Tokens::default() };
     Script { tokens, ..Script::default() }
 }
 
@@ -90,13 +92,11 @@ fn p4_a_budget_cannot_be_overshot_by_a_thousand_calls_at_once() -> anyhow::Resul
         stage.provider().standing(ten_cents());
         let config = enforcing(stage).with(&["budgets", "curl"], json!({"daily_limit_usd": 5}));
         stage.start(&config).await?;
-        let words = RACE.map(|word| word.replace("100000", "166666"));
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        stage.succeed(Route::Redirect, &words).await?;
+        stage.succeed(Route::Redirect, &RACE).await?;
         stage.settled(1000).await?;
         let billed = stage.provider().stats().billed;
-        let spend = stage.daemon()?.read(&["spend"]).await?;
-        let spent = money::nanos(spend["total"]["cost_usd"].as_str().context("a sum")?)?;
+        let sums = stage.daemon()?.read(&["spend"]).await?;
+        let spent = money::nanos(sums["total"]["cost_usd"].as_str().context("a sum")?)?;
         assert!(spent <= money::nanos("5")?, "{spent} nano-dollars");
         assert!((45..=50).contains(&billed), "{billed} calls were let through");
         let budgets = stage.daemon()?.weir(&["budget", "check", "curl"]).output().await?;
@@ -112,8 +112,7 @@ fn totals_hold_when_the_daemon_is_killed_in_the_middle() -> anyhow::Result<()> {
         let budget = json!({"daily_limit_usd": 1});
         let config = enforcing(stage).with(&["budgets", "curl"], budget);
         stage.start(&config).await?;
-        let words =
-            curl(&["-d", "{\"model\":\"gpt-4o-mini\",\"max_tokens\":166666,\"messages\":[]}"]);
+        let words = curl(&["-d", ASK]);
         for _ in 0..6 {
             stage.succeed(Route::Redirect, &words).await?;
         }
@@ -131,19 +130,22 @@ fn totals_hold_when_the_daemon_is_killed_in_the_middle() -> anyhow::Result<()> {
 #[test]
 fn sdks_raise_their_own_error_and_recover() -> anyhow::Result<()> {
     on_stage(async |stage| {
-        stage.provider().standing(ten_cents());
-        let budget = json!({"rolling": [{"period": "4s", "limit_usd": 0.5}], "match": {}});
-        let config = enforcing(stage).with(&["budgets", "*"], budget);
+        let limit = json!({"requests_per_minute": 2});
+        let config = enforcing(stage).with(&["rate_limits", "workload:*"], limit);
         stage.start(&config).await?;
-        for (script, proof) in [
-            ("openai_limited.py", "limited 429 rate_limit_exceeded budgets.*"),
-            ("anthropic_limited.py", "limited 429 rate_limit_error budgets.*"),
+        // Side by side, as each waits for most of a minute.
+        let run = async |script| stage.script(Route::Redirect, "python-current", script).await;
+        let (openai, anthropic) =
+            tokio::join!(run("openai_limited.py"), run("anthropic_limited.py"));
+        for (output, proof) in [
+            (openai?, "limited 429 rate_limit_exceeded rate_limits.workload:*"),
+            (anthropic?, "limited 429 rate_limit_error rate_limits.workload:*"),
         ] {
-            let output = stage.script(Route::Redirect, "python-current", script).await?;
             assert_eq!(output.code, Some(0), "{}{}", output.stdout, output.stderr);
             assert!(output.stdout.contains(proof), "{}", output.stdout);
-            assert!(output.stdout.contains("recovered 166669"), "{}", output.stdout);
+            assert!(output.stdout.contains("recovered 1200"), "{}", output.stdout);
         }
+        assert_eq!(stage.provider().stats().requests, 6, "three good calls each, no more");
         Ok(())
     })
 }

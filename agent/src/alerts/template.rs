@@ -188,8 +188,12 @@ pub(super) fn percent(notice: &Notice) -> Option<String> {
 
 /// Dollars without a sign, in cents; below one dollar with up to four decimals.
 fn dollars(amount: NanoUsd) -> String {
-    let unit = if amount.0.abs() < NanoUsd::DOLLAR.0 { 100_000 } else { 10_000_000 };
-    NanoUsd((amount.0 + amount.0.signum() * unit / 2) / unit * unit).to_string()
+    let unit = if amount.0.unsigned_abs() < NanoUsd::DOLLAR.0.unsigned_abs() {
+        100_000
+    } else {
+        10_000_000
+    };
+    NanoUsd(amount.0.saturating_add(amount.0.signum() * unit / 2) / unit * unit).to_string()
 }
 
 #[cfg(test)]
@@ -239,6 +243,8 @@ mod tests {
             (14_520_000, "0.0145"),
             (999_999_999, "1.00"),
             (-2_000_000_000, "-2.00"),
+            (i64::MAX, "9223372036.85"),
+            (i64::MIN + 1, "-9223372036.85"),
         ] {
             assert_eq!(dollars(NanoUsd(nanos)), text);
         }

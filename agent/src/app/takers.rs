@@ -95,7 +95,7 @@ impl Sink for Takers {
 mod tests {
     use std::time::{Duration, SystemTime};
 
-    use super::super::Marked;
+    use super::super::front::Marked;
     use super::*;
     use crate::alerts::settings::Settings;
     use crate::alerts::{Dial, Pace, Parts};

@@ -161,6 +161,7 @@ mod tests {
     use crate::policy::selector::Selector;
     use crate::policy::settings::{Cap, Limit, OnBreach, Over, Per, Quantity, Rule, Says};
     use crate::policy::{Bound, Call, Settings, Verdict, reliability};
+    use crate::record::Billing;
     use crate::subject::{Parts, Process, Subject, Workload};
 
     #[test]
@@ -294,6 +295,7 @@ mod tests {
                 model: None,
                 body_bytes: 0,
                 bound: Bound::default(),
+                billing: Billing::Metered,
                 prompt: None,
             };
             let admission = policies.engine.lock().admit(&call, true, System.now());

@@ -19,7 +19,7 @@ use crate::policy::reliability::chain;
 use crate::policy::settings::Team;
 use crate::policy::view::{BreakerState, BreakerView, PolicyView};
 use crate::policy::{Bound, Call};
-use crate::record::Decision;
+use crate::record::{Billing, Decision};
 use crate::subject::{Parts, Process, Subject, Workload};
 
 /// Input tokens of a call of which nothing is said.
@@ -53,6 +53,7 @@ pub(super) fn run(
         model: Some(&query.model),
         body_bytes: bound.input.saturating_mul(BYTES_PER_TOKEN),
         bound,
+        billing: Billing::Metered,
         prompt: None,
     };
     let mut decisions = rules.policies.engine.lock().test(&call, now);
@@ -403,6 +404,7 @@ mod tests {
             model: Some("gpt-4o"),
             body_bytes: 0,
             bound: Bound::default(),
+            billing: Billing::Metered,
             prompt: None,
         };
         let told = |breakers: &[BreakerView], policies: &[PolicyView]| {

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::client::Client;
 use super::table::{Column, Table};
 use super::text::{ahead, clean, usd};
-use super::{Ctx, Exit, Fault};
+use super::{Ctx, Exit, Fault, unset};
 use crate::admin::budgets::{BudgetQuery, BudgetRow, Budgets, Standing};
 use crate::policy::Enforcement;
 
@@ -81,7 +81,8 @@ fn list(json: bool, ctx: &Ctx) -> anyhow::Result<Exit> {
         ctx.json(&budgets)?;
     } else if budgets.rows.is_empty() {
         let whose = if budgets.only_uid.is_some() { " that counts for you alone" } else { "" };
-        ctx.lines(&[format!("nothing was spent of any budget{whose}")])?;
+        let nothing = || vec![format!("nothing was spent of any budget{whose}")];
+        ctx.lines(&unset::lines(unset::Rules::Budgets, ctx)?.unwrap_or_else(nothing))?;
     } else {
         ctx.lines(&table(&budgets.rows, ctx))?;
     }

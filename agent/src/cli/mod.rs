@@ -24,6 +24,7 @@ mod escalations;
 mod webhook;
 mod policy;
 mod usage;
+mod unset;
 mod budget;
 mod breaker;
 mod mode;

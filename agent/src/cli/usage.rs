@@ -3,7 +3,7 @@
 use super::client::Client;
 use super::table::{Column, Table};
 use super::text::{ahead, count, usd};
-use super::{Ctx, Exit};
+use super::{Ctx, Exit, unset};
 use crate::admin::usage::{Quantity, Usage, UsageQuery, UsageRow};
 
 /// What is used of every limit, what is left, and when it is back.
@@ -33,6 +33,10 @@ pub(super) fn run(args: &Args, ctx: &Ctx) -> anyhow::Result<Exit> {
         return Ok(Exit::Ok);
     }
     if usage.rows.is_empty() {
+        if let Some(lines) = unset::lines(unset::Rules::Limits, ctx)? {
+            ctx.lines(&lines)?;
+            return Ok(Exit::Ok);
+        }
         let of = args.subject.as_ref().map(|subject| format!(" by {subject}")).unwrap_or_default();
         let whose = if usage.only_uid.is_some() { " that counts for you alone" } else { "" };
         ctx.lines(&[format!("nothing was used of any limit{whose}{of}")])?;

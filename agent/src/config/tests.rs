@@ -9,6 +9,7 @@ use super::*;
 use crate::llm::usage::NanoUsd;
 
 mod limits;
+mod design;
 
 /// A configuration directory; problems are reported with `W/` for its path.
 struct Dir(tempfile::TempDir);
@@ -351,7 +352,7 @@ tiers:
 reliability:
   preset: cost-sensitive
   retry: {attempts: 4, strategy: fixed, base: 100ms, enforcement: "canary:10"}
-  breaker: {failures: 7}
+  breaker: {failures: 7, failure_percent: 60, minimum_calls: 40}
   timeouts: {first_byte: 20s}
   providers:
     local: {retry: {attempts: 1}, health_checks: {enabled: true}}
@@ -390,7 +391,8 @@ providers:
     let retry = &settings.general.retry;
     assert_eq!((retry.attempts, retry.base), (4, Duration::from_millis(100)));
     assert_eq!(settings.retries.to_string(), "canary:10");
-    assert_eq!(settings.general.breaker.failures, 7);
+    let breaker = &settings.general.breaker;
+    assert_eq!((breaker.failures, breaker.failure_percent, breaker.minimum_calls), (7, 60, 40));
     assert_eq!(settings.general.breaker.open, Duration::from_secs(30), "the preset's");
     assert_eq!(settings.rules("local").retry.attempts, 1);
     assert!(settings.rules("local").health_checks.is_some());

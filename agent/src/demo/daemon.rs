@@ -60,7 +60,7 @@ fn io(doing: &'static str) -> impl FnOnce(io::Error) -> DaemonError {
     move |source| DaemonError::Io { doing, source }
 }
 
-/// A configuration that meters the two mocked providers. YAML is a superset of JSON, so it is
+/// A configuration that meters the mocked providers. YAML is a superset of JSON, so it is
 /// built and written as JSON.
 #[derive(Debug, Clone)]
 pub struct Config(Value);
@@ -80,6 +80,7 @@ impl Config {
             "providers": {
                 "openai": provider("api.openai.com"),
                 "anthropic": provider("api.anthropic.com"),
+                "gemini": provider("generativelanguage.googleapis.com"),
             },
         }))
     }

@@ -167,6 +167,12 @@ impl Providers {
             return self.by_name("gemini");
         }
         let Some(model) = model else { return self.by_name("openai") };
+        // Gemini's own paths do not begin like that.
+        self.of_model(model).filter(|provider| provider.format != Format::Gemini)
+    }
+
+    /// The provider whose models are named like this one; none where the name tells nothing.
+    pub fn of_model(&self, model: &str) -> Option<&Arc<Provider>> {
         let family = |(stem, name): &(&str, &str)| {
             let start = model.get(..stem.len());
             start.is_some_and(|start| start.eq_ignore_ascii_case(stem)).then(|| (*name).to_owned())
@@ -176,7 +182,7 @@ impl Providers {
 }
 
 /// How the names of models begin, and whose they are.
-const FAMILIES: [(&str, &str); 24] = [
+const FAMILIES: [(&str, &str); 25] = [
     ("claude-", "anthropic"),
     ("gpt-", "openai"),
     ("chatgpt-", "openai"),
@@ -198,6 +204,7 @@ const FAMILIES: [(&str, &str); 24] = [
     ("devstral-", "mistral"),
     ("pixtral-", "mistral"),
     ("deepseek-", "deepseek"),
+    ("gemini-", "gemini"),
     ("grok-", "x-ai"),
     ("kimi-", "moonshotai"),
     ("moonshot-", "moonshotai"),
@@ -312,6 +319,8 @@ mod tests {
             Some("gemini")
         );
         assert_eq!(found("/v1/models", None).as_deref(), Some("openai"));
+        assert_eq!(found("/v1/chat/completions", Some("gemini-2.5-flash")), None);
+        assert_eq!(&*providers.of_model("gemini-2.5-flash").unwrap().name, "gemini");
         assert_eq!(found("/v1/chat/completions", Some("llama3")), None);
         assert_eq!(found("/v1/chat/completions", Some("é")), None);
     }

@@ -126,7 +126,7 @@ pub fn read(headers: &HeaderMap, now: SystemTime) -> Vec<Quota> {
             "10080" => "7d",
             _ => *name,
         };
-        let after = || Some(now + Duration::from_secs(text(after)?.parse().ok()?));
+        let after = || near(now.checked_add(Duration::from_secs(text(after)?.parse().ok()?))?, now);
         let resets_at = text(at).and_then(|text| point(text, now)).or_else(after);
         Some(share(kind, used / 100.0, resets_at))
     });
@@ -148,8 +148,6 @@ fn ratio(rest: u64, limit: u64) -> f64 {
 
 /// A point in time: seconds since 1970, an RFC 3339 time, or a span from now (`1h2m3.5s`, `12ms`).
 fn point(text: &str, now: SystemTime) -> Option<SystemTime> {
-    // No limit lasts a year: anything further away is no time.
-    const YEAR: Duration = Duration::from_hours(366 * 24);
     let at = if let Ok(seconds) = text.parse::<u64>() {
         UNIX_EPOCH.checked_add(Duration::from_secs(seconds))?
     } else if let Ok(at) = text.parse::<jiff::Timestamp>() {
@@ -157,6 +155,12 @@ fn point(text: &str, now: SystemTime) -> Option<SystemTime> {
     } else {
         now.checked_add(span(text)?)?
     };
+    near(at, now)
+}
+
+/// No limit lasts a year: anything further away is no time.
+fn near(at: SystemTime, now: SystemTime) -> Option<SystemTime> {
+    const YEAR: Duration = Duration::from_hours(366 * 24);
     (at <= now + YEAR).then_some(at)
 }
 
@@ -262,6 +266,15 @@ mod tests {
         ];
         let quota = read(&headers(&fields), now())[0];
         assert_eq!((quota.remaining, quota.resets_at), (0.0, None));
+        for after in [u64::MAX, 400 * 86_400] {
+            let after = after.to_string();
+            let mut fields = headers(&[
+                ("x-codex-primary-used-percent", "1"),
+                ("x-codex-primary-window-minutes", "300"),
+            ]);
+            fields.insert("x-codex-primary-reset-after-seconds", after.parse().unwrap());
+            assert_eq!(read(&fields, now())[0].resets_at, None, "{after}");
+        }
         for text in ["", "s", "1", "1x", "1.2.3s", "-1s"] {
             assert_eq!(span(text), None, "{text}");
         }

@@ -14,7 +14,7 @@ use super::reservation::Reservation;
 use super::{Exchange, Reject};
 use crate::llm::call::{Kind, cap_output};
 use crate::policy::{Admission, Bound, Call, Verdict};
-use crate::record::Flag;
+use crate::record::{Billing, Flag};
 use crate::upstream::Outgoing;
 
 /// Lets a call pass, makes it wait, changes it, or refuses it. Requests that are no calls pass.
@@ -67,8 +67,9 @@ fn ask(exchange: &Exchange, request: &Request<Outgoing>) -> (Admission, Bound) {
         Outgoing::Whole(bytes) => Some(bytes),
         Outgoing::Empty | Outgoing::Through { .. } => None,
     };
-    let (record_bytes, agent_name) =
-        exchange.peek(|record| (record.bytes_in, record.agent_name.clone())).unwrap_or_default();
+    let (record_bytes, agent_name, billing) = exchange
+        .peek(|record| (record.bytes_in, record.agent_name.clone(), record.billing))
+        .unwrap_or((0, None, Billing::Unknown));
     let ask = exchange.ask.as_ref();
     let asked = Asked {
         prices: &exchange.rules.prices,
@@ -89,10 +90,13 @@ fn ask(exchange: &Exchange, request: &Request<Outgoing>) -> (Admission, Bound) {
         model: ask.and_then(|ask| ask.model.as_deref()),
         body_bytes: record_bytes,
         bound,
+        billing,
         prompt: body.filter(|_| ask.is_some()).map(|body| prompt_hash(&policies.prompts, body)),
     };
     let acting = policies.is_acting();
-    (policies.engine.lock().admit(&call, acting, now), bound)
+    let admission = policies.engine.lock().admit(&call, acting, now);
+    // What was reserved is compared with what the call comes to, in dollars that are owed.
+    (admission, exchange.owed(bound))
 }
 
 /// Writes the most output the call may be given into its body. The limit is for all choices

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hyper::{HeaderMap, Request, header};
+use hyper::{HeaderMap, Request};
 use tokio::sync::oneshot;
 use ulid::Ulid;
 
+use super::billing::billing;
 use super::dispatch::Downgrade;
 use super::reservation::Reservation;
 use super::room::Claim;
@@ -16,9 +17,7 @@ use crate::llm::call::{Ask, Kind, Route, classify};
 use crate::llm::meter::Reading;
 use crate::llm::price::{Priced, Query, Unpriced};
 use crate::llm::usage::{NanoUsd, Usage};
-use crate::record::{
-    Billing, CallId, Decision, Durability, Flag, Opened, Outcome, Record, UsageSource,
-};
+use crate::record::{CallId, Decision, Durability, Flag, Opened, Outcome, Record, UsageSource};
 
 /// A call from its request's head to its settlement, which happens once.
 ///
@@ -77,7 +76,7 @@ impl Exchange {
             usage: Usage::default(),
             usage_source: UsageSource::None,
             cost: None,
-            billing: billing(request.headers()),
+            billing: billing(request.headers(), &parties.host),
             price_version: None,
             attempts: Vec::new(),
             retry_of: None,
@@ -366,23 +365,4 @@ impl Drop for Exchange {
 fn agent_name(headers: &HeaderMap) -> Option<Arc<str>> {
     let name = headers.get("x-agent-name")?.to_str().ok()?.trim();
     (!name.is_empty() && name.len() <= 128).then(|| Arc::from(name))
-}
-
-/// How a credential is billed, as far as its form tells: Anthropic's OAuth tokens (`sk-ant-oat`)
-/// belong to a plan, and so do `OpenAI`'s (JSON web tokens); API keys are metered.
-fn billing(headers: &HeaderMap) -> Billing {
-    let bearer = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.strip_prefix("Bearer "));
-    match bearer {
-        Some(token) if token.starts_with("sk-ant-oat") || token.starts_with("eyJ") => {
-            Billing::Subscription
-        }
-        Some(_api_key) => Billing::Metered,
-        None if headers.contains_key("x-api-key") || headers.contains_key("api-key") => {
-            Billing::Metered
-        }
-        None => Billing::Unknown,
-    }
 }

@@ -6,6 +6,7 @@
 
 pub mod dispatch;
 pub mod exchange;
+mod billing;
 mod tries;
 pub mod headers;
 pub mod health;

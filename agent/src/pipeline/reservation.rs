@@ -11,7 +11,7 @@ use crate::llm::meter::{Meter, Reading};
 use crate::llm::usage::{NanoUsd, Usage};
 use crate::policy::engine::Extension;
 use crate::policy::{Actual, Bound, Ticket};
-use crate::record::{Flag, Notice, Outcome, Record, UsageSource};
+use crate::record::{Billing, Flag, Notice, Outcome, Record, UsageSource};
 
 /// Bytes of a stream between two looks at what it has come to: at the usual two hundred bytes per
 /// token of a chat stream, some forty tokens.
@@ -59,7 +59,7 @@ impl Exchange {
         let bound = &mut reservation.bound;
         bound.output = output;
         let (input, output) = (bound.input, output);
-        let (input_cost, cost) = self.wanted().costs(input, output);
+        let (input_cost, cost) = self.costs(input, output);
         if let Some(reservation) = &mut self.reservation {
             let bound = &mut reservation.bound;
             (bound.input_cost, bound.cost) = (input_cost, cost);
@@ -83,7 +83,7 @@ impl Exchange {
             _ => reservation.bound,
         };
         let output = reservation.most_output.map_or(output, |most| output.min(most));
-        let (input_cost, cost) = self.wanted().costs(input, output);
+        let (input_cost, cost) = self.costs(input, output);
         let spent = spent.into_iter().flatten();
         let cost = cost.map(|cost| spent.fold(cost, NanoUsd::saturating_add));
         let worst = Bound { input, output, output_asked: false, input_cost, cost };
@@ -152,8 +152,28 @@ impl Exchange {
             said => said,
         };
         let output = output + output / 4;
-        let (input_cost, cost) = self.wanted().costs(input, output);
+        let (input_cost, cost) = self.costs(input, output);
         Bound { input, output, output_asked: false, input_cost, cost }
+    }
+
+    /// What so many tokens cost, of whoever answers now, in dollars that are owed.
+    fn costs(&self, input: u64, output: u64) -> (Option<NanoUsd>, Option<NanoUsd>) {
+        let (input_cost, cost) = self.wanted().costs(input, output);
+        let bound = self.owed(Bound { input_cost, cost, ..Bound::default() });
+        (bound.input_cost, bound.cost)
+    }
+
+    /// The same without dollars where the client's flat plan pays. A call that was taken to
+    /// another provider is paid for there, by the token.
+    pub(super) fn owed(&self, bound: Bound) -> Bound {
+        let asked = &self.context.parties.provider;
+        let is_own = self.serving.as_ref().is_none_or(|by| by.provider.name == asked.name);
+        let billing = self.peek(|record| record.billing);
+        if is_own && billing == Some(Billing::Subscription) {
+            let nothing = Some(NanoUsd::default());
+            return Bound { input_cost: nothing, cost: nothing, ..bound };
+        }
+        bound
     }
 
     /// What is asked of whoever answers now.
@@ -188,7 +208,10 @@ impl Exchange {
             } else {
                 usage.total().saturating_sub(usage.cache_read)
             },
-            cost: record.cost,
+            cost: match record.billing {
+                Billing::Subscription => Some(NanoUsd::default()),
+                Billing::Metered | Billing::Unknown => record.cost,
+            },
             failed: !matches!(
                 record.outcome,
                 Outcome::Ok | Outcome::ClientAbort | Outcome::Refused

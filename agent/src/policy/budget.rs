@@ -208,6 +208,10 @@ struct Usual {
 impl Usual {
     fn add(&mut self, at: u64, amount: u64) {
         let hour = at / HOUR;
+        if hour < self.hour {
+            // What comes late must not pass for spent now.
+            return;
+        }
         if hour > self.hour {
             if self.sum > 0 {
                 self.hours = (self.hours + 1).min(USUAL_HOURS);
@@ -311,6 +315,13 @@ mod tests {
         assert!(watcher.news(&watch, standing(0, at)).spike.is_some());
         watcher.spend(at, 40);
         assert_eq!(watcher.news(&watch, standing(0, at)).spike, None);
+        // What an hour long past cost, found in the ledger, is nothing this one costs.
+        let mut restored = Watcher::new(Over::Day);
+        for hour in 0..7 {
+            restored.spend(START + hour * HOUR, 20);
+        }
+        restored.spend(START, 1000);
+        assert_eq!(restored.news(&watch, standing(0, START + 6 * HOUR)).spike, None);
         let mut new = Watcher::new(Over::Day);
         new.spend(at, 1000);
         assert_eq!(new.news(&watch, standing(0, at)).spike, None, "no baseline, no spike");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::llm::usage::NanoUsd;
-use crate::record::{Decision, Notice};
+use crate::record::{Billing, Decision, Notice};
 use crate::subject::Subject;
 
 /// A call that wants to be made.
@@ -28,8 +28,17 @@ pub struct Call<'a> {
     pub body_bytes: u64,
     /// What it can come to at most.
     pub bound: Bound,
+    /// How it is paid for. Under a flat plan its dollars are notional: no limit counts them.
+    pub billing: Billing,
     /// A hash of the prompt, where the body could be read.
     pub prompt: Option<u64>,
+}
+
+impl Call<'_> {
+    /// Whether nobody is charged by the token for it.
+    pub(super) fn is_notional(&self) -> bool {
+        self.billing == Billing::Subscription
+    }
 }
 
 /// What a call can come to at most.
@@ -55,7 +64,8 @@ pub struct Actual {
     pub sent: bool,
     /// Tokens of all kinds but those read from a cache.
     pub tokens: u64,
-    /// What it cost; `None` where the price or the usage is unknown.
+    /// What is owed for it: nothing under a flat plan; `None` where the price or the usage is
+    /// unknown.
     pub cost: Option<NanoUsd>,
     /// Whether it ended in an error.
     pub failed: bool,
@@ -80,7 +90,9 @@ pub(super) struct Hold {
     pub(super) rule: (usize, u64),
     /// The counter: its slot, and what tells it apart.
     pub(super) counter: (u32, u32),
-    /// From when on it counts.
+    /// When it was made. In a calendar it counts there and then.
+    pub(super) since: u64,
+    /// From when on it counts in a sliding window: later, where the call has to wait.
     pub(super) at: u64,
     /// Whether the rule acted on the call.
     pub(super) acts: bool,

@@ -120,9 +120,14 @@ impl Gauge {
         self.used().saturating_sub(self.reserved)
     }
 
-    /// What the limit leaves of it, as far as the rule sees.
-    pub(super) fn left(&self) -> u64 {
-        self.cap.limit.get().saturating_sub(self.taken.sum())
+    /// What the limit leaves of it, as far as the rule sees, at a position from the present on if
+    /// nothing more is used until then.
+    pub(super) fn left_at(&self, at: u64) -> u64 {
+        let taken = match &self.taken {
+            Account::Sliding(window) => window.sum_at(at),
+            Account::Calendar { total, .. } => *total,
+        };
+        self.cap.limit.get().saturating_sub(taken)
     }
 
     /// Whether `amount` fits. What went through on paper is left out; see [`Self::act`].
@@ -195,10 +200,19 @@ impl Gauge {
     /// Moves a part of what is reserved to a later place.
     pub(super) fn shift(&mut self, (from, to): (u64, u64), amount: u64, is_surplus: bool) {
         let is_surplus = is_surplus && self.surplus.is_some();
-        if let Account::Sliding(window) = self.account(is_surplus) {
-            // Where it has left its window already it counts again: the call still runs.
-            window.remove(from, amount);
-            window.add(to, amount);
+        // Where it has left its window, or its period is over, it counts again: the call still runs.
+        match self.account(is_surplus) {
+            Account::Sliding(window) => {
+                window.remove(from, amount);
+                window.add(to, amount);
+            }
+            Account::Calendar { period, total }
+                if from < period.entered && period.entered <= to =>
+            {
+                *total = total.saturating_add(amount);
+                self.reserved = self.reserved.saturating_add(amount);
+            }
+            Account::Calendar { .. } => {}
         }
     }
 

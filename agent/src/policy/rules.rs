@@ -66,19 +66,23 @@ impl Rule {
         self.by_hand.unwrap_or(self.set.enforcement)
     }
 
-    /// Goes on as another version of itself.
-    pub(super) fn renew(&mut self, set: settings::Rule, t: Reading<'_>) {
+    /// Goes on as another version of itself; as `next_id` where it counts others from now on.
+    pub(super) fn renew(&mut self, set: settings::Rule, next_id: u64, t: Reading<'_>) {
         // What was set by hand holds until the file says something else.
         if set.enforcement != self.set.enforcement {
             self.by_hand = None;
         }
+        // Other subjects are counted: nothing of the old ones means anything, and what calls that
+        // still run have reserved there must not be looked for in the new ones.
+        self.is_new = set.per != self.set.per;
         match &set.says {
-            // Other subjects are counted: nothing of the old ones means anything.
-            _ if set.per != self.set.per => self.counters = Counters::default(),
+            _ if self.is_new => {
+                (self.id, self.began) = (next_id, t.wall);
+                self.counters = Counters::default();
+            }
             Says::Limit(limit) => self.counters.renew(limit, t),
             Says::Guard(_) | Says::Price(_) | Says::Loops(_) => {}
         }
-        self.is_new = false;
         self.labels = text::labels(&set.says);
         self.set = set;
     }
@@ -117,6 +121,9 @@ pub(super) struct Profiles {
 pub(super) struct Entry {
     /// Its place among the rules.
     pub(super) rule: usize,
+    /// Whether it is asked at all, by its enforcement. What was spent before a start is restored
+    /// all the same: it may be switched on later.
+    pub(super) is_on: bool,
     /// Whether it acts on them, by its enforcement.
     pub(super) acts: bool,
     /// Whether it asks about each call, too.
@@ -197,12 +204,10 @@ pub(super) fn entries(
         listed: rules.iter().any(|rule| rule.set.selector.lists(name, &stems)),
     };
     let entry = |(place, rule): (usize, &Rule)| {
-        if rule.enforcement() == Enforcement::Off {
-            return None;
-        }
         let meant = rule.set.selector.means(&who)?;
         Some(Entry {
             rule: place,
+            is_on: rule.enforcement() != Enforcement::Off,
             acts: rule.enforcement().acts_on(&rule.set.name, name),
             asks: rule.set.selector.asks_of_calls(),
             key: key(rule, &who, meant)?,

@@ -8,6 +8,7 @@ use super::selector::{Pattern, Selector};
 use super::settings::{Cap, Limit, OnBreach, Over, Per, Quantity, Rule, Says};
 use super::{Bound, Call, Enforcement};
 use crate::llm::usage::NanoUsd;
+use crate::record::Billing;
 use crate::subject::{Process, Subject, Workload};
 
 pub(super) const MINUTE: Duration = Duration::from_mins(1);
@@ -47,6 +48,7 @@ pub(super) fn call(subject: &Subject) -> Call<'_> {
         model: Some("gpt-4o"),
         body_bytes: 100,
         bound: bound(100, 900, 100_000_000),
+        billing: Billing::Metered,
         prompt: None,
     }
 }

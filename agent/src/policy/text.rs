@@ -118,13 +118,23 @@ pub(super) fn labels(says: &Says) -> Vec<(String, String)> {
     limit.caps.iter().map(label).collect()
 }
 
-/// `requests_per_minute 2 -> 3 of 5`, for `weir explain`: before and after the call. `None` is a
-/// price that is not known.
+/// What a call makes of a figure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Then {
+    /// Nothing: it was not made.
+    Same,
+    /// So much more.
+    More(u64),
+    /// More, and nobody knows how much: its price is not known.
+    Unknown,
+}
+
+/// `requests_per_minute 2 -> 3 of 5`, for `weir explain`: before and after the call.
 pub(super) fn push_figure(
     text: &mut String,
     (unit, limit): &(String, String),
     gauge: &Gauge,
-    need: Option<u64>,
+    then: Then,
 ) {
     if !text.is_empty() {
         text.push_str("; ");
@@ -132,10 +142,13 @@ pub(super) fn push_figure(
     let (of, used) = (gauge.cap.of, gauge.used());
     text.push_str(unit);
     push_amount(text, of, used);
-    text.push_str(" -> ");
-    match need {
-        Some(need) => push_amount(text, of, used.saturating_add(need)),
-        None => text.push('?'),
+    match then {
+        Then::Same => {}
+        Then::More(need) => {
+            text.push_str(" -> ");
+            push_amount(text, of, used.saturating_add(need));
+        }
+        Then::Unknown => text.push_str(" -> ?"),
     }
     text.push_str(limit);
 }

@@ -18,7 +18,8 @@ pub(super) struct Window {
     step: u64,
     /// Ascending by step. Uses that were put off lie ahead of the present.
     uses: VecDeque<Use>,
-    sum: u64,
+    /// Exact, however large what providers claim: it must not wrap when a use leaves.
+    sum: u128,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -38,20 +39,20 @@ impl Window {
         while let Some(oldest) = self.uses.front()
             && self.leaves(oldest.step) <= at
         {
-            self.sum -= oldest.amount;
+            self.sum -= u128::from(oldest.amount);
             self.uses.pop_front();
         }
     }
 
     /// All that is in it, as of the last [`Self::advance`].
     pub(super) fn sum(&self) -> u64 {
-        self.sum
+        clamped(self.sum)
     }
 
     /// All that is in it at a position.
     pub(super) fn sum_at(&self, at: u64) -> u64 {
         let gone = self.uses.iter().take_while(|used| self.leaves(used.step) <= at);
-        self.sum - gone.map(|used| used.amount).sum::<u64>()
+        clamped(self.sum - gone.map(|used| u128::from(used.amount)).sum::<u128>())
     }
 
     /// When the oldest use leaves.
@@ -62,7 +63,7 @@ impl Window {
     /// The first position from `at` on at which `amount` more stays within `limit`; `None` where
     /// it never does. Needs [`Self::advance`] first.
     pub(super) fn fits(&self, amount: u64, limit: u64, at: u64) -> Option<u64> {
-        let room = limit.checked_sub(amount)?;
+        let room = u128::from(limit.checked_sub(amount)?);
         // What was put off goes first.
         let queued = self.uses.back().map_or(0, |last| last.step * self.step);
         let (mut left, mut from) = (self.sum, at.max(queued));
@@ -70,7 +71,7 @@ impl Window {
             if left <= room {
                 break;
             }
-            left -= used.amount;
+            left -= u128::from(used.amount);
             from = from.max(self.leaves(used.step));
         }
         Some(from)
@@ -87,19 +88,20 @@ impl Window {
             return;
         }
         let step = at / self.step;
-        self.sum = self.sum.saturating_add(amount);
-        let place = match self.uses.back_mut() {
-            Some(last) if last.step == step => {
-                last.amount = last.amount.saturating_add(amount);
-                return;
-            }
+        // Most uses belong to the newest step.
+        let place = match self.uses.back() {
+            Some(last) if last.step == step => self.uses.len() - 1,
             Some(last) if last.step > step => self.uses.partition_point(|used| used.step < step),
-            _ => return self.uses.push_back(Use { step, amount }),
+            _ => self.uses.len(),
         };
-        match self.uses.get_mut(place) {
-            Some(same) if same.step == step => same.amount = same.amount.saturating_add(amount),
-            _ => self.uses.insert(place, Use { step, amount }),
-        }
+        let same = self.uses.get_mut(place).filter(|used| used.step == step);
+        let Some(same) = same else {
+            self.sum += u128::from(amount);
+            return self.uses.insert(place, Use { step, amount });
+        };
+        let before = same.amount;
+        same.amount = before.saturating_add(amount);
+        self.sum += u128::from(same.amount - before);
     }
 
     /// Takes back what was put in at a position, as far as it has not left.
@@ -109,7 +111,7 @@ impl Window {
         let used = &mut self.uses[place];
         let back = amount.min(used.amount);
         used.amount -= back;
-        self.sum -= back;
+        self.sum -= u128::from(back);
         if used.amount == 0 {
             self.uses.remove(place);
         }
@@ -125,6 +127,10 @@ impl Window {
     fn leaves(&self, step: u64) -> u64 {
         (step + STEPS + 1) * self.step
     }
+}
+
+fn clamped(sum: u128) -> u64 {
+    u64::try_from(sum).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -168,6 +174,22 @@ mod tests {
         window.add(START + 50 * SECOND, 7);
         window.advance(START + 70 * SECOND);
         window.remove(START, 10);
+        assert_eq!(window.sum(), 7);
+    }
+
+    /// A provider may claim any number of tokens.
+    #[test]
+    fn absurd_amounts_leave_as_they_came() {
+        let mut window = Window::new(MINUTE);
+        for second in [0, 0, 10, 20] {
+            window.add(START + second * SECOND, u64::MAX);
+        }
+        window.add(START + 30 * SECOND, 7);
+        assert_eq!(window.sum(), u64::MAX);
+        assert_eq!(window.sum_at(START + 71 * SECOND), u64::MAX);
+        window.remove(START + 10 * SECOND, u64::MAX);
+        assert_eq!(window.fits(1, 10, START + 30 * SECOND), window.resets(START + 62 * SECOND));
+        window.advance(START + 81 * SECOND);
         assert_eq!(window.sum(), 7);
     }
 

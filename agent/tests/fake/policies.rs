@@ -17,6 +17,8 @@ use super::{Fake, HOSTILE, NOBODY};
 /// What was switched: the first policy's reach, and whether openai's breaker is open.
 #[derive(Debug, Default)]
 pub(super) struct State {
+    /// Whether the configuration has no limits.
+    unset: bool,
     set: Option<Enforcement>,
     tripped: bool,
 }
@@ -78,6 +80,15 @@ fn budget(subject: &str, uid: Option<u32>, cents: i64, standing: Standing) -> Bu
 }
 
 impl Fake {
+    /// Takes limits and budgets out of the configuration.
+    pub(crate) fn unset_limits(&self) {
+        self.policies.lock().unwrap().unset = true;
+    }
+
+    fn has_no_limits(&self) -> bool {
+        self.policies.lock().unwrap().unset
+    }
+
     pub(super) fn policy_state(&self) -> PolicyState {
         let rows = self.policies();
         let overridden = rows.iter().filter(|row| row.overridden).map(|row| Overridden {
@@ -102,12 +113,16 @@ impl Control for Fake {
     fn policies(&self) -> Vec<PolicyRow> {
         use Enforcement::{Enforce, Shadow};
         let set = self.policies.lock().unwrap().set;
-        vec![
+        let mut rows = vec![
             policy(FIRST, set.unwrap_or(Enforce), Enforce, "5 requests/min, 100 requests/h"),
             policy("budgets.nightly", Shadow, Shadow, "$10.00/day"),
             policy("failover.meta/llama-3", Enforce, Enforce, HOSTILE),
             policy("breaker.openai", Enforce, Enforce, "5 in a row, 50% of 20 in 30s"),
-        ]
+        ];
+        if self.has_no_limits() {
+            rows.drain(..2);
+        }
+        rows
     }
 
     fn policy(&self, name: &str) -> Option<PolicyDetail> {
@@ -158,10 +173,14 @@ impl Control for Fake {
                 cost_usd: None,
                 at: call.at.unwrap_or_else(|| "2020-01-02T00:00:00Z".parse().unwrap()),
             },
-            decisions: vec![
-                decision("budgets.nightly", "would-refuse", "$9.99 of $10.00"),
-                decision(FIRST, last, "requests_per_minute 5 of 5"),
-            ],
+            decisions: if self.has_no_limits() {
+                Vec::new()
+            } else {
+                vec![
+                    decision("budgets.nightly", "would-refuse", "$9.99 of $10.00"),
+                    decision(FIRST, last, "requests_per_minute 5 of 5"),
+                ]
+            },
         })
     }
 
@@ -173,7 +192,7 @@ impl Control for Fake {
             usage("user:nobody", Some(NOBODY), "usd_per_hour", money),
             usage(HOSTILE, Some(0), "tokens_per_day", counts),
         ];
-        rows.retain(|row| query.matches(row));
+        rows.retain(|row| query.matches(row) && !self.has_no_limits());
         rows
     }
 
@@ -183,7 +202,7 @@ impl Control for Fake {
             budget("user:nobody", Some(NOBODY), 100, Standing::Ok),
             budget("user:root", Some(0), 1000, Standing::Over),
         ];
-        rows.retain(|row| query.matches(row));
+        rows.retain(|row| query.matches(row) && !self.has_no_limits());
         rows
     }
 

@@ -182,6 +182,31 @@ fn usage_says_what_is_left_and_when_it_is_back() {
 }
 
 #[test]
+fn where_no_limits_are_set_the_answer_says_how_to_set_some() {
+    let stage = Stage::new();
+    stage.agent.unset_limits();
+    for (command, what, sections) in [
+        ("usage", "limits or budgets", "rate_limits or budgets"),
+        ("usage batch-agent", "limits or budgets", "rate_limits or budgets"),
+        ("budget list", "budgets", "budgets"),
+        (
+            "policy test --workload a --model gpt-5",
+            "limits, budgets or guardrails",
+            "rate_limits, budgets or guardrails",
+        ),
+    ] {
+        let out = stage.run(command).ok();
+        assert_fits(&out);
+        let expected = format!(
+            "no {what} are set\n    → add {sections} to the configuration\n    \
+             → or take the stock ones for users and teams: profile: standard\n"
+        );
+        assert!(out.ends_with(&expected), "{command}: {out}");
+    }
+    assert_eq!(stage.run("usage --json").json()["rows"], serde_json::json!([]));
+}
+
+#[test]
 fn a_spent_budget_is_an_exit_code() {
     let stage = Stage::new();
     let out = stage.run("budget list").ok();

@@ -10,8 +10,8 @@ use tokio::time::timeout;
 
 use crate::stage::Stage;
 
-/// No client needs longer, even on a loaded machine.
-const LONGEST: Duration = Duration::from_mins(1);
+/// No client needs longer, even on a loaded machine; the longest waits for a limit of a minute.
+const LONGEST: Duration = Duration::from_mins(2);
 /// The bundle the stage has extended, for clients that bring their own roots (certifi, Node).
 const BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 

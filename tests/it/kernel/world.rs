@@ -221,7 +221,7 @@ impl Cgroup {
         let root =
             fields.filter(|field| field[2] == "cgroup2").map(|field| field[1].to_owned()).next();
         let name =
-            format!("weir-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+            format!("weir-kernel-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = PathBuf::from(root.expect("a cgroup v2 hierarchy")).join(name);
         fs::create_dir(&path).unwrap();
         Self { path }

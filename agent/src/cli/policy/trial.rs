@@ -6,7 +6,7 @@ use super::super::client::Client;
 use super::super::explain;
 use super::super::text::{clean, count, date_time, usd_or_unknown};
 use super::super::when::When;
-use super::super::{Ctx, Exit};
+use super::super::{Ctx, Exit, unset};
 use super::show::NOT_ACTING;
 use crate::admin::trial::{Trial, TrialQuery, TrialVerdict};
 
@@ -76,7 +76,12 @@ pub(super) fn run(args: &Args, ctx: &Ctx) -> anyhow::Result<Exit> {
     if args.json {
         ctx.json(&trial)?;
     } else {
-        ctx.lines(&lines(&trial, ctx))?;
+        let mut lines = lines(&trial, ctx);
+        if trial.decisions.is_empty() {
+            let none = || vec!["no policy is about this call".to_owned()];
+            lines.extend(unset::lines(unset::Rules::All, ctx)?.unwrap_or_else(none));
+        }
+        ctx.lines(&lines)?;
     }
     Ok(match trial.verdict {
         TrialVerdict::Pass => Exit::Ok,
@@ -129,9 +134,7 @@ fn lines(trial: &Trial, ctx: &Ctx) -> Vec<String> {
     if trial.verdict == TrialVerdict::Refuse && !trial.acting {
         lines.push(format!("mode       {NOT_ACTING} → weir mode enforce"));
     }
-    if trial.decisions.is_empty() {
-        lines.push("no policy is about this call".to_owned());
-    } else {
+    if !trial.decisions.is_empty() {
         lines.push("decisions".to_owned());
     }
     lines.extend(explain::decisions(&trial.decisions));

@@ -103,7 +103,7 @@ impl Names {
 
     /// The provider whose model this is, by the way its name begins.
     fn family(&self, model: &str) -> Option<Arc<str>> {
-        let found = self.builtin.for_gateway("", Some(model))?;
+        let found = self.builtin.of_model(model)?;
         Some(Arc::clone(&found.name))
     }
 

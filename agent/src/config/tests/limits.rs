@@ -249,7 +249,7 @@ fn rules_that_cannot_work_are_named_with_their_place() {
             "1:14: budgets.a: needs `downgrade_to`",
         ),
         (
-            "tiers: {cheap: [x]}\nbudgets: {a: {daily_limit_usd: 1, on_breach: downgrade, downgrade_to: 'tier:cheep'}}",
+            "tiers: {cheap: [gpt-4o]}\nbudgets: {a: {daily_limit_usd: 1, on_breach: downgrade, downgrade_to: 'tier:cheep'}}",
             "2:71: budgets.a.downgrade_to: there is no tier `cheep` under `tiers` (did you mean `cheap`?)",
         ),
         ("budgets: {a: {rolling: {limit_usd: 1}}}", "1:24: budgets.a.rolling: needs either"),

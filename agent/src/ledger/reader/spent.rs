@@ -30,7 +30,7 @@ pub struct SpentRow {
     pub requests: u64,
     /// Tokens of all kinds but those read from a cache.
     pub tokens: u64,
-    /// What has a known cost.
+    /// What has a known cost and is owed: the notional dollars of flat plans are left out.
     pub cost: NanoUsd,
 }
 
@@ -49,7 +49,7 @@ const SUMS: &str = "
     SELECT max(c.started_at), count(*),
            sum(c.input + c.cache_write_5m + c.cache_write_1h + c.output + c.reasoning
                + c.audio_input + c.audio_output),
-           coalesce(sum(c.cost_nanos), 0),
+           coalesce(sum(CASE WHEN h.billing <> 'subscription' THEN c.cost_nanos END), 0),
            c.subject, h.agent_name, h.environment, h.provider, h.model
     FROM call c JOIN shape h ON h.id = c.shape
     WHERE c.call_id >= ?1 AND c.call_id <= ?2 AND c.started_at >= ?3 AND c.started_at < ?4
@@ -61,7 +61,7 @@ const SUBJECT: &str = "
     SELECT pid, start_ticks, exe, command, uid, user, verified, workload, unit, container, pod, app
     FROM subject WHERE id = ?";
 
-/// Everything used since a time, in no order.
+/// Everything used since a time, oldest first: whoever watches a budget sees the hours in order.
 pub(super) fn spent(
     connection: &Connection,
     since: SystemTime,
@@ -85,6 +85,7 @@ pub(super) fn spent(
         }
         until = Some(from);
     }
+    rows.sort_by_key(|row| row.at);
     Ok(rows)
 }
 

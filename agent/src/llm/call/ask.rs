@@ -67,13 +67,7 @@ impl Ask {
             return Err(if json { Unparsed::NotAnObject } else { Unparsed::NotJson });
         }
         let fields: Fields<'_> = json::read(body).map_err(|_| Unparsed::NotJson)?;
-        let embeds = matches!(route.operation, Operation::Embeddings | Operation::Embed);
-        let limit = embeds
-            .then_some(0)
-            .or(fields.generation.max_output)
-            .or(fields.max_completion_tokens)
-            .or(fields.max_output_tokens)
-            .or(fields.max_tokens);
+        let limit = limit(route.operation, &fields);
         let stored = [
             fields.previous_response_id,
             fields.conversation,
@@ -95,6 +89,23 @@ impl Ask {
             input_estimate: input_estimate(body),
             input_open: stored.contains(&Some(Stored)) || names_more(route.operation, body),
         })
+    }
+}
+
+/// The output limit that the API reads. What it does not read is no limit: a call that brings a
+/// small one beside the one that counts would be bounded by nothing. Of the two of chat hosts read
+/// the one or the other.
+fn limit(operation: Operation, fields: &Fields<'_>) -> Option<u64> {
+    match operation {
+        Operation::Embeddings | Operation::Embed => Some(0),
+        Operation::Messages | Operation::Completions => fields.max_tokens,
+        Operation::Responses => fields.max_output_tokens,
+        Operation::Generate => fields.generation.max_output,
+        Operation::Chat => fields.max_completion_tokens.max(fields.max_tokens),
+        _ => {
+            let own = [fields.max_completion_tokens, fields.max_output_tokens, fields.max_tokens];
+            own.into_iter().flatten().chain(fields.generation.max_output).max()
+        }
     }
 }
 
@@ -364,12 +375,31 @@ mod tests {
     #[test]
     fn each_api_names_its_limit_and_background() {
         assert_eq!(ask(r#"{"max_tokens": 5}"#).max_output, Some(5));
-        assert_eq!(ask(r#"{"max_output_tokens": 6, "background": true}"#).max_output, Some(6));
         assert!(ask(r#"{"background": true}"#).background);
         assert_eq!(ask(r#"{"max_tokens": -5, "n": 0}"#).max_output, None);
         assert_eq!(ask(r#"{"max_tokens": 1, "n": 2, "best_of": 4}"#).max_output, Some(4));
         let embedding = Route { operation: Operation::Embeddings, kind: Kind::Call };
         assert_eq!(Ask::parse(embedding, br#"{"input": "x"}"#).unwrap().max_output, Some(0));
+    }
+
+    /// P1: what an API does not read bounds nothing.
+    #[test]
+    fn a_small_limit_of_another_api_hides_no_large_one() {
+        let all = br#"{"generationConfig": {"maxOutputTokens": 1}, "max_completion_tokens": 2,
+            "max_output_tokens": 3, "max_tokens": 4}"#;
+        let small = br#"{"generationConfig": {"maxOutputTokens": 1}}"#;
+        for (operation, among_all, alone) in [
+            (Operation::Chat, Some(4), None),
+            (Operation::Completions, Some(4), None),
+            (Operation::Responses, Some(3), None),
+            (Operation::Messages, Some(4), None),
+            (Operation::Generate, Some(1), Some(1)),
+            (Operation::Other, Some(4), Some(1)),
+        ] {
+            let route = Route { operation, kind: Kind::Call };
+            let limit = |body| Ask::parse(route, body).unwrap().max_output;
+            assert_eq!((limit(all), limit(small)), (among_all, alone), "{operation:?}");
+        }
     }
 
     #[test]

@@ -3,10 +3,12 @@
 use hyper::StatusCode;
 
 use super::*;
+use crate::llm::price::{Card, Override, Rate};
 use crate::llm::providers::{Base, Format, Provider as Known};
 use crate::llm::translate::{Wire, grammar};
 use crate::policy::Enforcement;
 use crate::policy::reliability::{Chain, Hop};
+use crate::policy::settings::OnBreach;
 use crate::record::Billing;
 
 /// A provider without TLS.
@@ -87,6 +89,37 @@ async fn another_provider_gets_its_own_key_and_none_of_the_clients() {
     assert_eq!(providers, ["openai", "other"]);
     assert_eq!(record.billing, Billing::Metered);
     assert_eq!(record.cost, None, "its price is unknown, which is not zero");
+}
+
+/// What is asked of another provider is paid for with our key, not by the client's plan.
+#[tokio::test(start_paused = true)]
+async fn a_plans_call_that_moves_uses_the_budget_up() {
+    let mut setup = setup(&[("other", "large")]);
+    let (provider, model) = (Arc::from("other"), Arc::from("large"));
+    let output = "100".parse::<Rate>().ok();
+    let base = Card { input: Some(Rate::FREE), output, ..Card::default() };
+    let own = Override { provider, model, from: None, base, above: Vec::new() };
+    setup.prices = Prices::embedded().with_overrides(vec![own]);
+    let rules = vec![policies::rule("budgets", policies::daily_cents(10_000), OnBreach::Deny)];
+    setup.limits = policies::settings(rules);
+    // A thousand times a ten thousandth of a dollar.
+    let large =
+        r#"{"model":"large","choices":[],"usage":{"prompt_tokens":10,"completion_tokens":1000}}"#;
+    let answers = [json(ANSWER), failed(503, "x"), json(large)];
+    let (provider, _) = scripted(answers);
+    let scene = acting(provider, setup);
+    for spent in [0, 100_000_000] {
+        let mut request = call(ASK);
+        let plan = "Bearer eyJhbGciOiJSUzI1NiJ9.e30.x".parse().unwrap();
+        request.headers_mut().insert(header::AUTHORIZATION, plan);
+        let response = handle(Arc::clone(&scene.context), request).await;
+        response.into_body().collect().await.unwrap();
+        assert_eq!(policies::budget(&scene), (spent, 0));
+    }
+    let settled = scene.records.settled.lock();
+    let billings: Vec<_> = settled.iter().map(|record| record.billing).collect();
+    assert_eq!(billings, [Billing::Subscription, Billing::Metered]);
+    assert_eq!(settled[1].cost.map(|cost| cost.0), Some(100_000_000));
 }
 
 #[tokio::test(start_paused = true)]

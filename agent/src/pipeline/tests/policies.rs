@@ -13,7 +13,7 @@ use crate::llm::usage::NanoUsd;
 use crate::policy::selector::{Pattern, Selector};
 use crate::policy::settings::{Cap, Limit, OnBreach, Over, Per, Quantity, Rule, Says, Watch};
 use crate::policy::{Amount, Enforcement};
-use crate::record::{Flag, Outcome, UsageSource};
+use crate::record::{Billing, Flag, Outcome, UsageSource};
 
 /// The embedded prices, and a model whose thousand output tokens cost ten cents.
 pub(super) fn prices() -> Prices {
@@ -214,6 +214,34 @@ async fn what_was_reserved_and_not_used_is_given_back() {
     assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(body["error"]["code"], "budget_exceeded");
     assert_eq!(body["error"]["limits"]["daily_limit_usd"], "0.10");
+}
+
+/// Dollars of a flat plan are notional: they are recorded, and use no budget up.
+#[tokio::test]
+async fn a_plans_calls_pass_a_spent_budget_and_leave_it_as_it_is() {
+    let (provider, asked) = keeper(DIME_ANSWER);
+    let (scene, _) = under(provider, vec![rule("budgets", daily_cents(10), OnBreach::Deny)]);
+    let plan = async || {
+        let mut request = call(DIME);
+        let token = "Bearer eyJhbGciOiJSUzI1NiJ9.e30.x".parse().unwrap();
+        request.headers_mut().insert(header::AUTHORIZATION, token);
+        let response = handle(Arc::clone(&scene.context), request).await;
+        let (parts, body) = response.into_parts();
+        body.collect().await.unwrap();
+        parts.status
+    };
+    assert_eq!([plan().await, plan().await], [StatusCode::OK; 2]);
+    assert_eq!(budget(&scene), (0, 0));
+    assert_eq!(ask(&scene, DIME).await.0, StatusCode::OK, "an API key has all of it");
+    assert_eq!(ask(&scene, DIME).await.0, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(plan().await, StatusCode::OK);
+    assert_eq!(budget(&scene), (10 * CENTS, 0));
+    assert_eq!(asked.lock().len(), 4);
+    let settled = scene.records.settled.lock();
+    let last = settled.last().unwrap();
+    assert_eq!((last.billing, last.cost), (Billing::Subscription, Some(NanoUsd(10 * CENTS))));
+    let said = last.decisions.iter().find(|it| &*it.rule == "budgets.curl").unwrap();
+    assert!(said.detail.contains("a subscription pays"), "{}", said.detail);
 }
 
 /// A call that could not be sent is not charged for, whatever was reserved.

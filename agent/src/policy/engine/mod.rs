@@ -67,7 +67,7 @@ pub struct Spent {
     pub requests: u64,
     /// Tokens of all kinds but those read from a cache.
     pub tokens: u64,
-    /// Money.
+    /// Money that is owed: the notional dollars of flat plans are left out.
     pub cost: crate::llm::usage::NanoUsd,
 }
 
@@ -135,12 +135,12 @@ impl Engine {
         let mut old = std::mem::take(&mut self.rules);
         for set in rules.into_iter().chain(price_rule(unknown_price)) {
             let same = |rule: &Rule| rule.set.name == set.name;
+            self.next_id += 1;
             let rule = if let Some(place) = old.iter().position(same) {
                 let mut rule = old.swap_remove(place);
-                rule.renew(set, t);
+                rule.renew(set, self.next_id, t);
                 rule
             } else {
-                self.next_id += 1;
                 Rule::new(self.next_id, set, now.wall)
             };
             self.rules.push(rule);

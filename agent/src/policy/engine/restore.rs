@@ -8,6 +8,7 @@ use crate::policy::calendar::{Period, minute_of_day};
 use crate::policy::call::{Bound, Call};
 use crate::policy::gauge::Reading;
 use crate::policy::settings::{Over, Quantity, Says};
+use crate::record::Billing;
 
 impl Engine {
     /// Counts what was spent before this start. Only rules that were not there before take it, and
@@ -87,6 +88,7 @@ fn as_call<'a>(spent: &'a Spent, path: &'a str) -> Call<'a> {
         model: spent.model.as_deref(),
         body_bytes: 0,
         bound: Bound::default(),
+        billing: Billing::Unknown,
         prompt: None,
     }
 }

@@ -181,7 +181,8 @@ pub(super) fn settle(
             };
             let first = if of == Quantity::Requests { 1 } else { amount(ticket.first) };
             let more = ticket.more.iter().map(|(at, more)| Part { at: *at, amount: amount(*more) });
-            let parts = std::iter::once(Part { at: hold.at, amount: first }).chain(more);
+            let at = if gauge.is_sliding() { hold.at } else { hold.since };
+            let parts = std::iter::once(Part { at, amount: first }).chain(more);
             let came_to = gauge.settle(parts, (actual_of(of), hold.is_surplus), t);
             if came_to > 0 {
                 let whose = (&counter.key, counter.owner);

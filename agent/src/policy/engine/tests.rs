@@ -12,7 +12,7 @@ use crate::policy::settings::{
 };
 use crate::policy::testing::{self, HOUR, MINUTE, bound, cap, daily_usd, per_minute, rule};
 use crate::policy::{Amount, Denied, Reason, Verdict};
-use crate::record::Topic;
+use crate::record::{Billing, Topic};
 
 mod budgets;
 mod limits;

@@ -72,18 +72,20 @@ pub(super) fn need(gauge: &Gauge, bound: &Bound) -> Option<u64> {
     }
 }
 
-/// The most output a gauge still buys, where that is less than the call could come to.
-pub(super) fn buys(gauge: &Gauge, bound: &Bound) -> Option<u64> {
-    if bound.output_asked || bound.output == 0 || need(gauge, bound)? <= gauge.left() {
+/// The most output a gauge buys at a position to come, where that is less than the call could come
+/// to.
+pub(super) fn buys(gauge: &Gauge, bound: &Bound, at: u64) -> Option<u64> {
+    let left = gauge.left_at(at);
+    if bound.output_asked || bound.output == 0 || need(gauge, bound)? <= left {
         return None;
     }
     match gauge.cap.of {
         Quantity::Requests => None,
-        Quantity::Tokens => Some(gauge.left().saturating_sub(bound.input)),
+        Quantity::Tokens => Some(left.saturating_sub(bound.input)),
         Quantity::Usd => {
             let (input, cost) = (bound.input_cost?, bound.cost?);
             let rest = u128::from(cost.0.saturating_sub(input.0).unsigned_abs());
-            let left = u128::from(gauge.left().saturating_sub(input.0.unsigned_abs()));
+            let left = u128::from(left.saturating_sub(input.0.unsigned_abs()));
             u64::try_from((left * u128::from(bound.output)).checked_div(rest)?).ok()
         }
     }

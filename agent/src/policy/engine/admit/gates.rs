@@ -27,7 +27,7 @@ impl Stage<'_, '_> {
                     let most = guardrail::output_cap(guard, self.call);
                     self.max_output = most.into_iter().chain(self.max_output).min();
                 }
-                rule.tally.passed += 1;
+                self.passed.push(entry.rule);
                 self.decisions.push(decision(self.words, rule, (Act::Pass, acts), String::new()));
                 continue;
             };
@@ -76,6 +76,8 @@ impl Stage<'_, '_> {
         let Says::Price(unknown) = rule.set.says else { return None };
         match unknown {
             UnknownPrice::AllowAndFlag => None,
+            // No price is taken where none is paid.
+            UnknownPrice::AssumeMax { .. } if self.call.is_notional() => None,
             UnknownPrice::AssumeMax { input, output } => {
                 // Also on trial: what is counted then is an upper bound all the same.
                 let of = |tokens: u64, per_million: NanoUsd| {
@@ -86,7 +88,7 @@ impl Stage<'_, '_> {
                 self.bound.input_cost = Some(input);
                 let output = NanoUsd(of(self.bound.output, output));
                 self.bound.cost = Some(input.saturating_add(output));
-                rule.tally.passed += 1;
+                self.passed.push(entry.rule);
                 let detail =
                     format!("price unknown: taken as up to ${}", input.saturating_add(output));
                 self.decisions.push(decision(self.words, rule, (Act::Pass, acts), detail));
@@ -137,7 +139,7 @@ impl Stage<'_, '_> {
             let Some(counter) = rule.counters.of(slot, generation) else { continue };
             let Some(repetition) = &mut counter.repetition else { continue };
             let Some((what, wait)) = repetition.breach(loops, self.call.prompt, self.t.at) else {
-                rule.tally.passed += 1;
+                self.passed.push(entry.rule);
                 decisions.push(decision(self.words, rule, (Act::Pass, acts), String::new()));
                 continue;
             };
@@ -194,6 +196,7 @@ impl Stage<'_, '_> {
             ticket.holds.push(Hold {
                 rule: (entry.rule, rule.id),
                 counter: (slot, generation),
+                since: self.t.at,
                 at: self.t.at,
                 acts: entry.acts && self.acting,
                 is_surplus: false,

@@ -24,7 +24,7 @@ use crate::policy::counters::Counter;
 use crate::policy::gauge::{Gauge, Part, Reading};
 use crate::policy::rules::{Entry, Rule};
 use crate::policy::settings::{Limit, OnBreach, Quantity, Says};
-use crate::policy::text::{self, Act, Words};
+use crate::policy::text::{self, Act, Then, Words};
 use crate::record::{Decision, Notice, Topic};
 
 /// Shortest wait a client is told.
@@ -46,6 +46,8 @@ pub(super) struct Stage<'a, 'c> {
     max_output: Option<u64>,
     downgrade: Option<Arc<str>>,
     delay: Duration,
+    /// Rules besides the limits that let it pass: counted once nothing else refuses it.
+    passed: Vec<usize>,
     decisions: Vec<Decision>,
     notices: Vec<Notice>,
 }
@@ -77,10 +79,11 @@ impl<'a, 'c> Stage<'a, 'c> {
             t,
             minute,
             words,
-            bound: call.bound,
+            bound: owed(call),
             max_output: None,
             downgrade: None,
             delay: Duration::ZERO,
+            passed: Vec::new(),
             notices: Vec::new(),
         }
     }
@@ -118,11 +121,12 @@ impl<'a, 'c> Stage<'a, 'c> {
         Admission { verdict, decisions: self.decisions, notices: self.notices }
     }
 
-    /// The places of entries whose rules are about this call and say such a thing.
+    /// Whether an entry's rule is asked, is about this call, and says such a thing.
     fn about(&self, entry: usize, wanted: fn(&Says) -> bool) -> bool {
         let Some(entry) = self.entries.get(entry) else { return false };
         let Some(rule) = self.rules.get(entry.rule) else { return false };
-        wanted(&rule.set.says)
+        entry.is_on
+            && wanted(&rule.set.says)
             && (!entry.asks || rule.set.selector.is_about(self.call, self.minute))
     }
 
@@ -149,11 +153,14 @@ impl<'a, 'c> Stage<'a, 'c> {
             let firm = is_firm(&limit.on_breach);
             let need = if firm { least(&self.bound) } else { self.bound };
             let breach = breach(&counter.gauges, &need, self.t);
-            if firm && acts && breach.is_none() {
-                let buys = counter.gauges.iter().filter_map(|gauge| buys(gauge, &self.bound));
+            let (act, delay) = answer(limit, breach);
+            // Who waits until the least fits is given no more than fits then.
+            let fits = breach.is_none_or(|breach| act == Act::Delay && breach.sure == Some(delay));
+            if firm && acts && fits {
+                let then = later(self.t.at, delay);
+                let buys = counter.gauges.iter().filter_map(|gauge| buys(gauge, &self.bound, then));
                 self.max_output = buys.chain(self.max_output).min();
             }
-            let (act, delay) = answer(limit, breach);
             if let (true, Act::Downgrade, OnBreach::Downgrade(to)) = (acts, act, &limit.on_breach) {
                 self.downgrade.get_or_insert_with(|| Arc::clone(to));
             }
@@ -217,22 +224,35 @@ impl<'a, 'c> Stage<'a, 'c> {
         Some((denied, freeze.is_some()))
     }
 
-    /// Notes what each limit said, and reserves where the call goes through.
+    /// Notes what each limit said, and reserves where the call goes through. Where another rule
+    /// refuses it, only those that refuse it too, or would, have done anything.
     fn decide_limits(&mut self, said: &[Said], mut ticket: Option<&mut Ticket>) {
+        let is_made = ticket.is_some();
         for said in said {
             let Some(entry) = self.entries.get_mut(said.entry) else { continue };
             let Some(rule) = self.rules.get_mut(entry.rule) else { continue };
             let Some((slot, generation)) = entry.slot else { continue };
-            count(rule, (said.act, said.acts));
+            let has_say = is_made || matches!(said.act, Act::Refuse | Act::Freeze);
+            if has_say {
+                count(rule, (said.act, said.acts));
+            }
             let Some(counter) = rule.counters.of(slot, generation) else { continue };
             let need = |gauge: &Gauge| need(gauge, &self.bound);
             let mut detail = String::with_capacity(64 * counter.gauges.len());
             for (gauge, labels) in counter.gauges.iter().zip(&rule.labels) {
-                text::push_figure(&mut detail, labels, gauge, need(gauge));
+                let then = match need(gauge) {
+                    _ if !has_say => Then::Same,
+                    Some(need) => Then::More(need),
+                    None => Then::Unknown,
+                };
+                text::push_figure(&mut detail, labels, gauge, then);
             }
-            if let Some(most) =
-                self.max_output.filter(|_| said.breach.is_none() && ticket.is_some())
+            if self.call.is_notional()
+                && counter.gauges.iter().any(|gauge| gauge.cap.of == Quantity::Usd)
             {
+                detail.push_str("; a subscription pays: its dollars are not counted");
+            }
+            if let Some(most) = self.max_output.filter(|_| said.breach.is_none() && is_made) {
                 detail.push_str("; output capped at ");
                 detail.push_str(&most.to_string());
             }
@@ -247,7 +267,7 @@ impl<'a, 'c> Stage<'a, 'c> {
             }
             if let Some(ticket) = &mut ticket {
                 // A limit that makes calls wait counts them when they go.
-                let at = self.t.at + u64::try_from(said.delay.as_nanos()).unwrap_or(0);
+                let at = later(self.t.at, said.delay);
                 let is_surplus = said.breach.is_some() && !said.acts;
                 for gauge in &mut counter.gauges {
                     let amount = need(gauge).unwrap_or(0);
@@ -257,12 +277,13 @@ impl<'a, 'c> Stage<'a, 'c> {
                 ticket.holds.push(Hold {
                     rule: (entry.rule, rule.id),
                     counter: (slot, generation),
+                    since: self.t.at,
                     at,
                     acts: said.acts,
                     is_surplus,
                 });
             }
-            let what = (said.act, said.acts);
+            let what = (said.act, said.acts && has_say);
             self.decisions.push(decision(self.words, rule, what, detail));
         }
     }
@@ -276,9 +297,28 @@ impl<'a, 'c> Stage<'a, 'c> {
             more: Vec::new(),
         };
         self.decide_limits(said, Some(&mut ticket));
+        for place in &self.passed {
+            if let Some(rule) = self.rules.get_mut(*place) {
+                rule.tally.passed += 1;
+            }
+        }
         self.hold_loops(&mut ticket);
         ticket
     }
+}
+
+/// What a call can come to, in dollars that somebody owes.
+fn owed(call: &Call<'_>) -> Bound {
+    if call.is_notional() {
+        let nothing = Some(NanoUsd::default());
+        return Bound { input_cost: nothing, cost: nothing, ..call.bound };
+    }
+    call.bound
+}
+
+/// So long after a position.
+fn later(at: u64, wait: Duration) -> u64 {
+    at.saturating_add(u64::try_from(wait.as_nanos()).unwrap_or(0))
 }
 
 /// The limit and the caller's counter.

@@ -75,6 +75,72 @@ fn a_call_over_midnight_belongs_to_the_day_it_began_in() {
     assert_eq!(engine.budgets(time.0)[0].spent, NanoUsd(DOLLAR));
 }
 
+/// A call that is made to wait was counted on the day it came: settling it must not take the rest
+/// of its reservation from what others have spent on the day it went.
+#[test]
+fn a_call_that_waits_over_midnight_takes_nothing_from_the_new_day() {
+    let hourly = cap("hourly_limit_usd", Quantity::Usd, Over::Sliding(HOUR), 2_000_000_000);
+    let slow = watched(OnBreach::Throttle(2 * HOUR), &[hourly, daily_usd(100)]);
+    let (mut engine, mut time) = engine(vec![with("budgets", "a", slow)]);
+    let subject = agent("a");
+    let call = |dollars| Call { bound: bound(1, 1, dollars * DOLLAR), ..testing::call(&subject) };
+    time.pass(11 * HOUR + 30 * MINUTE);
+    spend(&mut engine, &call(2), 2 * DOLLAR, time);
+    let (waiting, delay) = match engine.admit(&call(2), true, time.0).verdict {
+        Verdict::Pass { ticket, delay, .. } => (ticket, delay),
+        other => panic!("{other:?}"),
+    };
+    assert!(delay > 45 * MINUTE, "{delay:?}");
+    // Midnight is seen before it goes.
+    time.pass(40 * MINUTE);
+    assert_eq!(engine.budgets(time.0)[1].spent, NanoUsd(0));
+    let other = engine.admit(&call(2), true, time.0);
+    time.pass(2 * HOUR);
+    let _notices = engine.settle(waiting, &cost_of(DOLLAR / 2), time.0);
+    let _notices = engine.settle(passes(other), &cost_of(2 * DOLLAR), time.0);
+    assert_eq!(engine.budgets(time.0)[1].spent, NanoUsd(2 * DOLLAR));
+}
+
+#[test]
+fn a_stream_raised_on_both_sides_of_midnight_takes_nothing_from_the_new_day() {
+    let (mut engine, mut time) = engine(vec![limited("budgets", "a", &[daily_usd(100)])]);
+    let subject = agent("a");
+    let call = Call { bound: bound(1, 1, DOLLAR), ..testing::call(&subject) };
+    let mut ticket = passes(engine.admit(&call, true, time.0));
+    let mut raise = |engine: &mut Engine, dollars, time: Time| {
+        let so_far = bound(1, 1, dollars * DOLLAR);
+        assert_eq!(engine.extend(&mut ticket, &so_far, time.0), Extension::Raised);
+    };
+    for dollars in 2..=9 {
+        raise(&mut engine, dollars, time);
+    }
+    time.pass(13 * HOUR);
+    spend(&mut engine, &call, DOLLAR, time);
+    // The ninth raise is put together with the eighth, which was made the day before.
+    raise(&mut engine, 10, time);
+    let _notices = engine.settle(ticket, &cost_of(10 * DOLLAR), time.0);
+    let budget = &engine.budgets(time.0)[0];
+    assert_eq!((budget.spent, budget.reserved), (NanoUsd(DOLLAR), NanoUsd(0)));
+}
+
+#[test]
+fn a_rule_that_counts_others_after_a_reload_learns_what_they_spent() {
+    let each = |per| Set { per, ..limited("budgets", "*", &[daily_usd(10)]) };
+    let (mut engine, mut time) = engine(vec![each(Per::All)]);
+    let (one, other) = (agent("a"), agent("b"));
+    let call = |subject| Call { bound: bound(1, 1, 6 * DOLLAR), ..testing::call(subject) };
+    let running = passes(engine.admit(&call(&one), true, time.0));
+    time.pass(MINUTE);
+    let per_workload = Settings { rules: vec![each(Per::Workload)], ..Settings::default() };
+    engine.replace(per_workload, time.0);
+    assert!(engine.horizon(time.0).is_some(), "what they spent is asked for");
+    // The first counter of the new kind is not the one the running call has reserved in.
+    spend(&mut engine, &call(&other), 6 * DOLLAR, time);
+    let _notices = engine.settle(running, &cost_of(DOLLAR), time.0);
+    assert_eq!(engine.budgets(time.0)[0].spent, NanoUsd(6 * DOLLAR));
+    refused(engine.admit(&call(&other), true, time.0));
+}
+
 #[test]
 fn a_rolling_budget_frees_what_has_left() {
     let rolling = cap("rolling", Quantity::Usd, Over::Sliding(5 * HOUR), 10_000_000_000);
@@ -214,6 +280,31 @@ fn a_restart_forgets_nothing_and_a_new_rule_learns_what_was() {
     assert_eq!(month.figure.used, Amount::Usd(NanoUsd(52 * DOLLAR)));
     engine.replace(settings, time.0);
     assert_eq!(engine.horizon(time.0), None, "nothing is new");
+}
+
+#[test]
+fn a_budget_that_is_off_at_the_start_knows_what_was_spent_once_it_is_switched_on() {
+    let off = Set { enforcement: Enforcement::Off, ..limited("budgets", "a", &[daily_usd(10)]) };
+    let (mut engine, time) = engine(vec![off]);
+    let subject = agent("a");
+    let spent = Spent {
+        at: time.0.wall - HOUR,
+        subject: subject.clone().into(),
+        agent_name: None,
+        environment: "prod".into(),
+        provider: "openai".into(),
+        model: Some("gpt-4o".into()),
+        requests: 1,
+        tokens: 10,
+        cost: NanoUsd(10 * DOLLAR),
+    };
+    engine.restore(&spent, time.0);
+    let call = testing::call(&subject);
+    let admission = engine.admit(&call, true, time.0);
+    assert_eq!(actions(&admission.decisions), "");
+    drop(passes(admission));
+    engine.set("budgets.a", Some(Enforcement::Enforce));
+    assert_eq!(refused(engine.admit(&call, true, time.0)).reason, Reason::Budget);
 }
 
 #[test]

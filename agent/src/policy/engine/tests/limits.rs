@@ -220,6 +220,28 @@ fn a_throttled_call_waits_in_line_and_no_longer_than_the_bound() {
 }
 
 #[test]
+fn p9_a_throttled_call_without_a_limit_of_its_own_gets_what_fits_when_it_goes() {
+    let tokens = cap("tokens_per_minute", Quantity::Tokens, Over::Sliding(MINUTE), 2000);
+    let limit = Limit { on_breach: OnBreach::Throttle(2 * MINUTE), ..testing::limit(&[tokens]) };
+    let (mut engine, mut time) = engine(vec![with("rate_limits", "a", limit)]);
+    let subject = agent("a");
+    let of = |input, output| Call { bound: bound(input, output, 1), ..testing::call(&subject) };
+    drop(passes(engine.admit(&of(500, 500), true, time.0)));
+    time.pass(MINUTE / 2);
+    drop(passes(engine.admit(&of(500, 400), true, time.0)));
+    let open = Bound { output_asked: false, ..bound(100, 1900, 1) };
+    match engine.admit(&Call { bound: open, ..of(0, 0) }, true, time.0).verdict {
+        Verdict::Pass { ticket, delay, max_output, .. } => {
+            assert!((30..32).contains(&delay.as_secs()), "{delay:?}");
+            assert_eq!((max_output, ticket.first.tokens), (Some(1000), 1100));
+            time.pass(delay);
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(engine.usage(None, time.0)[0].figure.used, Amount::Count(2000));
+}
+
+#[test]
 fn guardrails_block_warn_and_bound_the_output() {
     let guard = |on_breach| {
         Says::Guard(Guard {
@@ -298,6 +320,34 @@ fn p3_a_free_model_is_held_up_by_no_budget() {
     refused(engine.admit(&dear, true, time.0));
     let free = Call { bound: bound(1, 1, 0), ..dear };
     spend(&mut engine, &free, 0, time);
+}
+
+#[test]
+fn dollars_of_a_flat_plan_are_counted_by_no_limit_and_its_tokens_are() {
+    let tokens = cap("tokens_per_day", Quantity::Tokens, Over::Day, 3_000);
+    let (mut engine, time) = engine(vec![
+        limited("budgets", "*", &[daily_usd(1)]),
+        limited("rate_limits", "*", &[tokens]),
+    ]);
+    let subject = agent("a");
+    let dear = Call { bound: bound(100, 900, 1_000_000_000), ..testing::call(&subject) };
+    spend(&mut engine, &dear, 1_000_000_000, time);
+    assert_eq!(refused(engine.admit(&dear, true, time.0)).reason, Reason::Budget);
+    // It passes a budget that is gone, whatever its price, and leaves it where it was.
+    let plan = Call { billing: Billing::Subscription, ..dear };
+    let admission = engine.admit(&plan, true, time.0);
+    let of = |name| admission.decisions.iter().find(|it| &*it.rule == name).unwrap();
+    let detail = &of("budgets.*").detail;
+    assert!(detail.ends_with("; a subscription pays: its dollars are not counted"), "{detail}");
+    assert!(!of("rate_limits.*").detail.contains("subscription"));
+    let owed = Actual { sent: true, tokens: 1_000, cost: None, failed: false };
+    let _notices = engine.settle(passes(admission), &owed, time.0);
+    let budget = &engine.budgets(time.0)[0];
+    assert_eq!((budget.spent, budget.reserved), (NanoUsd(1_000_000_000), NanoUsd(0)));
+    // Its tokens count: 1,000 of 3,000 are left for the next, 0 after it.
+    let left = Bound { cost: None, input_cost: None, ..plan.bound };
+    spend(&mut engine, &Call { bound: left, ..plan }, 0, time);
+    assert_eq!(refused(engine.admit(&plan, true, time.0)).reason, Reason::Tokens);
 }
 
 #[test]

@@ -35,6 +35,62 @@ fn a_shadow_counts_what_enforcing_would_have_refused_and_no_more() {
     refused(shadow.admit(&call, true, time.0));
 }
 
+/// What a refused call shows in `weir explain`: figures of rules that counted nothing stay as they
+/// are, and no rule has let it pass, made it wait or changed it.
+#[test]
+fn a_call_refused_by_one_rule_has_passed_none() {
+    let shadow = |name, per| Set {
+        enforcement: Enforcement::Shadow,
+        name: format!("rate_limits.{name}").into(),
+        ..limited("rate_limits", "a", &[per_minute(per)])
+    };
+    let slow = Limit {
+        on_breach: OnBreach::Alert,
+        ..testing::limit(&[cap("requests_per_hour", Quantity::Requests, Over::Sliding(HOUR), 1)])
+    };
+    let most = Guard { max_output_tokens: Some(900), ..Guard::default() };
+    let (mut engine, time) = engine(vec![
+        rule("guardrails", "a", Says::Guard(most)),
+        limited("budgets", "a", &[daily_usd(1)]),
+        shadow("wide", 100),
+        shadow("narrow", 1),
+        Set { name: "rate_limits.slow".into(), ..with("rate_limits", "a", slow) },
+    ]);
+    let subject = agent("a");
+    let call = testing::call(&subject);
+    spend(&mut engine, &call, 950_000_000, time);
+    let admission = engine.admit(&call, true, time.0);
+    let details: Vec<_> = admission
+        .decisions
+        .iter()
+        .map(|said| format!("{} {}: {}", said.rule, said.action, said.detail))
+        .collect();
+    assert_eq!(
+        details,
+        [
+            "guardrails.a pass: ",
+            "budgets.a refuse: daily_limit_usd $0.95 -> $1.05 of $1.00",
+            "rate_limits.wide pass: requests_per_minute 1 of 100",
+            "rate_limits.narrow would-refuse: requests_per_minute 1 -> 2 of 1",
+            "rate_limits.slow would-alert: requests_per_hour 1 of 1",
+        ]
+    );
+    refused(admission);
+    let tallies: Vec<_> = engine
+        .policies()
+        .iter()
+        .map(|view| (view.name.to_string(), view.passed, view.acted, view.shadowed))
+        .collect();
+    let expected = [
+        ("guardrails.a", 1, 0, 0),
+        ("budgets.a", 1, 1, 0),
+        ("rate_limits.wide", 1, 0, 0),
+        ("rate_limits.narrow", 1, 0, 1),
+        ("rate_limits.slow", 1, 0, 0),
+    ];
+    assert_eq!(tallies, expected.map(|(name, a, b, c)| (name.to_owned(), a, b, c)));
+}
+
 #[test]
 fn rules_are_switched_by_hand_and_given_back() {
     let (mut engine, time) = engine(vec![limited("rate_limits", "a", &[per_minute(1)])]);

@@ -1,0 +1,228 @@
+//! The start: every part in the order in which it is safe to begin, the kernel last.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use super::agent::Running;
+use super::freezer::{self, Freezer};
+use super::front::{PIPES, front};
+use super::kernel::Kernel;
+use super::modes::Modes;
+use super::sweep::sweep;
+use super::takers::Takers;
+use super::toggles::Toggles;
+use super::{account_key, alerts, restore};
+use crate::admin::{self, Admin};
+use crate::alerts::Dial;
+use crate::capture::resolve::Resolver;
+use crate::capture::{self, Helper};
+use crate::cli::daemon::Flags;
+use crate::clock::{Clock, System};
+use crate::config::{Config, Fsync, Paths, Toggle};
+use crate::downstream::accept::{self, Limit, Pressure};
+use crate::downstream::intercept::Accepted;
+use crate::downstream::{Front, Runtime, explicit};
+use crate::drain::Drain;
+use crate::ledger::{self, Ledger};
+use crate::metrics::{self, Metrics};
+use crate::pipeline::health;
+use crate::record::Sink;
+
+/// How long start-up waits for the first addresses of the providers; they are kept being asked for.
+const FIRST_NAMES: Duration = Duration::from_secs(3);
+/// Descriptors for everything that is no connection: maps, programs, files, admin clients.
+const RESERVED: usize = 256;
+
+/// What the start depends on beside the configuration.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Launch {
+    pub(super) flags: Flags,
+    /// Files that may be open.
+    pub(super) files: usize,
+}
+
+/// The agent while it runs.
+pub(super) struct Started {
+    pub(super) running: Arc<Running>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) drain: Drain,
+}
+
+/// Makes and starts everything.
+pub(super) async fn start(
+    config: &Config,
+    paths: &Paths,
+    launch: Launch,
+) -> anyhow::Result<Started> {
+    let clock: Arc<dyn Clock> = Arc::new(System);
+    let since = clock.now().wall;
+    let drain = Drain::new();
+    std::fs::create_dir_all(&paths.state)
+        .with_context(|| format!("state directory {}", paths.state.display()))?;
+
+    // Takers first: whatever happens from here on can be recorded.
+    let settings = ledger::Settings {
+        sync: match config.ledger.sync {
+            Fsync::EverySecond => ledger::Fsync::EverySecond,
+            Fsync::Always => ledger::Fsync::Always,
+        },
+        retention: config.ledger.retention,
+    };
+    let ledger = Arc::new(Ledger::open(&paths.state, settings, Arc::clone(&clock))?);
+    let metrics = Arc::new(Metrics::new(metrics::Settings { per_user: config.metrics.per_user })?);
+    let (told, teller) = alerts::open(config, &paths.state, Arc::clone(&clock))?;
+    let told = Arc::new(told);
+    let (takers, to_freeze) =
+        Takers::new(Arc::clone(&ledger), Arc::clone(&metrics), Arc::clone(&told));
+    let takers = Arc::new(takers);
+
+    let runtime = Runtime { clock, drain: drain.clone() };
+    let helper = Helper::in_process();
+    let resolver = Resolver::new(helper.clone());
+    let front = Arc::new(front(config, paths, (&helper, &resolver), &runtime, &takers)?);
+
+    // Receivers of alerts are reached as providers are.
+    let upstream = &front.upstream;
+    let dial = Dial { tcp: upstream.tcp.clone(), tls: upstream.pool.tls().clone() };
+    drain.spawn(teller.run(dial, drain.clone()));
+    // Before anything is served: limits and budgets begin where they stood.
+    let policies = Arc::clone(&front.rules.load().policies);
+    account_key::keep(&paths.state, &policies.accounts);
+    restore::restore(&ledger, &policies, front.runtime.clock.now());
+    let freezer = Arc::new(Freezer::open(&paths.state, helper.clone()));
+    let sink = Arc::clone(&takers) as Arc<dyn Sink>;
+    drain.spawn(freezer::run(Arc::clone(&freezer), to_freeze, sink, runtime.clone()));
+
+    // Every listener that others connect to by themselves, before the kernel leads anyone here.
+    let admin = Admin::bind(&admin::Settings {
+        socket: paths.socket(),
+        http: config.listen.admin,
+        token_file: config.metrics.token_file.clone(),
+    })?;
+    let explicit = bind_explicit(config).await?;
+
+    let (kernel, no_kernel) = attach(config, launch, &front, (&helper, &resolver))?;
+    let modes = Modes::new(config.mode, &paths.state, Arc::clone(&front), kernel.clone());
+    let toggles = Toggles::open(&paths.state);
+    toggles.apply(&front.rules.load().policies);
+
+    let mut listeners = Vec::new();
+    listeners.extend(admin.addr().map(|address| ("admin", address)));
+    for listener in &explicit {
+        listeners.push(("proxy", listener.local_addr()?));
+    }
+    front.upstream.tcp.own().fixed(listeners.iter().map(|(_, address)| *address).collect());
+    for listener in explicit {
+        let limit = Limit { permits: permits(config, launch), pressure: Arc::new(NoPressure) };
+        let front = Arc::clone(&front);
+        let serve = move |stream, client, permit| {
+            let accepted = Accepted { stream, client, permit };
+            explicit::serve(Arc::clone(&front), accepted)
+        };
+        drain.spawn(accept::run(listener, limit, drain.clone(), serve));
+    }
+
+    // Last: from here on connections are led to us.
+    modes.apply();
+    if let Some(kernel) = &kernel {
+        kernel.keep_targets();
+        let settled = tokio::time::timeout(FIRST_NAMES, kernel.settled()).await;
+        if settled.is_err() {
+            tracing::warn!("some providers' names do not resolve yet; they are asked for again");
+        }
+    }
+    let running = Arc::new(Running {
+        since,
+        front,
+        kernel,
+        no_kernel,
+        modes,
+        toggles,
+        teams: config.policy.teams.clone(),
+        ledger: Arc::clone(&ledger),
+        metrics,
+        freezer,
+        takers,
+        alerts: told,
+        listeners,
+        socket: paths.socket(),
+        root: paths.root_certificate(),
+    });
+    drain.spawn(sweep(Arc::clone(&running), paths.clone()));
+    let front = &running.front;
+    drain.spawn(health::watch(
+        Arc::clone(&front.rules),
+        Arc::clone(&front.upstream.pool),
+        Arc::clone(&front.runtime.clock),
+        drain.clone(),
+    ));
+    drain.spawn(admin.run(Arc::clone(&running) as Arc<dyn admin::Agent>, drain.clone()));
+    Ok(Started { running, ledger, drain })
+}
+
+/// The kernel half, or why there is none.
+fn attach(
+    config: &Config,
+    launch: Launch,
+    front: &Arc<Front>,
+    (helper, resolver): (&Helper, &Resolver),
+) -> anyhow::Result<(Option<Arc<Kernel>>, Option<String>)> {
+    if config.capture.enabled == Toggle::Off {
+        return Ok((None, Some("capture.enabled is false".to_owned())));
+    }
+    let settings = capture::Settings {
+        cgroup: config.capture.cgroup.clone(),
+        ports: config.capture.ports.iter().map(|port| port.get()).collect(),
+        log: launch.flags.log_bpf,
+    };
+    let kernel = Kernel::new(settings, Arc::clone(front), (helper.clone(), resolver.clone()));
+    let pressure = Arc::clone(&kernel) as Arc<dyn Pressure>;
+    kernel.bound(Limit { permits: permits(config, launch), pressure });
+    if let Err(error) = kernel.up() {
+        if config.capture.enabled == Toggle::On {
+            return Err(error).context("capture.enabled is true, but the kernel half cannot run");
+        }
+        tracing::warn!(%error, "without the kernel half: only the proxy and the base URLs work");
+        return Ok((None, Some(error.to_string())));
+    }
+    for row in kernel.capabilities().rows.iter().filter(|row| !row.ok) {
+        tracing::warn!(hook = row.hook, missing = row.missing, "{}", row.consequence);
+    }
+    let hosts: BTreeSet<_> = front.rules.load().providers.hosts().cloned().collect();
+    kernel.want(hosts, config.capture.cidrs.iter().copied().collect());
+    Ok((Some(kernel), None))
+}
+
+/// Permits for one kind of listener: a connection takes a descriptor on either side, and there
+/// are two kinds.
+fn permits(config: &Config, launch: Launch) -> Arc<Semaphore> {
+    let wanted = config.limits.connections.get() as usize;
+    let room = launch.files.saturating_sub(2 * PIPES + RESERVED) / 4;
+    if room < wanted {
+        tracing::warn!(room, wanted, "limits.connections is more than the open files allow");
+    }
+    Arc::new(Semaphore::new(wanted.min(room.max(16))))
+}
+
+async fn bind_explicit(config: &Config) -> anyhow::Result<Vec<TcpListener>> {
+    let Some(address) = config.listen.proxy else { return Ok(Vec::new()) };
+    let listener =
+        TcpListener::bind(address).await.with_context(|| format!("listen.proxy: {address}"))?;
+    Ok(vec![listener])
+}
+
+/// Explicit clients have nowhere else to go: they wait.
+struct NoPressure;
+
+impl Pressure for NoPressure {
+    fn full(&self, full: bool) {
+        if full {
+            tracing::warn!("the connection limit of the explicit port is reached");
+        }
+    }
+}
