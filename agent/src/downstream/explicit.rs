@@ -20,7 +20,7 @@ use super::intercept::Accepted;
 use super::outward::Watched;
 use super::session::{self, Arrival};
 use super::{Front, serve};
-use crate::pipeline::{self, Body, headers, relay};
+use crate::pipeline::{self, Body, body, headers};
 use crate::record::Via;
 use crate::subject::Subject;
 use crate::upstream::{Link, Offer, Outgoing, SocketOptions, Target};
@@ -160,5 +160,5 @@ async fn forward(client: &Arc<Client>, request: Request<Incoming>) -> Response<B
 /// A refusal that belongs to no provider's dialect.
 fn refuse(status: StatusCode, message: &str) -> Response<Body> {
     let body = json!({ "error": { "type": "weir_proxy", "message": format!("weir: {message}") } });
-    relay::own(status, Bytes::from(body.to_string()))
+    body::own(status, Bytes::from(body.to_string()))
 }

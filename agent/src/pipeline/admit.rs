@@ -9,9 +9,10 @@ use hyper::Request;
 use hyper::header::{self, HeaderValue};
 
 use super::bound::{Asked, prompt_hash};
+use super::dispatch::Downgrade;
 use super::reservation::Reservation;
 use super::{Exchange, Reject};
-use crate::llm::call::{self, Kind, cap_output};
+use crate::llm::call::{Kind, cap_output};
 use crate::policy::{Admission, Bound, Call, Verdict};
 use crate::record::{Billing, Flag};
 use crate::upstream::Outgoing;
@@ -25,6 +26,8 @@ pub async fn admit(
         return Ok(request);
     }
     let (admission, bound) = ask(exchange, &request);
+    let by = admission.decisions.iter().find(|decision| &*decision.action == "downgrade");
+    let by = by.map(|decision| Arc::clone(&decision.rule));
     for decision in admission.decisions {
         exchange.decide(&decision.rule, decision.action.to_string(), decision.detail);
     }
@@ -41,9 +44,9 @@ pub async fn admit(
             if let Some(tokens) = max_output {
                 cap(exchange, &mut request, tokens);
             }
-            if let Some(target) = downgrade {
-                replace_model(exchange, &mut request, target);
-            }
+            // How to get there is for *dispatch* to find out.
+            exchange.downgrade =
+                downgrade.zip(by).map(|(target, policy)| Downgrade { policy, target });
             Ok(request)
         }
         Verdict::Refuse(denied) => Err(Reject::Denied(denied)),
@@ -107,20 +110,6 @@ fn cap(exchange: &mut Exchange, request: &mut Request<Outgoing>, tokens: u64) {
     if changed {
         exchange.flag(Flag::OutputCapped);
         exchange.narrow(tokens);
-    }
-}
-
-/// Asks another model of the same provider; one of another provider, and a tier, are left for
-/// *dispatch*, which knows how to get there.
-fn replace_model(exchange: &mut Exchange, request: &mut Request<Outgoing>, target: Arc<str>) {
-    let here = exchange.rules.prices.context_window(&exchange.context.parties.provider, &target);
-    if target.starts_with("tier:") || here.is_none() {
-        exchange.downgrade = Some(target);
-        return;
-    }
-    if change(request, |body| call::replace_model(body, &target)) {
-        // Until the answer says which one it was: it is priced by that, not by what was asked for.
-        exchange.note(|record| record.model_served = Some(target));
     }
 }
 

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use ulid::Ulid;
 
 use super::billing::billing;
+use super::dispatch::Downgrade;
 use super::reservation::Reservation;
 use super::room::Claim;
 use super::tries::{self, Serving};
@@ -32,8 +33,8 @@ pub struct Exchange {
     pub(super) claim: Option<Claim>,
     /// What the policies reserved for the call; `None` before, and once it is settled.
     pub(super) reservation: Option<Reservation>,
-    /// The model or tier (`tier:NAME`) to ask instead, where *dispatch* has to find the way.
-    pub(super) downgrade: Option<Arc<str>>,
+    /// What to ask instead, until *dispatch* has found the way.
+    pub(super) downgrade: Option<Downgrade>,
     /// Who answers in the place of the one that was asked.
     pub(super) serving: Option<Serving>,
     opened: Instant,

@@ -18,6 +18,7 @@ mod refusal;
 pub mod accounts;
 pub mod reject;
 pub mod relay;
+pub mod body;
 pub mod bridge;
 pub mod source;
 pub mod room;
@@ -33,12 +34,12 @@ use arc_swap::ArcSwap;
 use hyper::{Request, Response};
 use tokio::sync::OwnedSemaphorePermit;
 
+pub use body::Body;
 pub use credentials::Credentials;
 pub use dispatch::Answer;
 pub use exchange::Exchange;
 pub use policies::Policies;
 pub use reject::Reject;
-pub use relay::Body;
 pub use rules::Rules;
 
 use crate::clock::Clock;

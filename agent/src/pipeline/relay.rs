@@ -1,16 +1,15 @@
 //! Giving the answer back: every chunk as it comes, the last one only when the record is safe.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
-use hyper::header::{self, HeaderValue};
-use hyper::{HeaderMap, Response, StatusCode};
+use http_body::{Frame, SizeHint};
+use hyper::header;
+use hyper::{HeaderMap, Response};
 
+use super::body::{Body, own};
 use super::bridge::Bridge;
 use super::dispatch::{Answer, Watch};
 use super::source::Source;
@@ -20,17 +19,6 @@ use crate::llm::call::Kind;
 use crate::llm::meter::{Encoding, Meter, MeterOptions};
 use crate::record::{Flag, Outcome};
 use crate::upstream::BoxError;
-
-/// A response body towards the client.
-#[derive(Debug)]
-pub enum Body {
-    /// Made by ourselves.
-    Own(Option<Bytes>),
-    /// Passed on unmetered: a host that is no provider's, through the explicit proxy.
-    Through(Incoming),
-    /// Comes from the provider.
-    Relayed(Box<Relay>),
-}
 
 /// A provider's body on its way through.
 #[derive(Debug)]
@@ -155,16 +143,6 @@ pub async fn refuse(mut exchange: Exchange, reject: &Reject) -> Response<Body> {
     response
 }
 
-/// A JSON response of our own.
-pub fn own(status: StatusCode, body: Bytes) -> Response<Body> {
-    let mut response = Response::new(Body::Own(Some(body)));
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
-}
-
 impl Relay {
     /// Takes a chunk from the provider: what may go on goes to `ready`, what must wait to `held`.
     fn take(&mut self, chunk: Bytes) {
@@ -286,7 +264,11 @@ impl Relay {
         }
     }
 
-    fn poll_relay(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    /// The next frame for the client.
+    pub(super) fn poll_relay(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         loop {
             if let Some(bytes) = self.ready.take() {
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
@@ -331,48 +313,18 @@ impl Drop for Relay {
     }
 }
 
-impl HttpBody for Body {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match &mut *self {
-            Self::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Through(inner) => Pin::new(inner).poll_frame(cx).map_err(Into::into),
-            Self::Relayed(relay) => relay.poll_relay(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Own(bytes) => bytes.is_none(),
-            Self::Through(inner) => inner.is_end_stream(),
-            Self::Relayed(relay) => {
-                relay.ready.is_none()
-                    && relay.held.is_empty()
-                    && relay.settling.is_none()
-                    && relay.cut.is_none()
-                    && (relay.over || relay.inner.is_end_stream())
-            }
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Own(bytes) => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
-            }
-            Self::Through(inner) => inner.size_hint(),
-            Self::Relayed(relay) => relay.size_hint(),
-        }
-    }
-}
-
 impl Relay {
-    fn size_hint(&self) -> SizeHint {
+    /// Whether nothing more comes.
+    pub(super) fn is_end_stream(&self) -> bool {
+        self.ready.is_none()
+            && self.held.is_empty()
+            && self.settling.is_none()
+            && self.cut.is_none()
+            && (self.over || self.inner.is_end_stream())
+    }
+
+    /// How much is still to come, where that is known.
+    pub(super) fn size_hint(&self) -> SizeHint {
         let held = self.held.iter().filter_map(Frame::data_ref).map(Bytes::len);
         let kept = self.ready.iter().map(Bytes::len).chain(held).sum::<usize>();
         let length_changes = self.length_changes || self.may_stop;

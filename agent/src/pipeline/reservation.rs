@@ -1,6 +1,7 @@
 //! What was reserved for a call: held by its exchange, raised while a stream outgrows it, settled
 //! with the record.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::Exchange;
@@ -22,6 +23,8 @@ pub(super) struct Reservation {
     ticket: Ticket,
     /// What it covers.
     bound: Bound,
+    /// The most output that the request itself still allows, where it was given less than asked.
+    most_output: Option<u64>,
     /// Bytes of the stream since it was last looked at.
     unseen: usize,
     /// A policy has said that the stream ends.
@@ -30,7 +33,7 @@ pub(super) struct Reservation {
 
 impl Reservation {
     pub(super) fn new(ticket: Ticket, bound: Bound) -> Self {
-        Self { ticket, bound, unseen: 0, cut: false }
+        Self { ticket, bound, most_output: None, unseen: 0, cut: false }
     }
 
     fn covers(&self, so_far: &Bound) -> bool {
@@ -52,6 +55,7 @@ impl Exchange {
     /// Less output was reserved than was asked for.
     pub(super) fn narrow(&mut self, output: u64) {
         let Some(reservation) = &mut self.reservation else { return };
+        reservation.most_output = Some(output);
         let bound = &mut reservation.bound;
         bound.output = output;
         let (input, output) = (bound.input, output);
@@ -62,23 +66,35 @@ impl Exchange {
         }
     }
 
-    /// Another try has begun: what the earlier ones cost is spent, and whoever is asked now may
-    /// be dearer. What was reserved is raised to both together.
-    pub(super) fn cover_attempt(&mut self) {
-        let Some(reservation) = &self.reservation else { return };
-        let spent = self.peek(|record| {
-            let [earlier @ .., _now] = record.attempts.as_slice() else { return Vec::new() };
-            earlier.iter().map(|attempt| attempt.cost).collect()
-        });
+    /// Another try is to begin, at whoever answers now: what the earlier ones cost is spent, and
+    /// this one may be dearer. What is reserved is raised to both together. The error names the
+    /// limit that does not cover that: then it may not be made.
+    pub(super) fn cover_attempt(&mut self) -> Result<(), Arc<str>> {
+        let Some(reservation) = &self.reservation else { return Ok(()) };
+        let spent = self
+            .peek(|record| record.attempts.iter().map(|attempt| attempt.cost).collect::<Vec<_>>());
         let spent = spent.unwrap_or_default();
         if spent.is_empty() && self.serving.is_none() {
-            return;
+            return Ok(());
         }
-        let Bound { input, output, .. } = reservation.bound;
+        let Bound { input, output, .. } = match (&self.serving, &self.ask) {
+            // What the client leaves open is bounded by the model that is asked.
+            (Some(_), Some(_)) => self.wanted().bound(),
+            _ => reservation.bound,
+        };
+        let output = reservation.most_output.map_or(output, |most| output.min(most));
         let (input_cost, cost) = self.costs(input, output);
         let spent = spent.into_iter().flatten();
         let cost = cost.map(|cost| spent.fold(cost, NanoUsd::saturating_add));
-        self.raise(Bound { input, output, output_asked: false, input_cost, cost });
+        let worst = Bound { input, output, output_asked: false, input_cost, cost };
+        let now = self.context.clock.now();
+        let Some(reservation) = &mut self.reservation else { return Ok(()) };
+        let mut engine = self.rules.policies.engine.lock();
+        engine.cover(&mut reservation.ticket, &worst, now)?;
+        if !reservation.covers(&worst) || reservation.bound.cost.is_none() {
+            reservation.bound = worst;
+        }
+        Ok(())
     }
 
     /// Hands notices on, with the call that brought them about.

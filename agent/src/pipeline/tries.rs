@@ -42,7 +42,6 @@ impl Exchange {
                 cost: None,
             });
         });
-        self.cover_attempt();
     }
 
     /// The head of an answer came.

@@ -5,9 +5,11 @@
 //! client: the first content of an answer ends all of this. Every try begins from the request as
 //! it was handed in, never from what an earlier try made of it.
 
+mod downgrade;
 mod attempt;
 mod original;
 mod repeat;
+mod told;
 mod watch;
 
 use std::sync::Arc;
@@ -16,18 +18,21 @@ use http::response;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 
+pub(super) use self::downgrade::Downgrade;
 pub use self::watch::Watch;
 
 use self::attempt::{Bad, Care, Ended, Left, Reply};
 use self::original::{Original, Way};
 use self::repeat::Repeated;
+use self::told::NotReady;
 use super::bridge::Bridge;
 use super::source::Source;
 use super::{Exchange, Policies, Reject, headers};
+use crate::clock::Now;
 use crate::llm::call::{Kind, Route};
 use crate::llm::translate::{self, Wire};
 use crate::policy::reliability::{
-    Blocked, Course, Gate, Hop, Note, Permit, Sought, Step, Timeouts, breaker_policy,
+    Blocked, Course, Gate, Permit, Reliability, Sought, Step, Timeouts,
 };
 use crate::record::Outcome;
 use crate::upstream::Outgoing;
@@ -60,6 +65,7 @@ pub async fn once(
     exchange: &mut Exchange,
     request: Request<Outgoing>,
 ) -> Result<Response<Incoming>, Reject> {
+    downgrade::impossible(exchange);
     exchange.attempt();
     // Ends with the last byte of the response, or with the call.
     exchange.wait_begins();
@@ -86,25 +92,36 @@ pub async fn send(exchange: &mut Exchange, request: Request<Outgoing>) -> Result
     }
     let repeated = repeat::recognise(exchange, &request);
     let policies = Arc::clone(&exchange.rules.policies);
-    let course = begin(exchange, &policies, &request, &repeated);
+    let downgrade = exchange.downgrade.take();
+    let (course, gate) = begin(exchange, &request, &repeated, downgrade.is_none());
     let original = Original::new(request);
     // Ends with the last byte of the response, or with the call: waits in between are for the
     // provider's sake too.
     exchange.wait_begins();
-    let mut dispatch = Dispatch { exchange, policies, course, original, repeated };
-    let ready = dispatch.first()?;
+    let mut dispatch = Dispatch { exchange: &mut *exchange, policies, course, original, repeated };
+    let cheaper = downgrade.and_then(|downgrade| dispatch.downgraded(&downgrade));
+    let ready = match cheaper {
+        Some(ready) => ready,
+        None => dispatch.first(gate)?,
+    };
     let answer = dispatch.run(ready).await;
     exchange.claim = None;
     answer
 }
 
+/// What the breakers say of a try, and how long it may take.
+type Gated = (Gate, Timeouts);
+
+/// Begins the call's course, and asks for its first try where that is what was `asked` for: both
+/// under one lock.
 fn begin(
     exchange: &Exchange,
-    policies: &Policies,
     request: &Request<Outgoing>,
     repeated: &Repeated,
-) -> Course {
+    asked: bool,
+) -> (Course, Option<Gated>) {
     let parties = &exchange.context.parties;
+    let policies = &exchange.rules.policies;
     let sought = Sought {
         provider: &parties.provider.name,
         model: exchange.ask.as_ref().and_then(|ask| ask.model.as_ref()),
@@ -114,7 +131,15 @@ fn begin(
         tries_before: repeated.tries_before(),
         acting: policies.is_acting(),
     };
-    policies.reliability.lock().begin(&sought, exchange.context.clock.now())
+    let now = exchange.context.clock.now();
+    let mut reliability = policies.reliability.lock();
+    let course = reliability.begin(&sought, now);
+    let gated = asked.then(|| gate(&mut reliability, &course, now));
+    (course, gated)
+}
+
+fn gate(reliability: &mut Reliability, course: &Course, now: Now) -> Gated {
+    (reliability.gate(course, now), reliability.timeouts(course))
 }
 
 /// One call between its tries.
@@ -130,15 +155,18 @@ struct Dispatch<'e> {
 struct Ready {
     way: Way,
     permit: Permit,
+    timeouts: Timeouts,
 }
 
 impl Dispatch<'_> {
     /// The first try: what the client asked for, or, where a breaker is open, what can take its
     /// place.
-    fn first(&mut self) -> Result<Ready, Reject> {
-        let way = Original::asked(self.exchange, self.timeouts());
-        let blocked = match self.gate() {
-            Ok(permit) => return Ok(Ready { way, permit }),
+    fn first(&mut self, gated: Option<Gated>) -> Result<Ready, Reject> {
+        let gated = gated.unwrap_or_else(|| self.gate());
+        let blocked = match self.pass(gated) {
+            Ok((permit, timeouts)) => {
+                return Ok(Ready { way: Original::asked(self.exchange), permit, timeouts });
+            }
             Err(blocked) => blocked,
         };
         let mut why = format!("the circuit breaker of {} is open", blocked.breaker);
@@ -154,12 +182,12 @@ impl Dispatch<'_> {
             }
             match self.ready() {
                 Ok(ready) => return Ok(ready),
-                Err(not) => why = self.not_ready(not, "skip"),
+                Err(not) => why = self.not_ready(&not, "skip"),
             }
         }
     }
 
-    async fn run(&mut self, mut ready: Ready) -> Result<Answer, Reject> {
+    async fn run(mut self, mut ready: Ready) -> Result<Answer, Reject> {
         loop {
             let bad = match self.attempt(&mut ready).await {
                 Ended::Good(reply) => return Ok(self.good(ready, *reply)),
@@ -174,7 +202,6 @@ impl Dispatch<'_> {
     /// One try.
     async fn attempt(&mut self, ready: &mut Ready) -> Ended {
         self.course.tries();
-        self.exchange.serving.clone_from(&ready.way.serving);
         self.exchange.attempt();
         self.repeated.tries(self.course.tried());
         let more = self.course.has_more();
@@ -182,7 +209,7 @@ impl Dispatch<'_> {
         let context = Arc::clone(&self.exchange.context);
         let link = ready.way.link.as_ref().unwrap_or(&context.link);
         let care = Care {
-            timeouts: ready.way.timeouts,
+            timeouts: ready.timeouts,
             more,
             wires: ready.way.wires,
             route: ready.way.route,
@@ -203,14 +230,7 @@ impl Dispatch<'_> {
     /// Takes note of a failure, before anything else is tried.
     fn failed(&mut self, ready: &Ready, bad: &Bad) {
         self.exchange.attempt_failed(bad.outcome);
-        let failure = bad.failure();
-        let now = self.exchange.context.clock.now();
-        let mut reliability = self.policies.reliability.lock();
-        let notices = reliability.report(&self.course, ready.permit, Some(&failure), now);
-        drop(reliability);
-        for notice in notices {
-            self.exchange.context.sink.notice(notice);
-        }
+        watch::report(self.exchange, &self.course, ready.permit, Some(&bad.failure()));
     }
 
     /// What comes next: a try that may be made, after the wait it takes; `None` where there is
@@ -230,19 +250,20 @@ impl Dispatch<'_> {
             match next.step {
                 Step::GiveUp => return None,
                 Step::Retry(wait) => {
-                    tokio::time::sleep(wait).await;
-                    return match self.ready() {
-                        Ok(ready) => Some(ready),
-                        Err(not) => {
-                            self.not_ready(not, "refuse");
-                            None
+                    let ready = match self.cover() {
+                        Ok(()) => {
+                            tokio::time::sleep(wait).await;
+                            self.ready()
                         }
+                        // Nobody is kept waiting for a try that will not be made.
+                        Err(not) => Err(not),
                     };
+                    return ready.map_err(|not| self.not_ready(&not, "refuse")).ok();
                 }
                 Step::Hop(_) => match self.ready() {
                     Ok(ready) => return Some(ready),
                     Err(not) => {
-                        self.not_ready(not, "skip");
+                        self.not_ready(&not, "skip");
                         // Back to where it failed: there may be a model after this one, or the
                         // same may be tried again.
                         self.course.back_to(before);
@@ -254,23 +275,36 @@ impl Dispatch<'_> {
 
     /// A try at the course's target, where one may be made now.
     fn ready(&mut self) -> Result<Ready, NotReady> {
-        let timeouts = self.timeouts();
         let way = if self.course.is_elsewhere() {
             let loss = self.policies.reliability.lock().allowed_loss(&self.course);
-            let hop = self.course.target.clone();
-            self.original
-                .elsewhere(self.exchange, &hop, &loss, timeouts)
-                .map_err(NotReady::NoWay)?
+            let way = self.original.elsewhere(self.exchange, &self.course.target, &loss);
+            way.map_err(NotReady::NoWay)?
         } else {
-            Original::asked(self.exchange, timeouts)
+            Original::asked(self.exchange)
         };
-        let permit = self.gate().map_err(NotReady::Blocked)?;
-        Ok(Ready { way, permit })
+        let gated = self.gate();
+        let (permit, timeouts) = self.pass(gated).map_err(NotReady::Blocked)?;
+        // What is reserved is by the prices of whoever answers.
+        let before = std::mem::replace(&mut self.exchange.serving, way.serving.clone());
+        if let Err(not) = self.cover() {
+            self.exchange.serving = before;
+            self.policies.reliability.lock().release(&self.course, permit);
+            return Err(not);
+        }
+        Ok(Ready { way, permit, timeouts })
     }
 
-    fn gate(&mut self) -> Result<Permit, Blocked> {
+    fn cover(&mut self) -> Result<(), NotReady> {
+        self.exchange.cover_attempt().map_err(NotReady::Uncovered)
+    }
+
+    fn gate(&self) -> Gated {
         let now = self.exchange.context.clock.now();
-        let gate = self.policies.reliability.lock().gate(&self.course, now);
+        gate(&mut self.policies.reliability.lock(), &self.course, now)
+    }
+
+    /// Notes what the breakers say.
+    fn pass(&mut self, (gate, timeouts): Gated) -> Result<(Permit, Timeouts), Blocked> {
         let (permit, would) = match gate {
             Gate::Pass { permit, would } => (permit, would),
             Gate::Reject(blocked) => return Err(blocked),
@@ -279,33 +313,14 @@ impl Dispatch<'_> {
             self.blocked("would-refuse", &blocked);
         }
         if permit.is_probe() {
-            let Hop { provider, model } = &self.course.target;
-            let policy = breaker_policy(provider);
-            let detail = format!("{provider}/{model} is asked to see whether it works again");
-            self.exchange.decide(&policy, "probe".to_owned(), detail);
+            self.probe();
         }
-        Ok(permit)
+        Ok((permit, timeouts))
     }
 
-    /// How long the target may take; none where policies do not act.
-    fn timeouts(&self) -> Timeouts {
-        if !self.course.is_acting() {
-            return Timeouts::default();
-        }
-        let reliability = self.policies.reliability.lock();
-        reliability.settings().rules(&self.course.target.provider).timeouts
-    }
-
-    fn good(&mut self, ready: Ready, reply: Reply) -> Answer {
+    fn good(mut self, ready: Ready, reply: Reply) -> Answer {
         self.repeated.succeeded();
-        let known = reply.begun;
-        let watch = Watch::new(self.course.clone(), ready.permit);
-        let watch = if known {
-            watch.well(self.exchange);
-            None
-        } else {
-            Some(watch)
-        };
+        let (begun, permit) = (reply.begun, ready.permit);
         let bridge = ready.way.wires.map(|(from, to)| {
             if let Some(whole) = reply.whole {
                 return Bridge::Whole(whole);
@@ -313,7 +328,13 @@ impl Dispatch<'_> {
             let usage = self.exchange.ask.as_ref().is_some_and(|ask| ask.usage_wanted);
             Bridge::Events(Box::new(translate::Stream::new(from, to, usage)))
         });
-        self.answer(ready.way, (reply.parts, reply.source), bridge, watch)
+        let mut answer = self.answer(ready.way, (reply.parts, reply.source), bridge);
+        if begun {
+            watch::well(self.exchange, &self.course, permit);
+        } else {
+            answer.watch = Some(Watch::new(self.course, permit));
+        }
+        answer
     }
 
     /// Gives the client what the last try left.
@@ -325,7 +346,7 @@ impl Dispatch<'_> {
                     let (status, body) = (reply.parts.status.as_u16(), reply.source.bytes_ahead());
                     Bridge::Whole(translate::error(from, to, status, &body))
                 });
-                Ok(self.answer(ready.way, (reply.parts, reply.source), bridge, None))
+                Ok(self.answer(ready.way, (reply.parts, reply.source), bridge))
             }
         }
     }
@@ -335,7 +356,6 @@ impl Dispatch<'_> {
         way: Way,
         (mut parts, mut source): (response::Parts, Source),
         bridge: Option<Bridge>,
-        watch: Option<Watch>,
     ) -> Answer {
         if let Some(serving) = &way.serving {
             headers::served(&mut parts.headers, &serving.provider.name, &serving.model);
@@ -351,46 +371,6 @@ impl Dispatch<'_> {
         if let Some(link) = way.link {
             source.keep(link);
         }
-        Answer { parts, source, route: way.route, bridge, watch }
+        Answer { parts, source, route: way.route, bridge, watch: None }
     }
-
-    /// Notes why a try can't be made, and says it in a few words.
-    fn not_ready(&mut self, not: NotReady, action: &str) -> String {
-        match not {
-            NotReady::Blocked(blocked) => {
-                self.blocked(action, &blocked);
-                format!("the circuit breaker of {} is open", blocked.breaker)
-            }
-            NotReady::NoWay(why) => {
-                let Hop { provider, model } = &self.course.target;
-                let detail = format!("{provider}/{model}: {why}");
-                let policy = self.course.policy().map_or_else(|| Arc::from("failover"), Arc::clone);
-                self.exchange.decide(&policy, "skip".to_owned(), detail);
-                why
-            }
-        }
-    }
-
-    fn blocked(&mut self, action: &str, blocked: &Blocked) {
-        let Blocked { breaker, reason, retry_after } = blocked;
-        let until = match retry_after {
-            Some(wait) => format!("for another {} s", wait.as_secs()),
-            None => "until it is reset".to_owned(),
-        };
-        let policy = breaker_policy(breaker);
-        self.exchange.decide(&policy, action.to_owned(), format!("open {until}: {reason}"));
-    }
-
-    fn note(&mut self, notes: Vec<Note>) {
-        for Note { policy, action, detail } in notes {
-            self.exchange.decide(&policy, action.to_owned(), detail);
-        }
-    }
-}
-
-/// Why a try can't be made.
-enum NotReady {
-    Blocked(Blocked),
-    /// What is in the way.
-    NoWay(String),
 }

@@ -12,7 +12,7 @@ use crate::llm::translate::{self, Feature, Plan, Wire};
 use crate::pipeline::credentials;
 use crate::pipeline::exchange::Exchange;
 use crate::pipeline::tries::Serving;
-use crate::policy::reliability::{Hop, Timeouts};
+use crate::policy::reliability::Hop;
 use crate::record::Flag;
 use crate::upstream::{Destination, Link, Offer, Outgoing, SocketOptions, Target};
 
@@ -41,8 +41,6 @@ pub(super) struct Way {
     pub(super) wires: Option<(Wire, Wire)>,
     /// Who answers, where it is another than was asked.
     pub(super) serving: Option<Serving>,
-    /// How long it may take.
-    pub(super) timeouts: Timeouts,
 }
 
 /// Fields that another provider of the same format is sent as well. Everything else may be a
@@ -68,9 +66,8 @@ impl Original {
     }
 
     /// The way the client itself asked for.
-    pub(super) fn asked(exchange: &Exchange, timeouts: Timeouts) -> Way {
-        let route = exchange.route;
-        Way { link: None, request: None, route, wires: None, serving: None, timeouts }
+    pub(super) fn asked(exchange: &Exchange) -> Way {
+        Way { link: None, request: None, route: exchange.route, wires: None, serving: None }
     }
 
     /// The request to send on this way. Where there is `more` that can be tried after it, the
@@ -97,21 +94,22 @@ impl Original {
         exchange: &mut Exchange,
         hop: &Hop,
         loss: &[Feature],
-        timeouts: Timeouts,
     ) -> Result<Way, String> {
         let body = self.bytes.as_ref().ok_or("the request's body is not at hand")?;
-        let client = Wire::of(exchange.route.operation).ok_or("the call can't be moved")?;
-        let own = Arc::clone(&exchange.context.parties.provider);
         let providers = &exchange.rules.providers;
         let provider = providers.by_name(&hop.provider).ok_or("there is no such provider")?;
         let provider = Arc::clone(provider);
-        let here = provider.name == own.name;
-        let wire = if here { client } else { speaks(&provider, client) };
         let serving = Serving { provider: Arc::clone(&provider), model: Arc::clone(&hop.model) };
-        let asked = self.uri.path_and_query().map_or("/", |path| path.as_str());
+        if provider.name == exchange.context.parties.provider.name {
+            let request = Some(self.renamed(body, &hop.model)?);
+            let route = exchange.route;
+            return Ok(Way { link: None, request, route, wires: None, serving: Some(serving) });
+        }
+        let client = Wire::of(exchange.route.operation).ok_or("the call can't be moved")?;
+        let wire = speaks(&provider, client);
         let (path, body) = if wire != client {
             let plan = Plan { from: client, to: wire, model: &hop.model, allow_loss: loss };
-            let sent = translate::request_at(&plan, asked, body);
+            let sent = translate::request_at(&plan, self.path(), body);
             let sent = sent.map_err(|refused| refused.to_string())?;
             (sent.path, sent.body)
         } else if let Some(public) = path_of(wire) {
@@ -119,36 +117,49 @@ impl Original {
             let query = self.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
             (format!("{public}{query}"), with_usage(exchange, &provider, body))
         } else {
-            // Here the model is in the path.
-            let named = path_model(self.uri.path()).ok_or("the request names no model")?;
-            let moved = format!("/{}:", hop.model);
-            (asked.replacen(&format!("/{}:", named.model), &moved, 1), body.clone())
+            let path = self.path_to(&hop.model).ok_or("the request names no model")?;
+            (path, body.clone())
         };
-        let mut request = Request::new(Outgoing::whole(body.clone()));
+        let mut request = Request::new(Outgoing::whole(body));
         *request.method_mut() = self.method.clone();
-        let link = if here {
-            *request.uri_mut() = match path_of(wire) {
-                Some(_) => self.uri.clone(),
-                None => path.parse().map_err(|_| "its path is not valid".to_owned())?,
-            };
-            *request.version_mut() = self.version;
-            *request.headers_mut() = self.headers.clone();
-            request.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-            None
-        } else {
-            let uri = format!("{}{path}", provider.base.prefix);
-            *request.uri_mut() = uri.parse().map_err(|_| "its path is not valid".to_owned())?;
-            *request.headers_mut() = self.headers_for(exchange, &provider, wire == client)?;
-            Some(link_to(&provider, exchange))
-        };
+        let uri = format!("{}{path}", provider.base.prefix);
+        *request.uri_mut() = uri.parse().map_err(|_| "its path is not valid".to_owned())?;
+        *request.headers_mut() = self.headers_for(exchange, &provider, wire == client)?;
         Ok(Way {
-            link,
+            link: Some(link_to(&provider, exchange)),
             request: Some(request),
             route: route_of(wire),
             wires: (wire != client).then_some((wire, client)),
             serving: Some(serving),
-            timeouts,
         })
+    }
+
+    /// The same request for another model of the same provider.
+    fn renamed(&self, body: &Bytes, model: &str) -> Result<Request<Outgoing>, String> {
+        let (uri, body) = if let Some(path) = self.path_to(model) {
+            (path.parse().map_err(|_| "its path is not valid".to_owned())?, body.clone())
+        } else {
+            let body = replace_model(body, model).ok_or("the request names no model")?;
+            (self.uri.clone(), body)
+        };
+        let length = HeaderValue::from(body.len());
+        let mut request = Request::new(Outgoing::whole(body));
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = uri;
+        *request.version_mut() = self.version;
+        *request.headers_mut() = self.headers.clone();
+        request.headers_mut().insert(header::CONTENT_LENGTH, length);
+        Ok(request)
+    }
+
+    fn path(&self) -> &str {
+        self.uri.path_and_query().map_or("/", |path| path.as_str())
+    }
+
+    /// The path with another model in it; `None` where it names none.
+    fn path_to(&self, model: &str) -> Option<String> {
+        let named = path_model(self.uri.path())?.model;
+        Some(self.path().replacen(&format!("/{named}:"), &format!("/{model}:"), 1))
     }
 
     /// The fields of a request to another provider: none of the client's credentials or cookies.

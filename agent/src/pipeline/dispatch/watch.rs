@@ -20,7 +20,8 @@ impl Watch {
 
     /// The first content came.
     pub(in crate::pipeline) fn well(self, exchange: &Exchange) {
-        self.report(exchange, None);
+        let (course, permit) = *self.0;
+        well(exchange, &course, permit);
     }
 
     /// The answer is over, and there was no content.
@@ -34,25 +35,36 @@ impl Watch {
         let failed = match (error, outcome) {
             (Some(error), _) => Failed::Event { code: &error.code },
             (None, Outcome::UpstreamCut) => Failed::Broken,
-            (None, _) => return self.report(exchange, None),
+            (None, _) => return self.well(exchange),
         };
         let Some(class) = classify(failed) else { return };
         let what = error.map_or("the stream broke off", |error| &error.message);
         let failure = Failure { class, retry_after: None, what, random: 0.0 };
-        self.report(exchange, Some(&failure));
-        if self.0.0.is_acting() && class.escalation() != Escalation::Never {
-            escalate(exchange, &self.0.0, class, what);
+        let (course, permit) = *self.0;
+        report(exchange, &course, permit, Some(&failure));
+        if course.is_acting() && class.escalation() != Escalation::Never {
+            escalate(exchange, &course, class, what);
         }
     }
+}
 
-    fn report(&self, exchange: &Exchange, failure: Option<&Failure<'_>>) {
-        let (course, permit) = &*self.0;
-        let now = exchange.context.clock.now();
-        let policies = &exchange.rules.policies;
-        let notices = policies.reliability.lock().report(course, *permit, failure, now);
-        for notice in notices {
-            exchange.context.sink.notice(notice);
-        }
+/// A try has begun well.
+pub(super) fn well(exchange: &Exchange, course: &Course, permit: Permit) {
+    report(exchange, course, permit, None);
+}
+
+/// Tells the breakers what a try came to.
+pub(super) fn report(
+    exchange: &Exchange,
+    course: &Course,
+    permit: Permit,
+    failure: Option<&Failure<'_>>,
+) {
+    let now = exchange.context.clock.now();
+    let policies = &exchange.rules.policies;
+    let notices = policies.reliability.lock().report(course, permit, failure, now);
+    for notice in notices {
+        exchange.context.sink.notice(notice);
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) fn known(name: &str, format: Format, prefix: &str, free: bool) -> Kno
     }
 }
 
-fn setup(hops: &[(&str, &str)]) -> Setup {
+pub(super) fn setup(hops: &[(&str, &str)]) -> Setup {
     let mut setup = Setup {
         providers: vec![
             known("other", Format::OpenAi, "/api", false),
@@ -159,7 +159,7 @@ async fn p12_a_hop_that_would_lose_something_is_left_out_and_said() {
     assert_eq!(actions, ["failover", "skip", "retry"]);
 }
 
-const CLAUDE: &str = r#"{"id":"msg_1","type":"message","role":"assistant","model":"claude-opus-4-6","content":[{"type":"text","text":"hello"}],"stop_reason":"end_turn","stop_sequence":null,"usage":{"input_tokens":10,"output_tokens":5}}"#;
+pub(super) const CLAUDE: &str = r#"{"id":"msg_1","type":"message","role":"assistant","model":"claude-opus-4-6","content":[{"type":"text","text":"hello"}],"stop_reason":"end_turn","stop_sequence":null,"usage":{"input_tokens":10,"output_tokens":5}}"#;
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_of_another_format_becomes_the_clients() {

@@ -6,6 +6,8 @@ mod failing;
 mod early;
 mod open;
 mod elsewhere;
+mod downgrade;
+mod covered;
 mod health;
 
 use std::collections::VecDeque;

@@ -29,7 +29,7 @@ const DIME_OPEN: &str = r#"{"model":"dime","messages":[]}"#;
 const DIME_STREAM: &str =
     r#"{"model":"dime","stream":true,"stream_options":{"include_usage":true},"max_tokens":1000}"#;
 const DIME_ANSWER: &str = r#"{"model":"dime","choices":[{"index":0,"message":{"content":"x"},"finish_reason":"stop"}],"usage":{"prompt_tokens":10,"completion_tokens":1000}}"#;
-const CENTS: i64 = 10_000_000;
+pub(super) const CENTS: i64 = 10_000_000;
 
 fn per_minute(limit: u64) -> Cap {
     let over = Over::Sliding(Duration::from_mins(1));

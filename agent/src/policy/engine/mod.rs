@@ -174,6 +174,14 @@ impl Engine {
         settle::extend(&mut self.rules, ticket, so_far, t)
     }
 
+    /// A call that failed can come to this much if it is made again, or asked of another model:
+    /// raises its reservation. The error names the limit that does not cover it; nothing is
+    /// raised then.
+    pub fn cover(&mut self, ticket: &mut Ticket, worst: &Bound, now: Now) -> Result<(), Arc<str>> {
+        let t = Reading { at: self.line.at(now), wall: now.wall, zone: &self.zone };
+        settle::cover(&mut self.rules, ticket, worst, t)
+    }
+
     /// A call is over: puts what it came to in the place of what was reserved. A cost that is not
     /// known leaves the reservation as it is: no unknown is a zero.
     pub fn settle(&mut self, ticket: Ticket, actual: &Actual, now: Now) -> Vec<Notice> {

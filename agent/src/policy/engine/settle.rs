@@ -8,7 +8,7 @@ use crate::policy::call::{Actual, Bound, Hold, Reserved, Ticket};
 use crate::policy::counters::{Counter, Owner};
 use crate::policy::gauge::{Fit, Gauge, Part, Reading};
 use crate::policy::rules::Rule;
-use crate::policy::settings::{self, Quantity, Says};
+use crate::policy::settings::{self, OnBreach, Quantity, Says};
 use crate::policy::text;
 use crate::record::{Notice, Topic};
 
@@ -22,28 +22,71 @@ pub(super) fn extend(
     so_far: &Bound,
     t: Reading<'_>,
 ) -> Extension {
-    let total = total(ticket);
-    let cost = so_far.cost.map_or(0, |cost| u64::try_from(cost.0).unwrap_or(0));
-    let more = Reserved {
-        tokens: so_far.input.saturating_add(so_far.output).saturating_sub(total.tokens),
-        cost: cost.saturating_sub(total.cost),
-    };
-    if more == Reserved::default() {
-        return Extension::Raised;
+    let more = beyond(ticket, so_far);
+    if full(rules, ticket, more, t, |limit, _| limit.cut_streams).is_some() {
+        return Extension::Cut;
     }
-    for hold in &ticket.holds {
+    reserve(rules, ticket, more, t);
+    Extension::Raised
+}
+
+/// Raises what a call has reserved to what it can come to if it is made again; the name of the
+/// limit that does not cover that, where there is one: nothing is raised then.
+pub(super) fn cover(
+    rules: &mut [Rule],
+    ticket: &mut Ticket,
+    worst: &Bound,
+    t: Reading<'_>,
+) -> Result<(), Arc<str>> {
+    let more = beyond(ticket, worst);
+    let holds = |limit: &settings::Limit, gauge: &Gauge| match limit.on_breach {
+        OnBreach::Deny | OnBreach::Freeze => true,
+        // A budget of the calendar slows calls down, and lets them go.
+        OnBreach::Throttle(_) => gauge.is_sliding(),
+        OnBreach::Downgrade(_) | OnBreach::Alert => false,
+    };
+    if let Some(policy) = full(rules, ticket, more, t, holds) {
+        return Err(policy);
+    }
+    reserve(rules, ticket, more, t);
+    Ok(())
+}
+
+/// How much more this is than what is reserved.
+fn beyond(ticket: &Ticket, bound: &Bound) -> Reserved {
+    let total = total(ticket);
+    let cost = bound.cost.map_or(0, |cost| u64::try_from(cost.0).unwrap_or(0));
+    Reserved {
+        tokens: bound.input.saturating_add(bound.output).saturating_sub(total.tokens),
+        cost: cost.saturating_sub(total.cost),
+    }
+}
+
+/// The first limit that acts, holds, and has no room for more.
+fn full(
+    rules: &mut [Rule],
+    ticket: &Ticket,
+    more: Reserved,
+    t: Reading<'_>,
+    holds: impl Fn(&settings::Limit, &Gauge) -> bool,
+) -> Option<Arc<str>> {
+    for hold in ticket.holds.iter().filter(|hold| hold.acts) {
         let Some((set, counter)) = held(rules, hold) else { continue };
         let Says::Limit(limit) = &set.says else { continue };
-        if !limit.cut_streams || !hold.acts {
-            continue;
-        }
         for gauge in &mut counter.gauges {
             gauge.advance(t);
             let need = raise(gauge, more);
-            if need > 0 && gauge.fit(need, t) != Fit::Now {
-                return Extension::Cut;
+            if need > 0 && holds(limit, gauge) && gauge.fit(need, t) != Fit::Now {
+                return Some(Arc::clone(&set.name));
             }
         }
+    }
+    None
+}
+
+fn reserve(rules: &mut [Rule], ticket: &mut Ticket, more: Reserved, t: Reading<'_>) {
+    if more == Reserved::default() {
+        return;
     }
     for hold in &ticket.holds {
         let Some((_, counter)) = held(rules, hold) else { continue };
@@ -57,7 +100,6 @@ pub(super) fn extend(
     if ticket.more.len() > RAISES {
         merge(rules, ticket);
     }
-    Extension::Raised
 }
 
 /// Puts the last two raises together, at the place of the later one.

@@ -33,7 +33,10 @@ pub struct Course {
     pub target: Hop,
     /// Whether the target names a model.
     pub named: bool,
+    /// What the client asked for.
     pub(super) asked: Hop,
+    /// Where it begins: at what was asked for, or at what a policy puts in its place.
+    pub(super) start: Hop,
     pub(super) chain: Option<Chain>,
     /// Hops of the chain that nobody has a key for, until that has been said.
     pub(super) left_out: Vec<Hop>,
@@ -51,6 +54,8 @@ pub struct Course {
     pub(super) workload: Arc<str>,
     pub(super) acting: bool,
     pub(super) repeatable: bool,
+    /// Whether it can be asked of other models when it fails.
+    pub(super) movable: bool,
 }
 
 impl Course {
@@ -58,7 +63,7 @@ impl Course {
     pub fn tries(&mut self) {
         self.attempts_left = self.attempts_left.saturating_sub(1);
         self.tries += 1;
-        if self.retries == 0 && self.is_elsewhere() {
+        if self.retries == 0 && self.target != self.start {
             self.hops_left = self.hops_left.saturating_sub(1);
         }
     }
@@ -100,7 +105,8 @@ impl Course {
     pub(super) fn coming(&self) -> Option<&Hop> {
         let hops = &self.chain.as_ref()?.hops;
         let rest = hops.get(self.position..)?.iter();
-        rest.filter(|_| self.hops_left > 0).find(|hop| **hop != self.asked)
+        let passed = |hop: &&Hop| **hop != self.start && **hop != self.asked;
+        rest.filter(|_| self.hops_left > 0).find(passed)
     }
 
     /// Goes on to the next model.

@@ -106,35 +106,20 @@ impl Reliability {
         let retry = &self.settings.rules(call.provider).retry;
         self.calls += 1;
         self.budget.earn(retry.budget_percent);
-        let model = call.model.filter(|_| call.movable && call.repeatable);
-        let mut chain = model.and_then(|model| chain::find(&self.settings.chains, model)).cloned();
-        let reachable = &self.settings.reachable;
-        let left_out = chain.iter_mut().flat_map(|chain| {
-            let out = |hop: &mut Hop| {
-                hop.provider != *call.provider && !reachable.contains(&hop.provider)
-            };
-            chain.hops.extract_if(.., out)
-        });
-        let left_out = left_out.collect();
-        if let Some(chain) = &chain {
-            self.toggles.count(&chain.policy, Done::Passed);
-        }
-        let acts = |policy: &str, configured| {
-            let enforcement = self.toggles.effective(policy, configured);
-            call.acting && enforcement.acts_on(policy, call.workload)
-        };
         let asked = Hop {
             provider: Arc::clone(call.provider),
             model: call.model.map_or_else(|| Arc::from(""), Arc::clone),
         };
-        Course {
+        let retries = self.toggles.effective(RETRY, self.settings.retries);
+        let mut course = Course {
             target: asked.clone(),
             named: call.model.is_some(),
+            start: asked.clone(),
             asked,
-            retries_act: acts(RETRY, self.settings.retries),
-            hops_act: chain.as_ref().is_some_and(|chain| acts(&chain.policy, chain.enforcement)),
-            chain,
-            left_out,
+            retries_act: call.acting && retries.acts_on(RETRY, call.workload),
+            hops_act: false,
+            chain: None,
+            left_out: Vec::new(),
             position: 0,
             hops_left: self.settings.max_hops,
             attempts_left: retry.attempts.saturating_sub(call.tries_before).max(1),
@@ -145,7 +130,52 @@ impl Reliability {
             workload: Arc::clone(call.workload),
             acting: call.acting,
             repeatable: call.repeatable,
+            movable: call.movable && call.repeatable,
+        };
+        self.follow(&mut course);
+        course
+    }
+
+    /// The course of a call that begins at another model than was asked for: what is asked where
+    /// that one fails is that one's chain.
+    pub fn divert(&mut self, course: &Course, to: &Hop) -> Course {
+        let mut course = Course {
+            target: to.clone(),
+            start: to.clone(),
+            named: true,
+            chain: None,
+            left_out: Vec::new(),
+            hops_act: false,
+            ..course.clone()
+        };
+        self.follow(&mut course);
+        course
+    }
+
+    /// Gives a course the chain of the model it starts at.
+    fn follow(&mut self, course: &mut Course) {
+        if !course.named || !course.movable {
+            return;
         }
+        let found = chain::find(&self.settings.chains, &course.start.model);
+        let Some(mut chain) = found.cloned() else { return };
+        let reachable = &self.settings.reachable;
+        let home = &course.asked.provider;
+        let out = |hop: &mut Hop| hop.provider != *home && !reachable.contains(&hop.provider);
+        course.left_out = chain.hops.extract_if(.., out).collect();
+        self.toggles.count(&chain.policy, Done::Passed);
+        let enforcement = self.toggles.effective(&chain.policy, chain.enforcement);
+        course.hops_act = course.acting && enforcement.acts_on(&chain.policy, &course.workload);
+        course.chain = Some(chain);
+    }
+
+    /// How long the course's target may take; as long as the client waits where policies do not
+    /// act.
+    pub fn timeouts(&self, course: &Course) -> Timeouts {
+        if !course.acting {
+            return Timeouts::default();
+        }
+        self.settings.rules(&course.target.provider).timeouts
     }
 
     /// Whether a try at the course's target may be made.

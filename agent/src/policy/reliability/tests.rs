@@ -270,3 +270,24 @@ proptest! {
         prop_assert!(hops <= max_hops);
     }
 }
+
+/// What a budget took to a cheaper model is not taken back to the dear one when that fails.
+#[test]
+fn a_diverted_call_follows_the_chain_of_its_new_model_and_never_goes_back() {
+    let mut settings = settings();
+    settings.chains.push(Chain {
+        policy: "failover.gpt-4o-mini".into(),
+        model: "gpt-4o-mini".into(),
+        hops: vec![hop("openai", "gpt-4o"), hop("anthropic", "claude-haiku-4-5")],
+        allow_loss: Vec::new(),
+        enforcement: Enforcement::Enforce,
+    });
+    settings.max_hops = 1;
+    let mut scene = Scene::new(settings);
+    let asked = scene.begin("gpt-4o");
+    let mut course = scene.reliability.divert(&asked, &hop("openai", "gpt-4o-mini"));
+    assert!(course.is_elsewhere(), "its request is not the client's");
+    let next = scene.fail(&mut course, Class::Overloaded, None);
+    assert_eq!(next.step, Step::Hop(hop("anthropic", "claude-haiku-4-5")), "one hop is left");
+    assert_eq!(next.notes[0].policy, "failover.gpt-4o-mini".into());
+}
