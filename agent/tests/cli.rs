@@ -194,7 +194,7 @@ fn explain_shows_what_was_decided() {
             "    +130µs  rate_limits.curl  pass             requests_per_minute 2 → 3 of 5",
             "    +134µs  budgets.*         would refuse     $9.99 of $10.00",
             "     +1.1s  retry             retry            503 once, in 100ms",
-            "  (would: it is a shadow, a canary for others, or the mode is not enforce)",
+            "  (would: a shadow, a canary for others, not enforcing, or refused by another)",
         ]
     );
     let whole = stage.run(&format!("explain {}", id(1).0)).ok();

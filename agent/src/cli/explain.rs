@@ -156,7 +156,8 @@ pub(super) fn decisions(decisions: &[DecisionRow]) -> Vec<String> {
         decisions.iter().map(line).map(|line| format!("  {line}")).collect();
     if decisions.iter().any(|decision| decision.action.starts_with("would-")) {
         lines.push(
-            "  (would: it is a shadow, a canary for others, or the mode is not enforce)".to_owned(),
+            "  (would: a shadow, a canary for others, not enforcing, or refused by another)"
+                .to_owned(),
         );
     }
     lines

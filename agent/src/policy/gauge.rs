@@ -133,7 +133,9 @@ impl Gauge {
     /// Whether `amount` fits. What went through on paper is left out; see [`Self::act`].
     pub(super) fn fit(&self, amount: u64, t: Reading<'_>) -> Fit {
         let limit = self.cap.limit.get();
-        if self.taken.sum().saturating_add(amount) <= limit && self.taken.is_free(t) {
+        // What costs nothing is not held up by what is spent, be it more than the limit.
+        let fits = self.taken.sum().saturating_add(amount) <= limit && self.taken.is_free(t);
+        if amount == 0 || fits {
             return Fit::Now;
         }
         let wait = match &self.taken {

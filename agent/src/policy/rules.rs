@@ -8,7 +8,7 @@ use super::Enforcement;
 use super::counters::{Counter, Counters};
 use super::gauge::Reading;
 use super::selector::{Meant, Who};
-use super::settings::{self, Per, Quantity, Says};
+use super::settings::{self, Cap, Per, Quantity, Says};
 use super::teams::Teams;
 use super::text;
 use crate::subject::Subject;
@@ -29,10 +29,11 @@ pub(super) struct Rule {
     pub(super) by_hand: Option<Enforcement>,
     pub(super) counters: Counters,
     pub(super) tally: Tally,
-    /// Since when it counts.
+    /// Since when it says what it says.
     pub(super) began: SystemTime,
-    /// Whether what was used before that is still to be restored.
-    pub(super) is_new: bool,
+    /// Of each of its limits, whether it counts only since then, so that what was used before is
+    /// to be restored.
+    pub(super) is_new: Vec<bool>,
     /// What its decisions say of each of its limits.
     pub(super) labels: Vec<(String, String)>,
     /// When people were last told of it, for rules that have no period.
@@ -52,12 +53,12 @@ impl Rule {
         Self {
             id,
             labels: text::labels(&set.says),
+            is_new: vec![true; caps(&set).len()],
             set,
             by_hand: None,
             counters: Counters::default(),
             tally: Tally::default(),
             began: now,
-            is_new: true,
             told: None,
         }
     }
@@ -74,10 +75,14 @@ impl Rule {
         }
         // Other subjects are counted: nothing of the old ones means anything, and what calls that
         // still run have reserved there must not be looked for in the new ones.
-        self.is_new = set.per != self.set.per;
+        let counts_others = set.per != self.set.per;
+        let was_there =
+            |cap: &Cap| caps(&self.set).iter().any(|old| (old.of, old.over) == (cap.of, cap.over));
+        self.is_new = caps(&set).iter().map(|cap| counts_others || !was_there(cap)).collect();
+        self.began = t.wall;
         match &set.says {
-            _ if self.is_new => {
-                (self.id, self.began) = (next_id, t.wall);
+            _ if counts_others => {
+                self.id = next_id;
                 self.counters = Counters::default();
             }
             Says::Limit(limit) => self.counters.renew(limit, t),
@@ -96,6 +101,13 @@ impl Rule {
             Says::Limit(limit) => limit.caps.iter().map(|cap| class(cap.of)).min().unwrap_or(4),
             Says::Loops(_) => 5,
         }
+    }
+}
+
+fn caps(set: &settings::Rule) -> &[Cap] {
+    match &set.says {
+        Says::Limit(limit) => &limit.caps,
+        Says::Guard(_) | Says::Price(_) | Says::Loops(_) => &[],
     }
 }
 

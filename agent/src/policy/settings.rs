@@ -41,7 +41,7 @@ pub struct Team {
     pub name: Arc<str>,
     /// Workloads that belong to it, as rules name them.
     pub workloads: Vec<Arc<str>>,
-    /// Users that belong to it, by name or id.
+    /// Users that belong to it, by name, beginning of a name (`ci-*`), or id.
     pub users: Vec<Arc<str>>,
 }
 

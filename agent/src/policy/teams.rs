@@ -13,6 +13,7 @@ pub(super) struct Teams {
     users: HashMap<Arc<str>, Arc<str>>,
     workloads: HashMap<Arc<str>, Arc<str>>,
     globs: Vec<(Pattern, Arc<str>)>,
+    user_globs: Vec<(Pattern, Arc<str>)>,
 }
 
 impl Teams {
@@ -20,7 +21,14 @@ impl Teams {
         let mut index = Self::default();
         for team in teams {
             for user in &team.users {
-                index.users.insert(Arc::clone(user), Arc::clone(&team.name));
+                match Pattern::new(user) {
+                    Pattern::Exact(name) => {
+                        index.users.insert(name, Arc::clone(&team.name));
+                    }
+                    glob @ Pattern::Prefix(_) => {
+                        index.user_globs.push((glob, Arc::clone(&team.name)));
+                    }
+                }
             }
             for workload in &team.workloads {
                 match Pattern::new(workload) {
@@ -42,15 +50,24 @@ impl Teams {
             self.globs.iter().find(|(glob, _)| means(glob)).map(|(_, team)| team)
         };
         let user = || {
-            let by_name = subject.process.user.as_ref().and_then(|user| self.users.get(user));
-            by_name.or_else(|| self.users.get(&*subject.process.uid.to_string()))
+            let name = subject.process.user.as_deref();
+            let uid = subject.process.uid.to_string();
+            let means =
+                |glob: &Pattern| name.is_some_and(|name| glob.matches(name)) || glob.matches(&uid);
+            let by_glob = || self.user_globs.iter().find(|(glob, _)| means(glob));
+            let exact =
+                name.and_then(|name| self.users.get(name)).or_else(|| self.users.get(&*uid));
+            exact.or_else(|| by_glob().map(|(_, team)| team))
         };
         names().find_map(|name| self.workloads.get(name)).or_else(glob).or_else(user)
     }
 
     /// Whether there is anything to ask.
     pub(super) fn is_empty(&self) -> bool {
-        self.users.is_empty() && self.workloads.is_empty() && self.globs.is_empty()
+        self.users.is_empty()
+            && self.workloads.is_empty()
+            && self.globs.is_empty()
+            && self.user_globs.is_empty()
     }
 }
 
@@ -60,7 +77,7 @@ mod tests {
     use crate::policy::testing;
 
     #[test]
-    fn the_workload_comes_before_the_user() {
+    fn the_workload_comes_before_the_user_and_names_before_beginnings() {
         let team = |name: &str, workloads: &[&str], users: &[&str]| Team {
             name: name.into(),
             workloads: workloads.iter().map(|name| Arc::from(*name)).collect(),
@@ -69,6 +86,8 @@ mod tests {
         let teams = Teams::new(&[
             team("payments", &["batch-agent", "unit:pay-*"], &["alice"]),
             team("search", &[], &["1001", "bob"]),
+            team("pipelines", &[], &["ci-*"]),
+            team("rest", &[], &["*"]),
         ]);
         let of = |workload: &str, uid, user: &str| {
             let subject = testing::subject(workload, uid, user);
@@ -79,6 +98,8 @@ mod tests {
         assert_eq!(of("unit:pay-now.service", 1001, "bob").as_deref(), Some("payments"));
         assert_eq!(of("exe:curl", 1001, "x").as_deref(), Some("search"));
         assert_eq!(of("exe:curl", 1000, "alice").as_deref(), Some("payments"));
-        assert_eq!(of("exe:curl", 1, "carol"), None);
+        assert_eq!(of("exe:curl", 2, "ci-build").as_deref(), Some("pipelines"));
+        assert_eq!(of("exe:curl", 1, "carol").as_deref(), Some("rest"));
+        assert!(!Teams::new(&[team("rest", &[], &["*"])]).is_empty());
     }
 }

@@ -152,7 +152,7 @@ fn a_test_says_its_verdict_by_its_exit_code() {
             "decisions",
             "            budgets.nightly          would refuse  $9.99 of $10.00",
             "            rate_limits.batch-agent  refuse        requests_per_minute 5 of 5",
-            "  (would: it is a shadow, a canary for others, or the mode is not enforce)",
+            "  (would: a shadow, a canary for others, not enforcing, or refused by another)",
         ]
     );
     let json = stage.run("policy test --workload a --model gpt-5 --team x --at +2h --json");

@@ -121,7 +121,7 @@ impl Engine {
     }
 
     /// Takes other rules over; what was used stays used wherever a rule of this name is still
-    /// there. What rules that are new should know of can be restored afterwards, as at the start:
+    /// there. What limits that are new should know of can be restored afterwards, as at the start:
     /// [`Self::horizon`] and [`Self::restore`] then are about those alone.
     pub fn replace(&mut self, settings: Settings, now: Now) {
         self.take(settings, now);
@@ -205,7 +205,8 @@ impl Engine {
         let rules = entries.iter().filter_map(|entry| {
             let rule = self.rules.get(entry.rule)?;
             let counters = rule.counters.only(&entry.key);
-            Some(Rule { set: rule.set.clone(), labels: rule.labels.clone(), counters, ..*rule })
+            let (set, labels) = (rule.set.clone(), rule.labels.clone());
+            Some(Rule { set, labels, counters, is_new: rule.is_new.clone(), ..*rule })
         });
         Self {
             rules: rules.collect(),

@@ -11,9 +11,10 @@ use crate::policy::settings::{Over, Quantity, Says};
 use crate::record::Billing;
 
 impl Engine {
-    /// Counts what was spent before this start. Only rules that were not there before take it, and
-    /// only what is older than they are. Rules about paths take all of it: the ledger's sums do
-    /// not tell paths apart, and forgetting would be worse.
+    /// Counts what was spent before this start. Only limits that were not there before take it, and
+    /// only what is older than they are; what lies in the future is, too: the clock was set back.
+    /// Rules about paths take all of it: the ledger's sums do not tell paths apart, and forgetting
+    /// would be worse.
     pub fn restore(&mut self, spent: &Spent, now: Now) {
         let Self { line, zone, teams, rules, profiles, .. } = self;
         let t = Reading { at: line.at(now), wall: now.wall, zone };
@@ -27,14 +28,16 @@ impl Engine {
             let Says::Limit(limit) = &rule.set.says else { continue };
             let path = rule.set.selector.path.first().map(ToString::to_string);
             let call = as_call(spent, path.as_deref().unwrap_or_default());
-            let is_before = rule.is_new && spent.at < rule.began;
-            if !is_before || (entry.asks && !rule.set.selector.is_about(&call, minute)) {
+            let is_before = spent.at < rule.began || spent.at > now.wall;
+            let is_asked = is_before && rule.is_new.contains(&true);
+            if !is_asked || (entry.asks && !rule.set.selector.is_about(&call, minute)) {
                 continue;
             }
             let watch = limit.watch.clone();
             let uid = spent.subject.process.uid;
+            let is_new = rule.is_new.clone();
             let Some(counter) = entry.counter(rule, uid, t) else { continue };
-            for gauge in &mut counter.gauges {
+            for (gauge, _) in counter.gauges.iter_mut().zip(is_new).filter(|(_, is_new)| *is_new) {
                 gauge.advance(t);
                 let amount = match gauge.cap.of {
                     Quantity::Requests => spent.requests,
@@ -68,12 +71,11 @@ impl Engine {
             Over::Sliding(length) => now.wall.checked_sub(length + Duration::from_secs(1)),
             over => Some(Period::of(over, now.wall, (at, &self.zone)).begins),
         };
-        let caps =
-            self.rules.iter().filter(|rule| rule.is_new).filter_map(|rule| match &rule.set.says {
-                Says::Limit(limit) => Some(&limit.caps),
-                Says::Guard(_) | Says::Price(_) | Says::Loops(_) => None,
-            });
-        caps.flatten().filter_map(|cap| begins(cap.over)).min()
+        let caps = self.rules.iter().filter_map(|rule| match &rule.set.says {
+            Says::Limit(limit) => Some(limit.caps.iter().zip(&rule.is_new)),
+            Says::Guard(_) | Says::Price(_) | Says::Loops(_) => None,
+        });
+        caps.flatten().filter(|(_, is_new)| **is_new).filter_map(|(cap, _)| begins(cap.over)).min()
     }
 }
 

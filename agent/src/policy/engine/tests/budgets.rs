@@ -278,8 +278,23 @@ fn a_restart_forgets_nothing_and_a_new_rule_learns_what_was() {
     assert_eq!(figures[..2], [("day".to_owned(), 7), ("5h".to_owned(), 3)]);
     let month = engine.usage(Some("budgets.more"), time.0).remove(0);
     assert_eq!(month.figure.used, Amount::Usd(NanoUsd(52 * DOLLAR)));
-    engine.replace(settings, time.0);
+    engine.replace(settings.clone(), time.0);
     assert_eq!(engine.horizon(time.0), None, "nothing is new");
+    // Another limit of a rule that was there learns what was, and the others do not learn it twice.
+    let Settings { mut rules, .. } = settings;
+    let week = cap("weekly_limit_usd", Quantity::Usd, Over::Week, 90_000_000_000);
+    rules[0] = with("budgets", "a", watched(OnBreach::Deny, &[daily_usd(10), rolling, week]));
+    engine.replace(Settings { rules, ..Settings::default() }, time.0);
+    for row in [spent(13, 50), spent(1, 2)] {
+        engine.restore(&row, time.0);
+    }
+    let used: Vec<_> =
+        engine.usage(Some("budgets.a"), time.0).iter().map(|it| it.figure.used).collect();
+    let usd = |nanos| Amount::Usd(NanoUsd(nanos));
+    assert_eq!(
+        used,
+        [usd(7 * DOLLAR + DOLLAR / 10), usd(3 * DOLLAR + DOLLAR / 10), usd(52 * DOLLAR)]
+    );
 }
 
 #[test]
@@ -305,6 +320,27 @@ fn a_budget_that_is_off_at_the_start_knows_what_was_spent_once_it_is_switched_on
     drop(passes(admission));
     engine.set("budgets.a", Some(Enforcement::Enforce));
     assert_eq!(refused(engine.admit(&call, true, time.0)).reason, Reason::Budget);
+}
+
+#[test]
+fn a_clock_set_back_before_a_restart_empties_no_budget() {
+    let rolling = cap("rolling", Quantity::Usd, Over::Sliding(5 * HOUR), 10_000_000_000);
+    let caps = [daily_usd(10), rolling];
+    let (mut engine, time) = engine(vec![limited("budgets", "a", &caps)]);
+    let spent = Spent {
+        at: time.0.wall + 2 * HOUR,
+        subject: agent("a").into(),
+        agent_name: None,
+        environment: "prod".into(),
+        provider: "openai".into(),
+        model: None,
+        requests: 1,
+        tokens: 10,
+        cost: NanoUsd(7 * DOLLAR),
+    };
+    engine.restore(&spent, time.0);
+    let found: Vec<_> = engine.budgets(time.0).iter().map(|it| it.spent).collect();
+    assert_eq!(found, [NanoUsd(7 * DOLLAR); 2]);
 }
 
 #[test]
