@@ -11,7 +11,7 @@ use hyper::{HeaderMap, Response};
 
 use super::body::{Body, own};
 use super::bridge::Bridge;
-use super::dispatch::{Answer, Watch};
+use super::dispatch::{Answer, Repeated, Watch};
 use super::source::Source;
 use super::wait::Settling;
 use super::{Exchange, Reject, headers, refusal};
@@ -31,6 +31,7 @@ pub struct Relay {
     bridge: Option<Bridge>,
     /// Whether the stream begins well is still to be told to the breakers.
     watch: Option<Watch>,
+    repeated: Option<Repeated>,
     /// The newest chunk stays behind, as it may be the last one, which waits for the record.
     keeps_back: bool,
     /// A chunk will be left out: the provider's length does not hold.
@@ -53,7 +54,7 @@ pub struct Relay {
 
 /// Turns a provider's response into ours.
 pub async fn stream(mut exchange: Exchange, answer: Answer) -> Response<Body> {
-    let Answer { mut parts, source: inner, route, bridge, watch } = answer;
+    let Answer { mut parts, source: inner, route, bridge, watch, repeated } = answer;
     let sse = is_event_stream(&parts.headers);
     let mut hides = false;
     let meter = (exchange.route.kind == Kind::Call && !exchange.is_settled()).then(|| {
@@ -82,6 +83,7 @@ pub async fn stream(mut exchange: Exchange, answer: Answer) -> Response<Body> {
         length_changes: hides && sse || bridge.is_some(),
         bridge,
         watch,
+        repeated,
         keeps_back: false,
         // Compressed bytes have no place for an event of ours.
         may_stop: sse && !is_encoded,
@@ -257,6 +259,12 @@ impl Relay {
         let outcome = by_status(outcome, &mut self.exchange);
         if let Some(watch) = self.watch.take() {
             watch.over(&mut self.exchange, reading.as_ref(), outcome);
+        }
+        // What did not end well is remembered before the client hears of it.
+        if let Some(repeated) = self.repeated.take()
+            && outcome == Outcome::Ok
+        {
+            repeated.succeeded();
         }
         if let Some(answer) = self.exchange.settle(outcome, reading.as_ref()) {
             let sink = Arc::clone(&self.exchange.context.sink);

@@ -19,11 +19,11 @@ use hyper::body::Incoming;
 use hyper::{Request, Response};
 
 pub(super) use self::downgrade::Downgrade;
+pub use self::repeat::Repeated;
 pub use self::watch::Watch;
 
 use self::attempt::{Bad, Care, Ended, Left, Reply};
 use self::original::{Original, Way};
-use self::repeat::Repeated;
 use self::told::NotReady;
 use super::bridge::Bridge;
 use super::source::Source;
@@ -50,13 +50,22 @@ pub struct Answer {
     pub bridge: Option<Bridge>,
     /// What is still to be told of how it begins.
     pub watch: Option<Watch>,
+    /// The client may ask again if it does not end well.
+    pub repeated: Option<Repeated>,
 }
 
 impl Answer {
     /// A response that is passed on as it is.
     pub fn plain(exchange: &Exchange, response: Response<Incoming>) -> Self {
         let (parts, body) = response.into_parts();
-        Self { parts, source: Source::new(body), route: exchange.route, bridge: None, watch: None }
+        Self {
+            parts,
+            source: Source::new(body),
+            route: exchange.route,
+            bridge: None,
+            watch: None,
+            repeated: None,
+        }
     }
 }
 
@@ -319,7 +328,6 @@ impl Dispatch<'_> {
     }
 
     fn good(mut self, ready: Ready, reply: Reply) -> Answer {
-        self.repeated.succeeded();
         let (begun, permit) = (reply.begun, ready.permit);
         let bridge = ready.way.wires.map(|(from, to)| {
             if let Some(whole) = reply.whole {
@@ -334,6 +342,7 @@ impl Dispatch<'_> {
         } else {
             answer.watch = Some(Watch::new(self.course, permit));
         }
+        answer.repeated = Some(self.repeated);
         answer
     }
 
@@ -371,6 +380,6 @@ impl Dispatch<'_> {
         if let Some(link) = way.link {
             source.keep(link);
         }
-        Answer { parts, source, route: way.route, bridge, watch: None }
+        Answer { parts, source, route: way.route, bridge, watch: None, repeated: None }
     }
 }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use hyper::Request;
 
+use crate::pipeline::bound::prompt_hash;
 use crate::pipeline::exchange::Exchange;
 use crate::pipeline::{Context, Policies};
 use crate::policy::reliability::{Earlier, Print};
@@ -14,10 +14,10 @@ use crate::upstream::Outgoing;
 /// The number of the SDK's try; sent by the SDKs of `OpenAI` and Anthropic from 0 on.
 const COUNT: &str = "x-stainless-retry-count";
 
-/// A call whose client tries again by itself if it fails; dropped without success, it is
-/// remembered. Nothing for other clients.
+/// A call whose client tries again by itself if it fails, also in the middle of the answer; dropped
+/// without success, it is remembered. Nothing for other clients.
 #[derive(Debug)]
-pub(super) struct Repeated {
+pub struct Repeated {
     open: Option<Open>,
     tries_before: u32,
 }
@@ -26,8 +26,7 @@ pub(super) struct Repeated {
 struct Open {
     context: Arc<Context>,
     policies: Arc<Policies>,
-    model: Option<Arc<str>>,
-    body: Bytes,
+    print: Print,
     call: CallId,
     tries: u32,
 }
@@ -40,14 +39,12 @@ pub(super) fn recognise(exchange: &mut Exchange, request: &Request<Outgoing>) ->
     let (Outgoing::Whole(body), Some(call)) = (request.body(), exchange.call_id()) else {
         return nothing;
     };
-    let open = Open {
-        context: Arc::clone(&exchange.context),
-        policies: Arc::clone(&exchange.rules.policies),
-        model: exchange.ask.as_ref().and_then(|ask| ask.model.clone()),
-        body: body.clone(),
-        call,
-        tries: 0,
-    };
+    let policies = Arc::clone(&exchange.rules.policies);
+    let process = &exchange.context.parties.subject.process;
+    let model = exchange.ask.as_ref().and_then(|ask| ask.model.as_deref());
+    let print = Print::of(process, model, prompt_hash(&policies.prompts, body));
+    let context = Arc::clone(&exchange.context);
+    let open = Open { context, policies, print, call, tries: 0 };
     let earlier = (count > 0).then(|| open.earlier()).flatten();
     if let Some(earlier) = earlier {
         exchange.note(|record| record.retry_of = Some(earlier.call));
@@ -71,28 +68,23 @@ impl Repeated {
     }
 
     /// There is an answer that nobody will ask for again.
-    pub(super) fn succeeded(&mut self) {
+    pub(in crate::pipeline) fn succeeded(mut self) {
         self.open = None;
     }
 }
 
 impl Open {
-    fn print(&self) -> Print {
-        let process = &self.context.parties.subject.process;
-        Print::of(process, self.model.as_deref(), &self.body)
-    }
-
     fn earlier(&self) -> Option<Earlier> {
-        let (print, now) = (self.print(), self.context.clock.now());
-        self.policies.reliability.lock().earlier(print, now)
+        let now = self.context.clock.now();
+        self.policies.reliability.lock().earlier(self.print, now)
     }
 }
 
 impl Drop for Repeated {
     fn drop(&mut self) {
         let Some(open) = &self.open else { return };
-        let (print, now) = (open.print(), open.context.clock.now());
+        let now = open.context.clock.now();
         let earlier = Earlier { call: open.call, tries: open.tries };
-        open.policies.reliability.lock().remember(print, earlier, now);
+        open.policies.reliability.lock().remember(open.print, earlier, now);
     }
 }
