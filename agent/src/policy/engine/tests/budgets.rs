@@ -290,10 +290,14 @@ fn a_restart_forgets_nothing_and_a_new_rule_learns_what_was() {
     }
     let used: Vec<_> =
         engine.usage(Some("budgets.a"), time.0).iter().map(|it| it.figure.used).collect();
-    let usd = |nanos| Amount::Usd(NanoUsd(nanos));
+    let dollars = |nanos| Amount::Usd(NanoUsd(nanos));
     assert_eq!(
         used,
-        [usd(7 * DOLLAR + DOLLAR / 10), usd(3 * DOLLAR + DOLLAR / 10), usd(52 * DOLLAR)]
+        [
+            dollars(7 * DOLLAR + DOLLAR / 10),
+            dollars(3 * DOLLAR + DOLLAR / 10),
+            dollars(52 * DOLLAR)
+        ]
     );
 }
 
