@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+use super::kept;
 use super::takers::ToFreeze;
 use crate::capture::helper::{FreezeError, Helper};
 use crate::downstream::Runtime;
@@ -133,9 +134,7 @@ impl Freezer {
                 _ => Ok(()),
             };
         }
-        let next = self.kept.with_extension("json.new");
-        fs::write(&next, serde_json::to_vec(frozen)?)?;
-        fs::rename(&next, &self.kept)
+        kept::write(&self.kept, &frozen)
     }
 }
 

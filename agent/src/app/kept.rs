@@ -1,7 +1,8 @@
 //! What was said on the command line and outlives a restart, until the file says something new.
 
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
@@ -36,10 +37,12 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
     read.ok()
 }
 
-/// Replaces a file by another whole one: a crash leaves the old or the new.
+/// Replaces a file by another whole one: a crash leaves the old or the new. Only the agent's own user
+/// may read it, as it can name what others run.
 pub(super) fn write<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
     let next = path.with_extension("json.new");
-    let mut file = File::create(&next)?;
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&next)?;
     file.write_all(&serde_json::to_vec(value)?)?;
     // Before the rename, which may otherwise reach the disk first and leave an empty file.
     file.sync_all()?;
