@@ -9,6 +9,7 @@ mod document;
 mod provider;
 mod meter;
 mod translate;
+mod policy;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -20,13 +21,15 @@ use clap::Parser;
 /// Makes a case from random numbers; panics where something that must hold does not.
 type Case = fn(&mut fastrand::Rng);
 
-/// What is tried. Others go below.
-const TARGETS: [(&str, Case); 5] = [
+/// What is tried.
+const TARGETS: [(&str, Case); 7] = [
     ("meter", meter::any_stream),
     ("request", translate::any_request),
     ("answer", translate::any_answer),
     ("stream", translate::any_stream),
     ("legal", translate::legal_stream),
+    ("limits", policy::limits),
+    ("breaker", policy::any_breaker),
 ];
 
 #[derive(Debug, Parser)]
