@@ -158,7 +158,7 @@ async fn agent(rig: &Rig, policies: bool) -> anyhow::Result<Agent> {
 }
 
 /// Policies of every kind that apply to each call of the generator and refuse none: limits for all,
-/// per user and per workload, budgets, guardrails, retries, breakers, a failover chain.
+/// per user and per workload, budgets, retries, breakers, a failover chain.
 fn enforcing(config: Config) -> Config {
     const MANY: u64 = 1_000_000_000_000;
     let limits = json!({
