@@ -32,7 +32,7 @@ pub(super) async fn send(
         io = dial.secure(io, &mail.host, Offer::Nothing).await?;
     }
     let mut session = Session { io, read: BytesMut::new() };
-    session.expect("the greeting", 220).await?;
+    session.answered("the greeting", 220).await?;
     let hello = format!("EHLO {}", host_name(host));
     let mut offers = session.ask(&hello, 250).await?;
     if mail.tls == MailTls::StartTls {
@@ -63,7 +63,7 @@ pub(super) async fn send(
     }
     session.ask("DATA", 354).await?;
     session.write(&stuffed(message)).await?;
-    session.expect("the message", 250).await?;
+    session.answered("the message", 250).await?;
     // It is theirs now, whatever becomes of the farewell.
     drop(session.write("QUIT\r\n").await);
     Ok(())
@@ -88,7 +88,7 @@ impl Session {
     async fn ask(&mut self, command: &str, expected: u16) -> Result<Reply, Failed> {
         self.write(&format!("{command}\r\n")).await?;
         let name = command.split([' ', ':']).next().unwrap_or_default();
-        self.expect(name, expected).await
+        self.answered(name, expected).await
     }
 
     async fn write(&mut self, text: &str) -> Result<(), Failed> {
@@ -97,7 +97,8 @@ impl Session {
         self.io.flush().await.map_err(lost)
     }
 
-    async fn expect(&mut self, to: &str, expected: u16) -> Result<Reply, Failed> {
+    /// The server's answer to what was sent last; any other than the expected one is a failure.
+    async fn answered(&mut self, to: &str, expected: u16) -> Result<Reply, Failed> {
         let reply = self.reply().await?;
         // 251: not local, and forwarded.
         if reply.code == expected || (expected == 250 && reply.code == 251) {
@@ -165,9 +166,9 @@ impl Session {
         } else if offers.offers_login("LOGIN") {
             self.ask("AUTH LOGIN", 334).await?;
             self.write(&format!("{}\r\n", encoded(user))).await?;
-            self.expect("the user name", 334).await?;
+            self.answered("the user name", 334).await?;
             self.write(&format!("{}\r\n", encoded(password))).await?;
-            self.expect("the password", 235).await?;
+            self.answered("the password", 235).await?;
         } else {
             return Err(Failed::never("the server takes no password (AUTH PLAIN or LOGIN)"));
         }

@@ -2,6 +2,7 @@
 
 mod plain;
 mod policies;
+mod budgeted;
 mod failing;
 mod early;
 mod open;
