@@ -357,7 +357,7 @@ impl From<&Decision> for DecisionRow {
             at_ms: Some(milliseconds(decision.at)),
             rule: decision.rule.to_string(),
             action: decision.action.to_string(),
-            detail: decision.detail.clone(),
+            detail: decision.detail.to_string(),
         }
     }
 }

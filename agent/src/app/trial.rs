@@ -291,6 +291,7 @@ fn reliability(
 
 fn said(rule: &str, acts: bool, action: &str, detail: String) -> Decision {
     let action = if acts { action.to_owned() } else { format!("would-{action}") };
+    let detail = detail.into();
     Decision { at: Duration::ZERO, rule: rule.into(), action: action.into(), detail }
 }
 

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize, Serializer};
-use serde_json::value::{RawValue, to_raw_value};
+use serde::{Deserialize, Serialize};
 
 use crate::llm::usage::{NanoUsd, Usage};
-use crate::record::{Attempt, CallId, Connection, Decision, Opened, Outcome, Record, Treatment};
+use crate::record::{Attempt, CallId, Connection, Opened, Outcome, Record, Treatment};
 
 use super::shape::{Interner, Known, KnownSubject, Shape};
+use super::steps::Steps;
 
 /// Counts are cut here, far above anything real: a sum over rows must not overflow because one
 /// provider once reported nonsense.
@@ -39,8 +39,8 @@ pub(super) struct Call {
     pub(super) error: Option<Box<str>>,
     /// Every try, unless [`Figures::only`] says it all.
     pub(super) tries: Vec<Try>,
-    /// Decisions as a JSON array of `[at_us, rule, action, detail]`.
-    pub(super) steps: Option<Box<RawValue>>,
+    /// What was decided on it.
+    pub(super) steps: Steps,
 }
 
 /// The numbers of a call.
@@ -142,7 +142,7 @@ impl Call {
             figures: Figures::default(),
             error: None,
             tries: Vec::new(),
-            steps: None,
+            steps: Steps::default(),
         })
     }
 
@@ -173,7 +173,7 @@ impl Call {
             },
             error: record.error.as_deref().map(Into::into),
             tries,
-            steps: steps(&record.decisions),
+            steps: Steps::of(&record.decisions, interner),
         })
     }
 }
@@ -233,22 +233,6 @@ fn rarer(usage: &Usage) -> [i64; 6] {
         usage.audio_output,
     ]
     .map(whole)
-}
-
-fn steps(decisions: &[Decision]) -> Option<Box<RawValue>> {
-    struct Steps<'a>(&'a [Decision]);
-    impl Serialize for Steps<'_> {
-        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            serializer.collect_seq(
-                self.0.iter().map(|it| (span(it.at), &*it.rule, &*it.action, &*it.detail)),
-            )
-        }
-    }
-    if decisions.is_empty() {
-        return None;
-    }
-    // Strings and numbers always have a JSON form.
-    to_raw_value(&Steps(decisions)).ok()
 }
 
 /// Microseconds since 1970; 0 for anything earlier.

@@ -11,17 +11,19 @@ use std::sync::atomic::AtomicU64;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::record::CallId;
+use crate::record::{CallId, Limits};
 use crate::subject::Subject;
 
 use super::entry::{Call, Entry, Figures, Link, LinkFacts, Try};
-use super::shape::{Known, KnownSubject, Shape};
+use super::shape::{Known, KnownLimits, KnownSubject, Shape};
+use super::steps::Steps;
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Line<'a> {
     Subject(Definition<'a, Subject>),
     Shape(Definition<'a, Shape>),
+    Limits(Definition<'a, Limits>),
     #[serde(borrow)]
     Open(CallLine<'a>),
     #[serde(borrow)]
@@ -49,6 +51,9 @@ struct CallLine<'a> {
     tries: Cow<'a, [Try]>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     steps: Option<&'a RawValue>,
+    /// Those that the steps speak of, by number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    limits: Vec<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -72,6 +77,14 @@ pub(super) fn encode(entry: &Entry, epoch: u64, to: &mut Vec<u8>) -> serde_json:
     {
         let is = Cow::Borrowed(&shape.value);
         put(&Line::Shape(Definition { n: shape.number, is }), to)?;
+    }
+    if let Entry::Settle(call) = entry {
+        for limits in &call.steps.limits {
+            if limits.undefined_in(epoch) {
+                let is = Cow::Borrowed(&*limits.value);
+                put(&Line::Limits(Definition { n: limits.number, is }), to)?;
+            }
+        }
     }
     match entry {
         Entry::Open(call) => put(&Line::Open(CallLine::of(call)), to),
@@ -99,7 +112,8 @@ impl<'a> CallLine<'a> {
             figures: Cow::Borrowed(&call.figures),
             error: call.error.as_deref().map(Cow::Borrowed),
             tries: Cow::Borrowed(&call.tries),
-            steps: call.steps.as_deref(),
+            steps: call.steps.json.as_deref(),
+            limits: call.steps.limits.iter().map(|it| it.number).collect(),
         }
     }
 }
@@ -110,6 +124,7 @@ pub(super) struct Decoder<'a> {
     numbers: &'a AtomicU64,
     subjects: HashMap<u64, Arc<KnownSubject>>,
     shapes: HashMap<u64, Arc<Known<Shape>>>,
+    limits: HashMap<u64, Arc<KnownLimits>>,
 }
 
 /// A line that is no record of ours, or refers to something that was never defined.
@@ -118,7 +133,8 @@ pub(super) struct Unreadable;
 
 impl<'a> Decoder<'a> {
     pub(super) fn new(numbers: &'a AtomicU64) -> Self {
-        Self { numbers, subjects: HashMap::new(), shapes: HashMap::new() }
+        let (subjects, shapes, limits) = Default::default();
+        Self { numbers, subjects, shapes, limits }
     }
 
     /// The record on a line, or `None` where it only defines something.
@@ -131,6 +147,12 @@ impl<'a> Decoder<'a> {
             }
             Line::Shape(it) => {
                 self.shapes.insert(it.n, Known::new(it.is.into_owned(), self.numbers));
+                Ok(None)
+            }
+            Line::Limits(it) => {
+                // Steps name them by this very number.
+                let known = Known::numbered(it.n, Arc::new(it.is.into_owned()));
+                self.limits.insert(it.n, known);
                 Ok(None)
             }
             Line::Open(line) => self.call(line).map(Entry::Open).map(Some),
@@ -149,10 +171,16 @@ impl<'a> Decoder<'a> {
             at: line.at,
             subject: Arc::clone(self.subjects.get(&line.subject).ok_or(Unreadable)?),
             shape: Arc::clone(self.shapes.get(&line.shape).ok_or(Unreadable)?),
+            steps: self.steps(&line)?,
             figures: line.figures.into_owned(),
             error: line.error.map(|it| it.into_owned().into_boxed_str()),
             tries: line.tries.into_owned(),
-            steps: line.steps.map(ToOwned::to_owned),
         }))
+    }
+
+    fn steps(&self, line: &CallLine<'_>) -> Result<Steps, Unreadable> {
+        let known = |number| self.limits.get(number).cloned().ok_or(Unreadable);
+        let limits = line.limits.iter().map(known).collect::<Result<_, _>>()?;
+        Ok(Steps { json: line.steps.map(ToOwned::to_owned), limits })
     }
 }

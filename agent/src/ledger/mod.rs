@@ -15,6 +15,7 @@
 mod error;
 mod stats;
 mod shape;
+mod steps;
 mod entry;
 mod line;
 mod queue;

@@ -1,14 +1,14 @@
 //! Records for tests.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ulid::Ulid;
 
 use crate::llm::usage::{NanoUsd, Usage};
 use crate::record::{
-    Attempt, Billing, CallId, Connection, Decision, Kind, Opened, Outcome, Record, Treatment,
-    UsageSource, Via,
+    Attempt, Billing, CallId, Connection, Decision, Detail, Figures, Kind, Limits, More, Opened,
+    Outcome, Quantity, Record, Treatment, UsageSource, Via,
 };
 use crate::subject::{Process, Subject, Workload};
 
@@ -92,6 +92,7 @@ pub(super) fn record(n: u64, at: SystemTime) -> Record {
                 action: "provider openai".into(),
                 detail: "host api.openai.com".into(),
             },
+            asked(),
             Decision {
                 at: Duration::from_micros(1_200),
                 rule: "price".into(),
@@ -99,6 +100,31 @@ pub(super) fn record(n: u64, at: SystemTime) -> Record {
                 detail: "1200 in at 0.15, 300 out at 0.60".into(),
             },
         ],
+    }
+}
+
+/// Shared, as those of a policy are.
+static LIMITS: LazyLock<Arc<Limits>> = LazyLock::new(|| {
+    let of = vec![
+        ("requests_per_minute".into(), Quantity::Requests, 5),
+        ("daily_limit_usd".into(), Quantity::Usd, 10_000_000_000),
+    ];
+    Arc::new(Limits { policy: "rate_limits.agent".into(), of })
+});
+
+/// What a policy with two limits decided.
+fn asked() -> Decision {
+    let limits = Arc::clone(&LIMITS);
+    Decision {
+        at: Duration::from_micros(20),
+        rule: Arc::clone(&limits.policy),
+        action: "pass".into(),
+        detail: Detail::Figures(Box::new(Figures {
+            limits,
+            used: Box::new([2, 1_500_000_000]),
+            more: Some(More { tokens: 1_500, usd: Some(14_500_000) }),
+            remark: None,
+        })),
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use crate::record::{Billing, Flag, Kind, Opened, Outcome, Record, UsageSource, Via};
+use crate::record::{Billing, Flag, Kind, Limits, Opened, Outcome, Record, UsageSource, Via};
 use crate::subject::Subject;
 
 /// Entries an interner holds before it starts afresh: paths and models come from clients.
@@ -203,6 +203,11 @@ impl<T> Known<T> {
         Arc::new(Self { number, value, defined_in: AtomicU64::new(u64::MAX) })
     }
 
+    /// One that has its number from elsewhere.
+    pub(super) fn numbered(number: u64, value: T) -> Arc<Self> {
+        Arc::new(Self { number, value, defined_in: AtomicU64::new(u64::MAX) })
+    }
+
     /// Whether it still has to be written out in this epoch; says so once.
     pub(super) fn undefined_in(&self, epoch: u64) -> bool {
         self.defined_in.swap(epoch, Ordering::Relaxed) != epoch
@@ -210,6 +215,8 @@ impl<T> Known<T> {
 }
 
 pub(super) type KnownSubject = Known<Arc<Subject>>;
+
+pub(super) type KnownLimits = Known<Arc<Limits>>;
 
 /// Finds the [`Known`] of a record's subject and shape.
 pub(super) struct Interner {
@@ -219,6 +226,8 @@ pub(super) struct Interner {
     /// By hash of the value. Two values of one hash take turns, which costs a line and no more.
     subjects: HashMap<u64, Arc<KnownSubject>>,
     shapes: HashMap<u64, Arc<Known<Shape>>>,
+    /// By address, as subjects: calls share those of a policy.
+    limits: HashMap<usize, Arc<KnownLimits>>,
     recent: Vec<Arc<Known<Shape>>>,
     hasher: RandomState,
 }
@@ -230,6 +239,7 @@ impl Interner {
             addresses: HashMap::new(),
             subjects: HashMap::new(),
             shapes: HashMap::new(),
+            limits: HashMap::new(),
             recent: Vec::with_capacity(RECENT),
             hasher: RandomState::new(),
         }
@@ -247,6 +257,16 @@ impl Interner {
         };
         remember(&mut self.subjects, hash, Arc::clone(&known));
         remember(&mut self.addresses, address, (Arc::clone(subject), Arc::clone(&known)));
+        known
+    }
+
+    pub(super) fn limits(&mut self, limits: &Arc<Limits>) -> Arc<KnownLimits> {
+        let address = Arc::as_ptr(limits).addr();
+        if let Some(known) = self.limits.get(&address) {
+            return Arc::clone(known);
+        }
+        let known = Known::new(Arc::clone(limits), &self.numbers);
+        remember(&mut self.limits, address, Arc::clone(&known));
         known
     }
 

@@ -4,17 +4,20 @@
 //! Decisions are counted as calls settle; the rest is taken over when metrics are read. Series of
 //! what no longer exists go away. Each gauge shows at most [`SERIES`] series, the fullest ones.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use prometheus::{GaugeVec, IntCounterVec, Opts, Registry};
+use prometheus::{GaugeVec, IntCounter, IntCounterVec, Opts, Registry};
 
 use crate::llm::usage::NanoUsd;
-use crate::record::Record;
+use crate::record::{Detail, Record};
 
 /// Series per gauge.
 const SERIES: usize = 500;
+
+/// Counters of decisions found by address, before they are looked up anew.
+const KNOWN: usize = 1024;
 
 /// How policies and accounts stand at a moment.
 #[derive(Debug, Clone, Default)]
@@ -72,6 +75,8 @@ pub struct QuotaGauge {
 pub(super) struct Policies {
     per_user: bool,
     decisions: IntCounterVec,
+    /// Counters by the addresses of their labels, which the labels beside them keep taken.
+    known: Mutex<HashMap<(usize, usize), (IntCounter, [Arc<str>; 2])>>,
     spent: Shown,
     limit: Shown,
     usage: Shown,
@@ -99,6 +104,7 @@ impl Policies {
         Ok(Self {
             per_user,
             decisions,
+            known: Mutex::default(),
             spent: Shown::new(
                 registry,
                 Opts::new("weir_budget_spent_usd", "Spent in the present period, in dollars."),
@@ -130,8 +136,23 @@ impl Policies {
 
     /// Counts what policies decided on a call.
     pub(super) fn count(&self, record: &Record) {
+        let mut known = self.known.lock();
         for decision in record.decisions.iter().filter(|decision| is_policy(&decision.rule)) {
-            self.decisions.with_label_values(&[&*decision.rule, &*decision.action]).inc();
+            let (rule, action) = (&decision.rule, &decision.action);
+            let counter = || self.decisions.with_label_values(&[&**rule, &**action]);
+            // Limits share their words with every other call; nothing else is met so often.
+            let Detail::Figures(_) = &decision.detail else {
+                counter().inc();
+                continue;
+            };
+            if known.len() >= KNOWN {
+                known.clear();
+            }
+            let addresses = (Arc::as_ptr(rule).addr(), Arc::as_ptr(action).addr());
+            let known = known
+                .entry(addresses)
+                .or_insert_with(|| (counter(), [Arc::clone(rule), Arc::clone(action)]));
+            known.0.inc();
         }
     }
 

@@ -145,7 +145,7 @@ fn decision(rule: &str, action: &str) -> Decision {
         at: Duration::ZERO,
         rule: Arc::from(rule),
         action: Arc::from(action),
-        detail: String::new(),
+        detail: "".into(),
     }
 }
 

@@ -28,9 +28,7 @@ pub async fn admit(
     let (admission, bound) = ask(exchange, &request);
     let by = admission.decisions.iter().find(|decision| &*decision.action == "downgrade");
     let by = by.map(|decision| Arc::clone(&decision.rule));
-    for decision in admission.decisions {
-        exchange.decide(&decision.rule, decision.action.to_string(), decision.detail);
-    }
+    exchange.decided(admission.decisions);
     exchange.tell(admission.notices);
     match admission.verdict {
         Verdict::Pass { ticket, delay, max_output, downgrade } => {

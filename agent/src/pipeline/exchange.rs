@@ -306,7 +306,7 @@ impl Exchange {
             at: record.latency,
             rule: Arc::from("price"),
             action: Arc::from(action),
-            detail,
+            detail: detail.into(),
         });
     }
 
@@ -343,9 +343,18 @@ impl Exchange {
                 at,
                 rule: Arc::from(rule),
                 action: Arc::from(action),
-                detail,
+                detail: detail.into(),
             });
         });
+    }
+
+    /// Notes what policies decided, all of it now.
+    pub(super) fn decided(&mut self, mut decisions: Vec<Decision>) {
+        let at = self.since_open();
+        for decision in &mut decisions {
+            decision.at = at;
+        }
+        self.note(|record| record.decisions.append(&mut decisions));
     }
 }
 

@@ -10,7 +10,7 @@ use super::gauge::Reading;
 use super::selector::{Meant, Who};
 use super::settings::{self, Cap, Per, Quantity, Says};
 use super::teams::Teams;
-use super::text;
+use crate::record::Limits;
 use crate::subject::Subject;
 
 /// Profiles kept; then all are forgotten, for they are quickly made again.
@@ -34,8 +34,8 @@ pub(super) struct Rule {
     /// Of each of its limits, whether it counts only since then, so that what was used before is
     /// to be restored.
     pub(super) is_new: Vec<bool>,
-    /// What its decisions say of each of its limits.
-    pub(super) labels: Vec<(String, String)>,
+    /// What its decisions say of its limits: the same for every call.
+    pub(super) limits: Arc<Limits>,
     /// When people were last told of it, for rules that have no period.
     pub(super) told: Option<u64>,
 }
@@ -52,7 +52,7 @@ impl Rule {
     pub(super) fn new(id: u64, set: settings::Rule, now: SystemTime) -> Self {
         Self {
             id,
-            labels: text::labels(&set.says),
+            limits: limits(&set),
             is_new: vec![true; caps(&set).len()],
             set,
             by_hand: None,
@@ -88,7 +88,7 @@ impl Rule {
             Says::Limit(limit) => self.counters.renew(limit, t),
             Says::Guard(_) | Says::Price(_) | Says::Loops(_) => {}
         }
-        self.labels = text::labels(&set.says);
+        self.limits = limits(&set);
         self.set = set;
     }
 
@@ -102,6 +102,11 @@ impl Rule {
             Says::Loops(_) => 5,
         }
     }
+}
+
+fn limits(set: &settings::Rule) -> Arc<Limits> {
+    let of = caps(set).iter().map(|cap| (Arc::from(cap.unit), cap.of, cap.limit.get()));
+    Arc::new(Limits { policy: Arc::clone(&set.name), of: of.collect() })
 }
 
 fn caps(set: &settings::Rule) -> &[Cap] {

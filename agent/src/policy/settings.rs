@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 use super::Enforcement;
 use super::selector::{Pattern, Selector};
 use crate::llm::usage::NanoUsd;
+pub use crate::record::Quantity;
 
 /// Limits, budgets, guardrails and loop protection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,17 +114,6 @@ pub struct Cap {
     pub over: Over,
     /// How much: requests, tokens, or nano-dollars.
     pub limit: NonZeroU64,
-}
-
-/// What is counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Quantity {
-    /// Calls.
-    Requests,
-    /// Tokens.
-    Tokens,
-    /// Money, in nano-dollars.
-    Usd,
 }
 
 /// The time a limit is for.

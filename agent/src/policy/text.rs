@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::call::Amount;
-use super::gauge::Gauge;
 use super::settings::{Cap, Guard, Limit, Over, Per, Quantity, Rule, Says, UnknownPrice};
 use crate::llm::usage::NanoUsd;
+use crate::record;
 
 /// The words of decisions, made once: a call takes several.
 #[derive(Debug, Clone)]
@@ -46,54 +46,6 @@ impl Words {
     }
 }
 
-/// Two digits at a time: decisions are written on the path of every call, and the detours of
-/// formatted printing would be most of what a decision costs.
-const PAIRS: &str = "00010203040506070809101112131415161718192021222324252627282930313233343536373839\
-                     40414243444546474849505152535455565758596061626364656667686970717273747576777879\
-                     8081828384858687888990919293949596979899";
-
-fn pair(number: u64) -> &'static str {
-    let at = usize::try_from(number % 100).unwrap_or(0) * 2;
-    PAIRS.get(at..at + 2).unwrap_or_default()
-}
-
-fn push_number(text: &mut String, number: u64) {
-    if number >= 100 {
-        push_number(text, number / 100);
-        text.push_str(pair(number));
-    } else if number >= 10 {
-        text.push_str(pair(number));
-    } else {
-        text.push_str(pair(number).get(1..).unwrap_or_default());
-    }
-}
-
-/// Dollars as [`NanoUsd`] prints them.
-fn push_usd(text: &mut String, nanos: u64) {
-    const UNIT: u64 = 1_000_000_000;
-    text.push('$');
-    push_number(text, nanos / UNIT);
-    text.push('.');
-    // Ten digits: the last is always 0.
-    let fraction = nanos % UNIT * 10;
-    let mut left = fraction;
-    let mut place = 100_000_000;
-    while left > 0 || place == 100_000_000 {
-        let digits = pair(left / place);
-        left %= place;
-        let is_last = left == 0 && place < 100_000_000 && digits.ends_with('0');
-        text.push_str(if is_last { digits.get(..1).unwrap_or_default() } else { digits });
-        place = (place / 100).max(1);
-    }
-}
-
-fn push_amount(text: &mut String, of: Quantity, amount: u64) {
-    match of {
-        Quantity::Usd => push_usd(text, amount),
-        Quantity::Requests | Quantity::Tokens => push_number(text, amount),
-    }
-}
-
 /// An amount as callers are given it.
 pub(super) fn amount(of: Quantity, amount: u64) -> Amount {
     match of {
@@ -107,56 +59,9 @@ pub(super) fn usd(nanos: u64) -> NanoUsd {
     NanoUsd(i64::try_from(nanos).unwrap_or(i64::MAX))
 }
 
-/// What stays the same in what is said of a limit: its unit, and how much it is.
-pub(super) fn labels(says: &Says) -> Vec<(String, String)> {
-    let Says::Limit(limit) = says else { return Vec::new() };
-    let label = |cap: &Cap| {
-        let mut limit = " of ".to_owned();
-        push_amount(&mut limit, cap.of, cap.limit.get());
-        (format!("{} ", cap.unit), limit)
-    };
-    limit.caps.iter().map(label).collect()
-}
-
-/// What a call makes of a figure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Then {
-    /// Nothing: it was not made.
-    Same,
-    /// So much more.
-    More(u64),
-    /// More, and nobody knows how much: its price is not known.
-    Unknown,
-}
-
-/// `requests_per_minute 2 -> 3 of 5`, for `weir explain`: before and after the call.
-pub(super) fn push_figure(
-    text: &mut String,
-    (unit, limit): &(String, String),
-    gauge: &Gauge,
-    then: Then,
-) {
-    if !text.is_empty() {
-        text.push_str("; ");
-    }
-    let (of, used) = (gauge.cap.of, gauge.used());
-    text.push_str(unit);
-    push_amount(text, of, used);
-    match then {
-        Then::Same => {}
-        Then::More(need) => {
-            text.push_str(" -> ");
-            push_amount(text, of, used.saturating_add(need));
-        }
-        Then::Unknown => text.push_str(" -> ?"),
-    }
-    text.push_str(limit);
-}
-
 /// `5 req/min`, `$10.00/day`.
 pub(super) fn cap(cap: &Cap) -> String {
-    let mut text = String::new();
-    push_amount(&mut text, cap.of, cap.limit.get());
+    let mut text = record::Amount(cap.of, cap.limit.get()).to_string();
     match cap.of {
         Quantity::Requests => text.push_str(" req"),
         Quantity::Tokens => text.push_str(" tokens"),
@@ -283,17 +188,6 @@ fn of_guard(guard: &Guard) -> String {
 mod tests {
     use super::*;
     use crate::policy::testing;
-
-    #[test]
-    fn money_reads_as_everywhere_else() {
-        for nanos in
-            [0, 1, 10, 990, 14_500_000, 100_000_000, 3_000_000_000, 1_063_761_250, 4_294_967_295]
-        {
-            let mut text = String::new();
-            push_usd(&mut text, nanos);
-            assert_eq!(text, format!("${}", usd(nanos)));
-        }
-    }
 
     #[test]
     fn refusals_name_whom_and_what() {

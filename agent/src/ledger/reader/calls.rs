@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row, params, params_from_iter};
 
+use crate::ledger::steps;
 use crate::ledger::store::{parse, word};
 use crate::llm::usage::NanoUsd;
 use crate::record::{Billing, CallId, Kind, Outcome, UsageSource, Via};
@@ -61,18 +62,33 @@ pub(super) fn detail(connection: &Connection, id: CallId) -> rusqlite::Result<Op
             })
         })?
         .collect::<Result<_, _>>()?;
-    let decisions = connection
-        .prepare_cached("SELECT at_us, rule, action, detail FROM decisions WHERE call_id = ?")?
-        .query_map([&text], |row| {
-            Ok(DecisionRow {
-                at: span(row.get(0)?),
-                rule: row.get(1)?,
-                action: row.get(2)?,
-                detail: row.get(3)?,
-            })
-        })?
-        .collect::<Result<_, _>>()?;
+    let decisions = decisions(connection, &text)?;
     Ok(Some(CallDetail { row, attempts, decisions }))
+}
+
+fn decisions(connection: &Connection, id: &str) -> rusqlite::Result<Vec<DecisionRow>> {
+    let kept: Option<(Option<String>, Option<String>)> = connection
+        .prepare_cached(
+            "SELECT d.steps -> ('$.' || c.call_id), d.steps -> '$.limits'
+             FROM call c JOIN decision d ON d.id = c.decision WHERE c.call_id = ?",
+        )?
+        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((Some(own), limits)) = kept else { return Ok(Vec::new()) };
+    let limits = limits.map(|json| serde_json::from_str(&json)).transpose();
+    let limits = limits.map_err(unreadable)?.unwrap_or_default();
+    let decisions = steps::read(&own, &limits).map_err(unreadable)?;
+    let rows = decisions.into_iter().map(|it| DecisionRow {
+        at: Some(it.at),
+        detail: it.detail.to_string(),
+        rule: it.rule.to_string(),
+        action: it.action.to_string(),
+    });
+    Ok(rows.collect())
+}
+
+fn unreadable(error: serde_json::Error) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error))
 }
 
 pub(super) fn by_pid(

@@ -20,7 +20,7 @@ use crate::record::{CallId, Durability, Outcome, Treatment, UsageSource};
 use super::{At, noon, open, settle};
 
 /// What is in the journal after a crash.
-fn leave_behind(dir: &Path, number: u64, entries: &[Entry]) -> Vec<u8> {
+pub(super) fn leave_behind(dir: &Path, number: u64, entries: &[Entry]) -> Vec<u8> {
     let mut lines = Vec::new();
     for entry in entries {
         line::encode(entry, number, &mut lines).unwrap();
@@ -85,10 +85,10 @@ fn a_torn_tail_is_left_out_and_a_corrupt_line_put_aside() {
     let lines = leave_behind(dir.path(), 1, &[settled(1), settled(2), settled(3), settled(4)]);
     let lines = String::from_utf8(lines).unwrap();
     let mut lines: Vec<&str> = lines.split_inclusive('\n').collect();
-    // Two definitions come first: these are the records 2 and 4.
-    lines[3] = "{\"settle\":{\"id\":\"gar\0bage\n";
-    let torn = lines[5].len() / 2;
-    lines[5] = &lines[5][..torn];
+    // Three definitions come first: these are the records 2 and 4.
+    lines[4] = "{\"settle\":{\"id\":\"gar\0bage\n";
+    let torn = lines[6].len() / 2;
+    lines[6] = &lines[6][..torn];
     let journal = dir.path().join("journal");
     fs::write(segment::path(&journal, 1), lines.concat()).unwrap();
 
@@ -97,7 +97,7 @@ fn a_torn_tail_is_left_out_and_a_corrupt_line_put_aside() {
     let ids: Vec<_> = calls.iter().map(|it| it.call_id).collect();
     assert_eq!(ids, [sample::id(1, noon()), sample::id(3, noon())]);
     assert_eq!(ledger.health().corrupt_lines, 1);
-    assert_eq!(fs::read_to_string(segment::corrupt_path(&journal, 1)).unwrap(), lines[3]);
+    assert_eq!(fs::read_to_string(segment::corrupt_path(&journal, 1)).unwrap(), lines[4]);
     assert_eq!(settle(&ledger, sample::record(5, noon())), Durability::Kept);
 }
 

@@ -1,5 +1,6 @@
 //! The ledger as a whole, on real files.
 
+mod decisions;
 mod failures;
 mod policies;
 mod reading;
@@ -91,8 +92,15 @@ fn a_call_reads_back_as_it_was_recorded() {
     assert_eq!(tries, [(Some(503), Outcome::UpstreamError), (Some(200), Outcome::Ok)]);
     assert_eq!(detail.attempts[0].cost_usd, Some(NanoUsd(0)));
     let decisions: Vec<_> = detail.decisions.iter().map(|it| (&*it.rule, &*it.action)).collect();
-    assert_eq!(decisions, [("route", "provider openai"), ("price", "$0.0145")]);
-    assert_eq!(detail.decisions[1].at, Some(Duration::from_micros(1_200)));
+    assert_eq!(
+        decisions,
+        [("route", "provider openai"), ("rate_limits.agent", "pass"), ("price", "$0.0145")]
+    );
+    assert_eq!(
+        detail.decisions[1].detail,
+        "requests_per_minute 2 -> 3 of 5; daily_limit_usd $1.50 -> $1.5145 of $10.00"
+    );
+    assert_eq!(detail.decisions[2].at, Some(Duration::from_micros(1_200)));
 
     let json = serde_json::to_value(&detail).unwrap();
     assert_eq!(json["started_at"], "2026-10-01T12:00:00Z");

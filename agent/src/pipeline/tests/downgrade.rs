@@ -28,7 +28,7 @@ fn down_to(target: &str, tier: &[Hop]) -> Setup {
 fn said(scene: &Scene, action: &str) -> Vec<String> {
     let record = scene.records.only();
     let of_budget = record.decisions.iter().filter(|it| &*it.rule == "budgets.curl");
-    of_budget.filter(|it| &*it.action == action).map(|it| it.detail.clone()).collect()
+    of_budget.filter(|it| &*it.action == action).map(|it| it.detail.to_string()).collect()
 }
 
 #[tokio::test(start_paused = true)]

@@ -244,7 +244,7 @@ async fn a_plans_calls_pass_a_spent_budget_and_leave_it_as_it_is() {
     let last = settled.last().unwrap();
     assert_eq!((last.billing, last.cost), (Billing::Subscription, Some(NanoUsd(10 * CENTS))));
     let said = last.decisions.iter().find(|it| &*it.rule == "budgets.curl").unwrap();
-    assert!(said.detail.contains("a subscription pays"), "{}", said.detail);
+    assert!(said.detail.to_string().contains("a subscription pays"), "{}", said.detail);
 }
 
 /// A call that could not be sent is not charged for, whatever was reserved.

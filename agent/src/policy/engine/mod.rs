@@ -205,8 +205,8 @@ impl Engine {
         let rules = entries.iter().filter_map(|entry| {
             let rule = self.rules.get(entry.rule)?;
             let counters = rule.counters.only(&entry.key);
-            let (set, labels) = (rule.set.clone(), rule.labels.clone());
-            Some(Rule { set, labels, counters, is_new: rule.is_new.clone(), ..*rule })
+            let (set, limits) = (rule.set.clone(), Arc::clone(&rule.limits));
+            Some(Rule { set, limits, counters, is_new: rule.is_new.clone(), ..*rule })
         });
         Self {
             rules: rules.collect(),

@@ -24,8 +24,8 @@ use crate::policy::counters::Counter;
 use crate::policy::gauge::{Gauge, Part, Reading};
 use crate::policy::rules::{Entry, Rule};
 use crate::policy::settings::{Limit, OnBreach, Quantity, Says};
-use crate::policy::text::{self, Act, Then, Words};
-use crate::record::{Decision, Notice, Topic};
+use crate::policy::text::{self, Act, Words};
+use crate::record::{Decision, Detail, Figures, More, Notice, Topic};
 
 /// Shortest wait a client is told.
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
@@ -237,24 +237,20 @@ impl<'a, 'c> Stage<'a, 'c> {
                 count(rule, (said.act, said.acts));
             }
             let Some(counter) = rule.counters.of(slot, generation) else { continue };
-            let need = |gauge: &Gauge| need(gauge, &self.bound);
-            let mut detail = String::with_capacity(64 * counter.gauges.len());
-            for (gauge, labels) in counter.gauges.iter().zip(&rule.labels) {
-                let then = match need(gauge) {
-                    _ if !has_say => Then::Same,
-                    Some(need) => Then::More(need),
-                    None => Then::Unknown,
-                };
-                text::push_figure(&mut detail, labels, gauge, then);
-            }
-            if self.call.is_notional()
-                && counter.gauges.iter().any(|gauge| gauge.cap.of == Quantity::Usd)
+            let mut figures = Figures {
+                limits: Arc::clone(&rule.limits),
+                used: counter.gauges.iter().map(Gauge::used).collect(),
+                more: has_say.then(|| more(&self.bound)),
+                remark: None,
+            };
+            let is_about_money = || counter.gauges.iter().any(|it| it.cap.of == Quantity::Usd);
+            if self.call.is_notional() && is_about_money() {
+                figures.remark = Some("a subscription pays: its dollars are not counted".into());
+            } else if let Some(most) = self.max_output
+                && said.breach.is_none()
+                && is_made
             {
-                detail.push_str("; a subscription pays: its dollars are not counted");
-            }
-            if let Some(most) = self.max_output.filter(|_| said.breach.is_none() && is_made) {
-                detail.push_str("; output capped at ");
-                detail.push_str(&most.to_string());
+                figures.remark = Some(format!("output capped at {most}").into());
             }
             if let Some(breach) = said.breach
                 && let Some(message) =
@@ -270,7 +266,7 @@ impl<'a, 'c> Stage<'a, 'c> {
                 let at = later(self.t.at, said.delay);
                 let is_surplus = said.breach.is_some() && !said.acts;
                 for gauge in &mut counter.gauges {
-                    let amount = need(gauge).unwrap_or(0);
+                    let amount = need(gauge, &self.bound).unwrap_or(0);
                     gauge.reserve(Part { at, amount }, is_surplus);
                 }
                 counter.holds += 1;
@@ -284,7 +280,12 @@ impl<'a, 'c> Stage<'a, 'c> {
                 });
             }
             let what = (said.act, said.acts && has_say);
-            self.decisions.push(decision(self.words, rule, what, detail));
+            self.decisions.push(decision(
+                self.words,
+                rule,
+                what,
+                Detail::Figures(Box::new(figures)),
+            ));
         }
     }
 
@@ -314,6 +315,14 @@ fn owed(call: &Call<'_>) -> Bound {
         return Bound { input_cost: nothing, cost: nothing, ..call.bound };
     }
     call.bound
+}
+
+/// What a call is counted with, as far as it is known.
+fn more(bound: &Bound) -> More {
+    More {
+        tokens: bound.input.saturating_add(bound.output),
+        usd: bound.cost.map(|cost| u64::try_from(cost.0).unwrap_or(0)),
+    }
 }
 
 /// So long after a position.

@@ -12,7 +12,7 @@ use crate::policy::gauge::Reading;
 use crate::policy::rules::Rule;
 use crate::policy::settings::{self, OnBreach, Says};
 use crate::policy::text::{self, Act, Words};
-use crate::record::{Decision, Notice, Topic};
+use crate::record::{Decision, Detail, Notice, Topic};
 
 /// What people are told of a breach, where they have not been yet. Reservations alone exceed
 /// nothing.
@@ -43,13 +43,13 @@ pub(super) fn decision(
     words: &Words,
     rule: &Rule,
     (act, acts): (Act, bool),
-    detail: String,
+    detail: impl Into<Detail>,
 ) -> Decision {
     Decision {
         at: Duration::ZERO,
         rule: Arc::clone(&rule.set.name),
         action: words.of(act, acts),
-        detail,
+        detail: detail.into(),
     }
 }
 

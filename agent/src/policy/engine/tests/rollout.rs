@@ -130,7 +130,8 @@ fn trying_a_call_out_reserves_nothing() {
     for _ in 0..5 {
         assert_eq!(actions(&engine.test(&call, time.0)), "budgets.* pass, rate_limits.a pass");
     }
-    let details: Vec<_> = engine.test(&call, time.0).into_iter().map(|said| said.detail).collect();
+    let details: Vec<_> =
+        engine.test(&call, time.0).into_iter().map(|said| said.detail.to_string()).collect();
     assert_eq!(
         details,
         ["daily_limit_usd $0.10 -> $0.20 of $10.00", "requests_per_minute 1 -> 2 of 2"]

@@ -2,12 +2,16 @@
 //!
 //! Exactly one [`Record`] exists per client request, whatever its end was.
 
+mod figures;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+pub(crate) use self::figures::Amount;
+pub use self::figures::{Detail, Figures, Limits, More, Quantity};
 pub use crate::llm::call::Kind;
 use crate::llm::usage::{NanoUsd, Usage};
 use crate::subject::Subject;
@@ -145,8 +149,8 @@ pub struct Decision {
     pub rule: Arc<str>,
     /// What was decided, in a few words: `provider openai`, `allow`.
     pub action: Arc<str>,
-    /// The figures it rests on, for a human.
-    pub detail: String,
+    /// The figures it rests on.
+    pub detail: Detail,
 }
 
 /// Everything known about one client request when it is over.
