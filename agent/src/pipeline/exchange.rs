@@ -145,6 +145,11 @@ impl Exchange {
         }
     }
 
+    /// The record; `None` once settled.
+    pub(super) fn record(&self) -> Option<&Record> {
+        self.record.as_deref()
+    }
+
     /// Looks at the record; `None` once settled.
     pub(super) fn peek<T>(&self, look: impl FnOnce(&Record) -> T) -> Option<T> {
         self.record.as_deref().map(look)

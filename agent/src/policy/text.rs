@@ -118,6 +118,10 @@ pub(super) fn labels(says: &Says) -> Vec<(String, String)> {
     limit.caps.iter().map(label).collect()
 }
 
+/// What is said of a call whose body could not be read.
+pub(super) const UNREAD: &str = "Its body could not be read, so it counts as the most that can be \
+     asked for there: send it uncompressed, as JSON, and smaller than limits.request_body";
+
 /// What a call makes of a figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Then {

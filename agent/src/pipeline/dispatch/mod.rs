@@ -259,8 +259,9 @@ impl Dispatch<'_> {
             match next.step {
                 Step::GiveUp => return None,
                 Step::Retry(wait) => {
-                    let ready = match self.cover() {
-                        Ok(()) => {
+                    let same = Original::asked(self.exchange);
+                    let ready = match self.cover(&same, false) {
+                        Ok(_most) => {
                             tokio::time::sleep(wait).await;
                             self.ready()
                         }
@@ -294,17 +295,24 @@ impl Dispatch<'_> {
         let gated = self.gate();
         let (permit, timeouts) = self.pass(gated).map_err(NotReady::Blocked)?;
         // What is reserved is by the prices of whoever answers.
+        let mut way = way;
         let before = std::mem::replace(&mut self.exchange.serving, way.serving.clone());
-        if let Err(not) = self.cover() {
-            self.exchange.serving = before;
-            self.policies.reliability.lock().release(&self.course, permit);
-            return Err(not);
+        let moved = before != way.serving;
+        match self.cover(&way, moved) {
+            Ok(Some(most)) => way.cap(self.exchange, most),
+            Ok(None) => {}
+            Err(not) => {
+                self.exchange.serving = before;
+                self.policies.reliability.lock().release(&self.course, permit);
+                return Err(not);
+            }
         }
         Ok(Ready { way, permit, timeouts })
     }
 
-    fn cover(&mut self) -> Result<(), NotReady> {
-        self.exchange.cover_attempt().map_err(NotReady::Uncovered)
+    fn cover(&mut self, way: &Way, moved: bool) -> Result<Option<u64>, NotReady> {
+        let place = self.original.place(self.exchange, way, moved);
+        self.exchange.cover_attempt(&place).map_err(NotReady::from)
     }
 
     fn gate(&self) -> Gated {

@@ -6,11 +6,15 @@ use bytes::Bytes;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Method, Request, Uri, Version};
 
-use crate::llm::call::{Kind, Operation, Route, inject_usage, path_model, replace_model};
+use crate::llm::call::{
+    Kind, Operation, Route, cap_output, inject_usage, path_model, replace_model,
+};
 use crate::llm::providers::{Format, Provider};
 use crate::llm::translate::{self, Feature, Plan, Wire};
+use crate::pipeline::admit::change;
 use crate::pipeline::credentials;
 use crate::pipeline::exchange::Exchange;
+use crate::pipeline::reservation::Place;
 use crate::pipeline::tries::Serving;
 use crate::policy::reliability::Hop;
 use crate::record::Flag;
@@ -53,6 +57,20 @@ const KEPT: [HeaderName; 5] = [
     HeaderName::from_static("anthropic-beta"),
 ];
 
+impl Way {
+    /// Writes the most output the call may be given into its request. The limit is for all choices
+    /// together.
+    pub(super) fn cap(&mut self, exchange: &mut Exchange, tokens: u64) {
+        let (Some(request), Some(serving)) = (&mut self.request, &self.serving) else { return };
+        let choices = exchange.ask.as_ref().map_or(1, |ask| ask.choices);
+        let each = (tokens / choices).max(1);
+        let (provider, operation) = (&serving.provider, self.route.operation);
+        if change(request, |body| cap_output(body, provider, operation, each)) {
+            exchange.flag(Flag::OutputCapped);
+        }
+    }
+}
+
 impl Original {
     pub(super) fn new(request: Request<Outgoing>) -> Self {
         let (parts, body) = request.into_parts();
@@ -68,6 +86,16 @@ impl Original {
     /// The way the client itself asked for.
     pub(super) fn asked(exchange: &Exchange) -> Way {
         Way { link: None, request: None, route: exchange.route, wires: None, serving: None }
+    }
+
+    /// Where a try on this way goes, as policies see it.
+    pub(super) fn place(&self, exchange: &Exchange, way: &Way, moved: bool) -> Place {
+        let host = match &way.link {
+            Some(link) => Arc::clone(&link.target().host),
+            None => Arc::clone(&exchange.context.parties.host),
+        };
+        let path = way.request.as_ref().map_or(self.uri.path(), |request| request.uri().path());
+        Place { host, path: Arc::from(path), moved }
     }
 
     /// The request to send on this way. Where there is `more` that can be tried after it, the

@@ -9,6 +9,8 @@ mod open;
 mod elsewhere;
 mod downgrade;
 mod covered;
+mod hops;
+mod unread;
 mod health;
 
 use std::collections::VecDeque;
