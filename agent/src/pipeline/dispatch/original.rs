@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::header::{self, HeaderValue};
 use hyper::{HeaderMap, Method, Request, Uri, Version};
 
 use crate::llm::call::{
     Kind, Operation, Route, cap_output, inject_usage, path_model, replace_model,
 };
-use crate::llm::providers::{Format, Provider};
+use crate::llm::providers::{Base, Format, Provider};
 use crate::llm::translate::{self, Feature, Plan, Wire};
 use crate::pipeline::admit::change;
 use crate::pipeline::credentials;
+use crate::pipeline::endpoints::{KEPT, authority};
 use crate::pipeline::exchange::Exchange;
 use crate::pipeline::reservation::Place;
 use crate::pipeline::tries::Serving;
@@ -46,16 +47,6 @@ pub(super) struct Way {
     /// Who answers, where it is another than was asked.
     pub(super) serving: Option<Serving>,
 }
-
-/// Fields that another provider of the same format is sent as well. Everything else may be a
-/// credential, or be about one.
-const KEPT: [HeaderName; 5] = [
-    header::CONTENT_TYPE,
-    header::ACCEPT,
-    header::USER_AGENT,
-    HeaderName::from_static("anthropic-version"),
-    HeaderName::from_static("anthropic-beta"),
-];
 
 impl Way {
     /// Writes the most output the call may be given into its request. The limit is for all choices
@@ -154,7 +145,7 @@ impl Original {
         *request.uri_mut() = uri.parse().map_err(|_| "its path is not valid".to_owned())?;
         *request.headers_mut() = self.headers_for(exchange, &provider, wire == client)?;
         Ok(Way {
-            link: Some(link_to(&provider, exchange)),
+            link: Some(link_to(&provider.base, exchange)),
             request: Some(request),
             route: route_of(wire),
             wires: (wire != client).then_some((wire, client)),
@@ -204,19 +195,15 @@ impl Original {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         // Has to be legible, for metering and for translation.
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        let base = &provider.base;
-        let default = if base.tls { 443 } else { 80 };
-        let host = if base.port == default {
-            base.host.to_string()
-        } else {
-            format!("{}:{}", base.host, base.port)
-        };
-        let host = HeaderValue::from_str(&host).map_err(|_| "its host is not valid".to_owned())?;
+        let host = HeaderValue::from_str(&authority(&provider.base))
+            .map_err(|_| "its host is not valid".to_owned())?;
         headers.insert(header::HOST, host);
         match exchange.rules.credentials.get(&provider.name) {
             Some(secret) => credentials::present(secret, provider.format, &mut headers),
             // A local model asks for no key.
             None if provider.free => {}
+            // Its endpoints have keys of their own, or want none.
+            None if exchange.rules.endpoints.stand_alone(&provider.name) => {}
             None => return Err(format!("there is no api_key for {}", provider.name)),
         }
         Ok(headers)
@@ -235,8 +222,7 @@ fn with_usage(exchange: &mut Exchange, provider: &Provider, body: Bytes) -> Byte
     }
 }
 
-fn link_to(provider: &Provider, exchange: &Exchange) -> Link {
-    let base = &provider.base;
+pub(super) fn link_to(base: &Base, exchange: &Exchange) -> Link {
     let target = Target {
         destination: Destination::Name(Arc::clone(&base.host), base.port),
         host: Arc::clone(&base.host),

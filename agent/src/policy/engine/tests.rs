@@ -17,6 +17,7 @@ use crate::record::{Billing, Topic};
 mod budgets;
 mod further;
 mod limits;
+mod waits;
 mod rollout;
 mod races;
 
