@@ -234,12 +234,11 @@ impl Exchange {
     /// What is asked of whoever answers now.
     fn wanted(&self) -> Asked<'_> {
         let asked = self.record();
-        let (provider, model) = match &self.serving {
-            Some(serving) => (&*serving.provider, Some(&*serving.model)),
-            None => {
-                let model = asked.and_then(|record| record.model.as_deref());
-                (&*self.context.parties.provider, model)
-            }
+        let (provider, model) = if let Some(serving) = &self.serving {
+            (&*serving.provider, Some(&*serving.model))
+        } else {
+            let model = asked.and_then(|record| record.model.as_deref());
+            (&*self.context.parties.provider, model)
         };
         Asked {
             prices: &self.rules.prices,

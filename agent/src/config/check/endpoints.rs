@@ -64,7 +64,7 @@ impl Check<'_> {
                 }
                 Some(_) => name,
                 // Several keys of one host.
-                None => (1..)
+                None => (1..=MOST)
                     .map(
                         |number| {
                             if number == 1 { name.clone() } else { format!("{name}#{number}") }
@@ -146,7 +146,7 @@ impl Home {
             Host::Name(name) => name.to_string(),
             Host::Address(address) => address.to_string(),
         });
-        let hosts: Vec<String> = written.chain(known.iter().map(|host| host.to_string())).collect();
+        let hosts: Vec<String> = written.chain(known.iter().map(ToString::to_string)).collect();
         let place = match (&base, hosts.first()) {
             (Some(base), _) => place(base),
             (None, Some(host)) => host.clone(),

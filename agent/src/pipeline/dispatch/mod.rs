@@ -26,7 +26,6 @@ pub use self::watch::Watch;
 
 use self::attempt::{Bad, Care, Ended, Left, Reply};
 use self::original::{Original, Way};
-use self::told::NotReady;
 use super::bridge::Bridge;
 use super::source::Source;
 use super::{Exchange, Policies, Reject, headers};

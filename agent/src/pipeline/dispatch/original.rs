@@ -85,7 +85,7 @@ impl Original {
             Some(link) => Arc::clone(&link.target().host),
             None => Arc::clone(&exchange.context.parties.host),
         };
-        let path = way.request.as_ref().map_or(self.uri.path(), |request| request.uri().path());
+        let path = way.request.as_ref().map_or(&self.uri, Request::uri).path();
         Place { host, path: Arc::from(path), moved }
     }
 

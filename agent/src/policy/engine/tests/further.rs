@@ -109,10 +109,10 @@ fn a_limit_about_the_next_model_reserves_for_it_alone() {
     let large = Call { model: Some("large"), bound: bound(10, 10, 2 * DOLLAR), ..call };
     let further = engine.further(&mut ticket, (&large, &moved(spent)), true, time.0);
     assert!(further.verdict.is_ok());
-    let usd = |nanos| Amount::Usd(NanoUsd(nanos));
+    let nanos = |nanos| Amount::Usd(NanoUsd(nanos));
     let used = reserved(&engine, time);
-    assert_eq!(used[0].1, usd(2 * DOLLAR + spent), "all tries");
-    assert_eq!(used[1], ("rules.large".to_owned(), usd(2 * DOLLAR)), "its own");
+    assert_eq!(used[0].1, nanos(2 * DOLLAR + spent), "all tries");
+    assert_eq!(used[1], ("rules.large".to_owned(), nanos(2 * DOLLAR)), "its own");
     // The next one is dearer than its own limit: nothing changes.
     let huge = Call { model: Some("huge"), bound: bound(10, 10, 2 * DOLLAR), ..call };
     let further = engine.further(&mut ticket, (&huge, &moved(spent)), true, time.0);
@@ -124,10 +124,10 @@ fn a_limit_about_the_next_model_reserves_for_it_alone() {
     let further = engine.further(&mut ticket, (&small, &moved(spent + 500)), true, time.0);
     assert!(further.verdict.is_ok());
     let used = reserved(&engine, time);
-    assert_eq!(used[1].1, usd(500));
+    assert_eq!(used[1].1, nanos(500));
     let _notices = engine.settle(ticket, &cost_of(DOLLAR), time.0);
     let used = reserved(&engine, time);
-    assert_eq!((&used[0].1, &used[1].1), (&usd(DOLLAR), &usd(500)));
+    assert_eq!((&used[0].1, &used[1].1), (&nanos(DOLLAR), &nanos(500)));
 }
 
 #[test]
