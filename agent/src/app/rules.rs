@@ -10,12 +10,12 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use crate::clock::Now;
-use crate::config::{self, Config, Host, PriceOverride, ProviderEntry};
+use crate::config::{self, Config, EndpointCredential, Host, PriceOverride, ProviderEntry};
 use crate::llm::price::{Card, Override, Prices, Rate};
 use crate::llm::providers::{Base, Format, Provider, Providers};
 use crate::llm::usage::NanoUsd;
 use crate::pipeline::room::Room;
-use crate::pipeline::{Credentials, Policies, Rules};
+use crate::pipeline::{Credential, Credentials, Endpoint, Endpoints, Policies, Rules};
 use crate::upstream::{Tls, tls};
 
 /// What calls go by.
@@ -27,6 +27,7 @@ pub(super) fn rules(config: &Config, now: Now) -> anyhow::Result<Rules> {
         request_body: usize::try_from(config.limits.request_body.get()).unwrap_or(usize::MAX),
         room: Room::default(),
         credentials: credentials(config)?,
+        endpoints: endpoints(config)?,
         policies: Arc::new(Policies::new(config.policy.clone(), config.reliability.clone(), now)),
     })
 }
@@ -41,6 +42,36 @@ fn credentials(config: &Config) -> anyhow::Result<Credentials> {
         keys.push((Arc::clone(&entry.name), source.read().with_context(at)?));
     }
     Ok(Credentials::new(keys)?)
+}
+
+/// Where calls for providers with several endpoints can go, with the keys read from where they are.
+fn endpoints(config: &Config) -> anyhow::Result<Endpoints> {
+    let providers = providers(config);
+    let mut all = Vec::new();
+    for entry in config.providers.iter().filter(|entry| !entry.endpoints.is_empty()) {
+        let own = providers.by_name(&entry.name).map(|provider| &provider.base);
+        let mut endpoints = Vec::new();
+        for endpoint in &entry.endpoints {
+            let name: Arc<str> = Arc::from(format!("{}.endpoints.{}", entry.name, endpoint.name));
+            let credential = match &endpoint.credential {
+                EndpointCredential::Own(source) => {
+                    let at = || format!("providers.{name}.api_key");
+                    let key = source.read().with_context(at)?;
+                    // The same key that a provider could have.
+                    Credentials::new([(Arc::clone(&name), key.clone())])?;
+                    Credential::Own(key)
+                }
+                EndpointCredential::Client => Credential::Client,
+                EndpointCredential::Nothing => Credential::Nothing,
+            };
+            let Some(base) = endpoint.base_url.as_ref().map(base).or_else(|| own.cloned()) else {
+                continue;
+            };
+            endpoints.push(Endpoint { name: Arc::clone(&endpoint.name), base, credential });
+        }
+        all.push((Arc::clone(&entry.name), endpoints));
+    }
+    Ok(Endpoints::new(all))
 }
 
 /// The built-in providers, and the configuration's own before them.
@@ -65,6 +96,13 @@ pub(super) fn tls(config: &Config, root: Option<&CertificateDer<'_>>) -> anyhow:
         let provider = provider(entry, builtin.by_name(&entry.name).map(Arc::as_ref));
         let hosts = provider.hosts.iter().chain([&provider.base.host]);
         pinned.extend(hosts.map(|host| (Arc::clone(host), roots.clone())));
+    }
+    for entry in &config.providers {
+        for endpoint in &entry.endpoints {
+            let (Some(file), Some(url)) = (&endpoint.ca_file, &endpoint.base_url) else { continue };
+            let at = || format!("providers.{}.endpoints: {}", entry.name, file.display());
+            pinned.push((base(url).host, roots_of(file, &own).with_context(at)?));
+        }
     }
     Ok(Tls::new(tls::system_roots(&own), pinned)?)
 }

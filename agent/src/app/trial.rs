@@ -239,6 +239,7 @@ fn bound(rules: &Rules, provider: &Provider, query: &TrialQuery, at: SystemTime)
         input,
         output,
         output_asked: query.max_output.is_some(),
+        unread: false,
         input_cost: worst.map(|worst| worst.input),
         cost: worst.map(|worst| worst.total),
     }

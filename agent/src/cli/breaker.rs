@@ -14,6 +14,7 @@ use crate::config::Mode;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 A breaker goes by its provider, or by provider and model: openai, openai/gpt-4o.
+Endpoints of a provider that has several are listed too: openai@api.example.com.
 
 Examples:
   weir breaker list
@@ -40,7 +41,7 @@ enum What {
 
 #[derive(Debug, clap::Args)]
 struct Named {
-    /// PROVIDER or PROVIDER/MODEL
+    /// PROVIDER, PROVIDER/MODEL or PROVIDER@ENDPOINT
     name: String,
     /// Print JSON
     #[arg(long)]

@@ -133,6 +133,34 @@ pub struct ProviderEntry {
     pub free: bool,
     /// Where its key is.
     pub api_key: Option<SecretSource>,
+    /// Where its calls go, when there are several; each has a name of its own.
+    pub endpoints: Vec<EndpointEntry>,
+}
+
+/// One of several endpoints of a provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointEntry {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where it is; `None` is the provider's own place.
+    pub base_url: Option<http::Uri>,
+    /// Its share of the calls, beside the others'.
+    pub weight: NonZeroU32,
+    /// What it is sent as a credential.
+    pub credential: EndpointCredential,
+    /// Roots its certificate is checked against (a file that exists).
+    pub ca_file: Option<PathBuf>,
+}
+
+/// What an endpoint is sent as a credential.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EndpointCredential {
+    /// Its own key.
+    Own(SecretSource),
+    /// What the client sends.
+    Client,
+    /// Nothing.
+    Nothing,
 }
 
 /// Prices of one model from some day on.

@@ -12,7 +12,7 @@ use super::bound::{Asked, prompt_hash};
 use super::dispatch::Downgrade;
 use super::reservation::Reservation;
 use super::{Exchange, Reject};
-use crate::llm::call::{Kind, cap_output};
+use crate::llm::call::{Kind, cap_output, path_model};
 use crate::policy::{Admission, Bound, Call, Verdict};
 use crate::record::{Billing, Flag};
 use crate::upstream::Outgoing;
@@ -24,6 +24,10 @@ pub async fn admit(
 ) -> Result<Request<Outgoing>, Reject> {
     if exchange.route.kind == Kind::Request {
         return Ok(request);
+    }
+    if exchange.ask.is_none() && exchange.route.kind == Kind::Call {
+        let named = path_model(request.uri().path()).map(|path| Arc::from(path.model));
+        exchange.note(|record| record.model = record.model.take().or(named));
     }
     let (admission, bound) = ask(exchange, &request);
     let by = admission.decisions.iter().find(|decision| &*decision.action == "downgrade");
@@ -65,16 +69,20 @@ fn ask(exchange: &Exchange, request: &Request<Outgoing>) -> (Admission, Bound) {
         Outgoing::Whole(bytes) => Some(bytes),
         Outgoing::Empty | Outgoing::Through { .. } => None,
     };
-    let (record_bytes, agent_name, billing) = exchange
-        .peek(|record| (record.bytes_in, record.agent_name.clone(), record.billing))
-        .unwrap_or((0, None, Billing::Unknown));
+    let (body_bytes, agent_name, billing, model) = exchange
+        .peek(|record| {
+            let model = record.model.clone();
+            (record.bytes_in, record.agent_name.clone(), record.billing, model)
+        })
+        .unwrap_or((0, None, Billing::Unknown, None));
     let ask = exchange.ask.as_ref();
     let asked = Asked {
         prices: &exchange.rules.prices,
         provider: &parties.provider,
-        model: ask.and_then(|ask| ask.model.as_deref()),
+        model: model.as_deref(),
         ask,
-        body_bytes: record_bytes,
+        kind: exchange.route.kind,
+        body_bytes,
         at: now.wall,
     };
     let bound = asked.bound();
@@ -85,8 +93,8 @@ fn ask(exchange: &Exchange, request: &Request<Outgoing>) -> (Admission, Bound) {
         provider: &parties.provider.name,
         host: &parties.host,
         path: request.uri().path(),
-        model: ask.and_then(|ask| ask.model.as_deref()),
-        body_bytes: record_bytes,
+        model: model.as_deref(),
+        body_bytes,
         bound,
         billing,
         prompt: body.filter(|_| ask.is_some()).map(|body| prompt_hash(&policies.prompts, body)),
@@ -112,7 +120,7 @@ fn cap(exchange: &mut Exchange, request: &mut Request<Outgoing>, tokens: u64) {
 }
 
 /// Replaces a body that was read; false where it was not, or is not what it should be.
-fn change(
+pub(super) fn change(
     request: &mut Request<Outgoing>,
     edit: impl FnOnce(&bytes::Bytes) -> Option<bytes::Bytes>,
 ) -> bool {

@@ -3,7 +3,8 @@
 use std::hash::{BuildHasher, Hasher as _};
 use std::time::SystemTime;
 
-use crate::llm::call::Ask;
+use crate::llm::call::{Ask, Kind};
+use crate::llm::dearest::Dearest;
 use crate::llm::maxima::Maxima;
 use crate::llm::price::{Prices, Query};
 use crate::llm::providers::Provider;
@@ -25,14 +26,20 @@ pub(super) struct Asked<'a> {
     pub(super) model: Option<&'a str>,
     /// What the body says; `None` where it could not be read.
     pub(super) ask: Option<&'a Ask>,
+    /// What kind of call it is.
+    pub(super) kind: Kind,
     pub(super) body_bytes: u64,
     pub(super) at: SystemTime,
 }
 
 impl Asked<'_> {
-    /// The bound. A body that was not read, or a model without a price, leaves the cost unknown.
+    /// The bound. What is no call by the token, or asks for a model without a price, leaves the
+    /// cost unknown.
     pub(super) fn bound(&self) -> Bound {
         let Some(ask) = self.ask else {
+            if self.kind == Kind::Call {
+                return self.unread();
+            }
             let free = self.provider.free.then_some(NanoUsd(0));
             let input = self.body_bytes.div_ceil(BYTES_PER_TOKEN);
             return Bound { input, input_cost: free, cost: free, ..Bound::default() };
@@ -45,7 +52,26 @@ impl Asked<'_> {
         let most = maxima.output.saturating_mul(ask.choices);
         let output = ask.max_output.map_or(most, |asked| asked.min(most));
         let (input_cost, cost) = self.costs(input, output);
-        Bound { input, output, output_asked: ask.max_output.is_some(), input_cost, cost }
+        let output_asked = ask.max_output.is_some();
+        Bound { input, output, output_asked, unread: false, input_cost, cost }
+    }
+
+    /// For a body that could not be read: the most that its model can come to, where the path names
+    /// that, or else any model of the provider. Nothing can be written into it, so its output is as
+    /// if the client had asked for it.
+    fn unread(&self) -> Bound {
+        let most = match self.model {
+            Some(model) => Dearest::of_model(self.prices, self.provider, model, self.at),
+            None => Dearest::of_provider(self.prices, self.provider, self.at),
+        };
+        Bound {
+            input: most.input,
+            output: most.output,
+            output_asked: true,
+            unread: true,
+            input_cost: most.worst.map(|worst| worst.input),
+            cost: most.worst.map(|worst| worst.total),
+        }
     }
 
     /// The most so many tokens can cost: the input's part, and all of it.
@@ -77,7 +103,7 @@ pub(super) fn prompt_hash(key: &impl BuildHasher, body: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::llm::call::{Kind, Operation, Route};
+    use crate::llm::call::{Operation, Route};
     use crate::llm::providers::Providers;
 
     fn bound(provider: &str, operation: Operation, body: &str) -> Bound {
@@ -89,6 +115,7 @@ mod tests {
             provider: providers.by_name(provider).unwrap(),
             model: ask.as_ref().and_then(|ask| ask.model.as_deref()),
             ask: ask.as_ref(),
+            kind: Kind::Call,
             body_bytes: body.len() as u64,
             at: SystemTime::UNIX_EPOCH + std::time::Duration::from_hours(24 * 365 * 56),
         };
@@ -130,8 +157,20 @@ mod tests {
     fn an_unknown_price_is_unknown_and_not_nothing() {
         let unknown = bound("openai", Operation::Chat, r#"{"model":"nobody-knows","messages":[]}"#);
         assert_eq!((unknown.cost, unknown.output), (None, 131_072));
+        let unread = bound("nvidia", Operation::Chat, "no json");
+        assert_eq!((unread.cost, unread.unread), (None, true));
+        assert!(!unknown.unread && bound("ollama", Operation::Chat, "no json").cost.is_some());
+    }
+
+    /// What can't be read may be the dearest there is.
+    #[test]
+    fn a_body_that_was_not_read_is_bounded_by_the_dearest_model() {
         let unread = bound("openai", Operation::Chat, "no json");
-        assert_eq!((unread.cost, unread.input, unread.output), (None, 3, 0));
+        assert!(unread.unread && unread.output_asked, "nothing can be written into it");
+        for model in ["gpt-5", "o1", "gpt-4o"] {
+            let known = bound("openai", Operation::Chat, &format!(r#"{{"model":"{model}"}}"#));
+            assert!(unread.output >= known.output && unread.cost > known.cost, "{model}");
+        }
     }
 
     #[test]

@@ -12,12 +12,14 @@ use super::dispatch::Downgrade;
 use super::reservation::Reservation;
 use super::room::Claim;
 use super::tries::{self, Serving};
-use super::{Context, Rules};
+use super::{Context, Parties, Rules};
 use crate::llm::call::{Ask, Kind, Route, classify};
 use crate::llm::meter::Reading;
 use crate::llm::price::{Priced, Query, Unpriced};
 use crate::llm::usage::{NanoUsd, Usage};
-use crate::record::{CallId, Decision, Durability, Flag, Opened, Outcome, Record, UsageSource};
+use crate::record::{
+    Billing, CallId, Decision, Durability, Flag, Opened, Outcome, Record, UsageSource,
+};
 
 /// A call from its request's head to its settlement, which happens once.
 ///
@@ -76,7 +78,7 @@ impl Exchange {
             usage: Usage::default(),
             usage_source: UsageSource::None,
             cost: None,
-            billing: billing(request.headers(), &parties.host),
+            billing: billing_of(&rules, request.headers(), parties),
             price_version: None,
             attempts: Vec::new(),
             retry_of: None,
@@ -143,6 +145,11 @@ impl Exchange {
         if let Some(record) = &mut self.record {
             change(record);
         }
+    }
+
+    /// The record; `None` once settled.
+    pub(super) fn record(&self) -> Option<&Record> {
+        self.record.as_deref()
     }
 
     /// Looks at the record; `None` once settled.
@@ -368,6 +375,15 @@ impl Drop for Exchange {
             if std::thread::panicking() { Outcome::Internal } else { Outcome::ClientAbort };
         drop(self.settle(outcome, None));
     }
+}
+
+/// How a call is billed. Where one of our keys may be what pays, it counts as if it were.
+fn billing_of(rules: &Rules, headers: &HeaderMap, parties: &Parties) -> Billing {
+    let ours = rules.endpoints.stand_alone(&parties.provider.name);
+    if ours && rules.policies.is_acting() {
+        return Billing::Metered;
+    }
+    billing(headers, &parties.host)
 }
 
 /// `X-Agent-Name`: refines within a workload, bounded and printable.

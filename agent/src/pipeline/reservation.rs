@@ -10,12 +10,21 @@ use crate::llm::call::Kind;
 use crate::llm::meter::{Meter, Reading};
 use crate::llm::usage::{NanoUsd, Usage};
 use crate::policy::engine::Extension;
-use crate::policy::{Actual, Bound, Ticket};
+use crate::policy::{Actual, Barred, Bound, Call, Ticket, Tries};
 use crate::record::{Billing, Flag, Notice, Outcome, Record, UsageSource};
 
 /// Bytes of a stream between two looks at what it has come to: at the usual two hundred bytes per
 /// token of a chat stream, some forty tokens.
 const LOOK: usize = 8 << 10;
+
+/// Where a further try goes.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) host: Arc<str>,
+    pub(super) path: Arc<str>,
+    /// Whether it asks another model or provider than the try before it.
+    pub(super) moved: bool,
+}
 
 /// A reservation. Dropping it gives nothing back: [`Exchange::release`] does.
 #[derive(Debug)]
@@ -25,6 +34,8 @@ pub(super) struct Reservation {
     bound: Bound,
     /// The most output that the request itself still allows, where it was given less than asked.
     most_output: Option<u64>,
+    /// The same of the request to whoever answers in the place of the one that was asked.
+    most_there: Option<u64>,
     /// Bytes of the stream since it was last looked at.
     unseen: usize,
     /// A policy has said that the stream ends.
@@ -33,7 +44,7 @@ pub(super) struct Reservation {
 
 impl Reservation {
     pub(super) fn new(ticket: Ticket, bound: Bound) -> Self {
-        Self { ticket, bound, most_output: None, unseen: 0, cut: false }
+        Self { ticket, bound, most_output: None, most_there: None, unseen: 0, cut: false }
     }
 
     fn covers(&self, so_far: &Bound) -> bool {
@@ -67,34 +78,76 @@ impl Exchange {
     }
 
     /// Another try is to begin, at whoever answers now: what the earlier ones cost is spent, and
-    /// this one may be dearer. What is reserved is raised to both together. The error names the
-    /// limit that does not cover that: then it may not be made.
-    pub(super) fn cover_attempt(&mut self) -> Result<(), Arc<str>> {
-        let Some(reservation) = &self.reservation else { return Ok(()) };
-        let spent = self
-            .peek(|record| record.attempts.iter().map(|attempt| attempt.cost).collect::<Vec<_>>());
-        let spent = spent.unwrap_or_default();
-        if spent.is_empty() && self.serving.is_none() {
-            return Ok(());
+    /// this one may be dearer. What is reserved is raised to all of them together. Where it asks
+    /// another model or provider than the one before, policies about those are asked too. Returns
+    /// the most output the try may be given, where that is less than the request allows; the error
+    /// says why it may not be made.
+    pub(super) fn cover_attempt(&mut self, at: &Place) -> Result<Option<u64>, Barred> {
+        if self.reservation.is_none() {
+            return Ok(None);
         }
-        let Bound { input, output, .. } = match (&self.serving, &self.ask) {
-            // What the client leaves open is bounded by the model that is asked.
-            (Some(_), Some(_)) => self.wanted().bound(),
-            _ => reservation.bound,
+        let (mut tries, made) =
+            self.peek(|record| (earlier(record), !record.attempts.is_empty())).unwrap_or_default();
+        if !made && self.serving.is_none() {
+            return Ok(None);
+        }
+        tries.moved = at.moved;
+        let bound = self.bounded(at.moved);
+        let (context, rules) = (Arc::clone(&self.context), Arc::clone(&self.rules));
+        let (serving, parties) = (self.serving.clone(), &context.parties);
+        let (agent_name, body_bytes, model, billing) = self
+            .peek(|record| {
+                let (name, model) = (record.agent_name.clone(), record.model.clone());
+                (name, record.bytes_in, model, record.billing)
+            })
+            .unwrap_or((None, 0, None, Billing::Unknown));
+        let provider = serving.as_ref().map_or(&parties.provider, |serving| &serving.provider);
+        let is_own = provider.name == parties.provider.name;
+        let call = Call {
+            subject: &parties.subject,
+            agent_name: agent_name.as_deref(),
+            environment: &rules.environment,
+            provider: &provider.name,
+            host: &at.host,
+            path: &at.path,
+            model: serving.as_ref().map(|serving| &*serving.model).or(model.as_deref()),
+            body_bytes,
+            bound,
+            // It is our key that pays elsewhere.
+            billing: if is_own { billing } else { Billing::Metered },
+            prompt: None,
         };
-        let output = reservation.most_output.map_or(output, |most| output.min(most));
-        let (input_cost, cost) = self.costs(input, output);
-        let spent = spent.into_iter().flatten();
-        let cost = cost.map(|cost| spent.fold(cost, NanoUsd::saturating_add));
-        let worst = Bound { input, output, output_asked: false, input_cost, cost };
-        let now = self.context.clock.now();
-        let Some(reservation) = &mut self.reservation else { return Ok(()) };
-        let mut engine = self.rules.policies.engine.lock();
-        engine.cover(&mut reservation.ticket, &worst, now)?;
-        if !reservation.covers(&worst) || reservation.bound.cost.is_none() {
-            reservation.bound = worst;
+        let (acting, now) = (rules.policies.is_acting(), context.clock.now());
+        let Some(reservation) = &mut self.reservation else { return Ok(None) };
+        let asked = (&call, &tries);
+        let further =
+            rules.policies.engine.lock().further(&mut reservation.ticket, asked, acting, now);
+        if let Ok(granted) = &further.verdict {
+            if at.moved {
+                reservation.most_there = granted.max_output;
+            }
+            if !reservation.covers(&granted.bound) || reservation.bound.cost.is_none() {
+                reservation.bound = granted.bound;
+            }
         }
-        Ok(())
+        let most_there = reservation.most_there;
+        self.decided(further.decisions);
+        self.tell(further.notices);
+        further.verdict.map(|_granted| most_there)
+    }
+
+    /// The most that one try can come to, at whoever answers now.
+    fn bounded(&self, moved: bool) -> Bound {
+        let bound = self.wanted().bound();
+        let reservation = self.reservation.as_ref();
+        let there = reservation.and_then(|it| it.most_there).filter(|_| !moved);
+        let here = reservation.and_then(|it| it.most_output);
+        let Some(most) = there.into_iter().chain(here).min().filter(|most| *most < bound.output)
+        else {
+            return bound;
+        };
+        let (input_cost, cost) = self.wanted().costs(bound.input, most);
+        Bound { output: most, input_cost, cost, ..bound }
     }
 
     /// Hands notices on, with the call that brought them about.
@@ -153,7 +206,7 @@ impl Exchange {
         };
         let output = output + output / 4;
         let (input_cost, cost) = self.costs(input, output);
-        Bound { input, output, output_asked: false, input_cost, cost }
+        Bound { input, output, input_cost, cost, ..Bound::default() }
     }
 
     /// What so many tokens cost, of whoever answers now, in dollars that are owed.
@@ -178,19 +231,21 @@ impl Exchange {
 
     /// What is asked of whoever answers now.
     fn wanted(&self) -> Asked<'_> {
-        let ask = self.ask.as_ref();
-        let (provider, model) = match &self.serving {
-            Some(serving) => (&*serving.provider, Some(&*serving.model)),
-            None => (&*self.context.parties.provider, ask.and_then(|ask| ask.model.as_deref())),
+        let asked = self.record();
+        let (provider, model) = if let Some(serving) = &self.serving {
+            (&*serving.provider, Some(&*serving.model))
+        } else {
+            let model = asked.and_then(|record| record.model.as_deref());
+            (&*self.context.parties.provider, model)
         };
-        let at = self.peek(|record| record.started_at);
         Asked {
             prices: &self.rules.prices,
             provider,
             model,
-            ask,
-            body_bytes: 0,
-            at: at.unwrap_or(SystemTime::UNIX_EPOCH),
+            ask: self.ask.as_ref(),
+            kind: self.route.kind,
+            body_bytes: asked.map_or(0, |record| record.bytes_in),
+            at: asked.map_or(SystemTime::UNIX_EPOCH, |record| record.started_at),
         }
     }
 
@@ -232,6 +287,18 @@ impl Exchange {
         let detail = "it ran past what was reserved for it, and there is no more".to_owned();
         self.decide("reserve", "cut".to_owned(), detail);
     }
+}
+
+/// What the tries that were made came to.
+fn earlier(record: &Record) -> Tries {
+    let mut tries = Tries::default();
+    for attempt in &record.attempts {
+        match attempt.cost {
+            Some(cost) => tries.spent = tries.spent.saturating_add(cost),
+            None => tries.unknown += 1,
+        }
+    }
+    tries
 }
 
 fn output(usage: &Usage) -> u64 {

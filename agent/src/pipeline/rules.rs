@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::credentials::Credentials;
+use super::endpoints::Endpoints;
 use super::policies::Policies;
 use super::room::Room;
 use crate::llm::price::Prices;
@@ -23,6 +24,8 @@ pub struct Rules {
     pub room: Room,
     /// Keys for providers that calls may be taken to.
     pub credentials: Credentials,
+    /// Where else calls for a provider can go.
+    pub endpoints: Endpoints,
     /// What decides about calls; outlives this snapshot.
     pub policies: Arc<Policies>,
 }

@@ -10,7 +10,7 @@ use crate::llm::usage::{NanoUsd, Usage};
 use crate::record::{Attempt, Outcome, Record, UsageSource};
 
 /// Who answers in the place of the one that was asked.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Serving {
     /// The provider.
     pub provider: Arc<Provider>,

@@ -51,6 +51,9 @@ pub struct Bound {
     pub output: u64,
     /// Whether the client itself set a limit on the output.
     pub output_asked: bool,
+    /// Whether the body could not be read: this is the most that can be asked for there, and no
+    /// limit can be written into it.
+    pub unread: bool,
     /// Price of `input`; `None` where the price is unknown.
     pub input_cost: Option<NanoUsd>,
     /// Price of both; `None` where the price is unknown.
@@ -81,6 +84,79 @@ pub struct Ticket {
     pub(super) first: Reserved,
     /// By what it was raised since, and when.
     pub(super) more: Vec<(u64, Reserved)>,
+    /// What limits hold that are about the models it was taken to only.
+    pub(super) joined: Vec<Joined>,
+}
+
+/// What was reserved on the way to another model, by limits that had not been about the call.
+#[derive(Debug)]
+pub(super) struct Joined {
+    pub(super) ticket: Ticket,
+    /// What the call had come to by then; `None` where that is not known.
+    pub(super) before: Option<NanoUsd>,
+}
+
+/// What the earlier tries of a call came to, when another one is to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tries {
+    /// Whether the next one asks another model or provider than the last.
+    pub moved: bool,
+    /// What those came to whose cost is known.
+    pub spent: NanoUsd,
+    /// How many there are whose cost is not known.
+    pub unknown: u32,
+}
+
+impl Tries {
+    /// What all of them came to.
+    pub(super) fn known(&self) -> Option<NanoUsd> {
+        (self.unknown == 0).then_some(self.spent)
+    }
+
+    /// A further try and all before it; of those whose cost is not known each is taken to cost
+    /// what this one can.
+    pub(super) fn and(&self, bound: &Bound) -> Bound {
+        let cost = bound.cost.map(|cost| {
+            let tries = i64::from(self.unknown) + 1;
+            NanoUsd(cost.0.saturating_mul(tries)).saturating_add(self.spent)
+        });
+        Bound { cost, ..*bound }
+    }
+}
+
+/// All that is said of a further try of a call.
+#[derive(Debug)]
+pub struct Further {
+    /// Whether it may be made; nothing more is reserved where it may not.
+    pub verdict: Result<Granted, Barred>,
+    /// What rules said, but for those that let it pass; `at` is left zero.
+    pub decisions: Vec<Decision>,
+    /// What people may want to be told of.
+    pub notices: Vec<Notice>,
+}
+
+/// A further try that may be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Granted {
+    /// What is reserved by now, for it and all tries before it.
+    pub bound: Bound,
+    /// The most output it may be given, where that is less than its bound; to be written into the
+    /// request.
+    pub max_output: Option<u64>,
+}
+
+/// Why a further try may not be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Barred {
+    /// This limit does not cover it beside what the call has reserved already.
+    Uncovered(Arc<str>),
+    /// A policy is against this model or provider. Its decision is among those of [`Further`].
+    Forbidden {
+        /// The policy.
+        policy: Arc<str>,
+        /// One sentence.
+        message: String,
+    },
 }
 
 /// One reservation.

@@ -3,6 +3,7 @@
 use super::call::Call;
 use super::selector::Pattern;
 use super::settings::Guard;
+use super::text;
 
 /// Why a call breaks a guardrail, as a sentence; `None` where it does not.
 ///
@@ -31,8 +32,17 @@ pub(super) fn breach(guard: &Guard, call: &Call<'_>) -> Option<String> {
     if let Some(most) = over(guard.max_body_bytes, call.body_bytes) {
         return Some(format!("Request body of {} bytes is over {most}", call.body_bytes));
     }
+    let unread =
+        |what: &str, most: u64| format!("{what} can't be held to {most} tokens. {}", text::UNREAD);
     if let Some(most) = over(guard.max_input_tokens, call.bound.input) {
+        if call.bound.unread {
+            return Some(unread("Input", most));
+        }
         return Some(format!("Input of up to {} tokens is over {most}", call.bound.input));
+    }
+    // However little the model can say: how many answers are asked for is not known either.
+    if let (true, Some(most)) = (call.bound.unread, guard.max_output_tokens) {
+        return Some(unread("Output", most));
     }
     // Who names no limit is given one instead.
     let asked = if call.bound.output_asked { call.bound.output } else { 0 };

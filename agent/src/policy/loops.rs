@@ -87,19 +87,22 @@ impl Repetition {
     }
 }
 
-/// Counts of the last minute, in steps of five seconds.
+/// Counts of the last minute, in steps of five seconds: of 55 to 60 seconds, so that nobody is told
+/// to wait longer than a minute.
 #[derive(Debug, Clone, Copy, Default)]
 struct Minute {
     newest: u64,
-    slots: [u32; 13],
+    slots: [u32; SLOTS],
 }
 
 const STEP: u64 = 5 * SECOND;
+/// Steps that are counted.
+const SLOTS: usize = 12;
 
 impl Minute {
     fn add(&mut self, at: u64) {
         let step = (at / STEP).max(self.newest);
-        for skipped in (self.newest + 1..=step).rev().take(13) {
+        for skipped in (self.newest + 1..=step).rev().take(SLOTS) {
             self.slots[place(skipped)] = 0;
         }
         self.newest = step;
@@ -121,18 +124,19 @@ impl Minute {
                 break;
             }
             left -= u64::from(self.slots[place(step)]);
-            until = Some((step + 13) * STEP);
+            until = Some((step + SLOTS as u64) * STEP);
         }
         Some((count, until?))
     }
 
     fn steps(&self, at: u64) -> impl Iterator<Item = u64> + use<> {
-        (at / STEP).saturating_sub(12).max(self.newest.saturating_sub(12))..=self.newest
+        let oldest = |newest: u64| newest.saturating_sub(SLOTS as u64 - 1);
+        oldest(at / STEP).max(oldest(self.newest))..=self.newest
     }
 }
 
 fn place(step: u64) -> usize {
-    usize::try_from(step % 13).unwrap_or(0)
+    usize::try_from(step % SLOTS as u64).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -26,7 +26,8 @@ pub mod view;
 mod testing;
 
 pub use self::call::{
-    Actual, Admission, Amount, Bound, Call, Denied, Figure, Reason, Ticket, Verdict,
+    Actual, Admission, Amount, Barred, Bound, Call, Denied, Figure, Further, Granted, Reason,
+    Ticket, Tries, Verdict,
 };
 pub use self::enforcement::Enforcement;
 pub use self::engine::Engine;

@@ -59,6 +59,7 @@ pub(super) fn bound(input: u64, output: u64, cost: i64) -> Bound {
         input,
         output,
         output_asked: true,
+        unread: false,
         input_cost: Some(NanoUsd(cost / 10)),
         cost: Some(NanoUsd(cost)),
     }

@@ -59,6 +59,10 @@ pub(super) fn usd(nanos: u64) -> NanoUsd {
     NanoUsd(i64::try_from(nanos).unwrap_or(i64::MAX))
 }
 
+/// What is said of a call whose body could not be read.
+pub(super) const UNREAD: &str = "Its body could not be read, so it counts as the most that can be \
+     asked for there: send it uncompressed, as JSON, and smaller than limits.request_body";
+
 /// `5 req/min`, `$10.00/day`.
 pub(super) fn cap(cap: &Cap) -> String {
     let mut text = record::Amount(cap.of, cap.limit.get()).to_string();

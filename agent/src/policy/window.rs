@@ -1,8 +1,10 @@
 //! A sliding window: how much was used in the last minute, hour or day.
 //!
-//! A use is kept with a resolution of 1/128 of the window and leaves at the end of its step, so
-//! never early and at most 0.8 % of the window late: no position of the window ever holds more
-//! than was let in. Memory is bounded by the number of steps, not of uses.
+//! Uses of one 1/128 of the window are kept together, and leave one window's length after the last
+//! of them: never early and at most 0.8 % of the window late, so no position of the window ever
+//! holds more than was let in. None stays longer than a window from now, so nobody who asks now is
+//! told to wait longer than that: clients of the providers follow a wait of a minute, and of no
+//! second more. Memory is bounded by the number of steps, not of uses.
 //!
 //! Positions are nanoseconds on the engine's own line, which follows the monotonic clock.
 
@@ -15,6 +17,7 @@ const STEPS: u64 = 128;
 /// What was used in the last so long.
 #[derive(Debug, Clone)]
 pub(super) struct Window {
+    length: u64,
     step: u64,
     /// Ascending by step. Uses that were put off lie ahead of the present.
     uses: VecDeque<Use>,
@@ -25,19 +28,21 @@ pub(super) struct Window {
 #[derive(Debug, Clone, Copy)]
 struct Use {
     step: u64,
+    /// When the last of them was put in.
+    last: u64,
     amount: u64,
 }
 
 impl Window {
     pub(super) fn new(length: Duration) -> Self {
         let length = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX / 4);
-        Self { step: length.div_ceil(STEPS).max(1), uses: VecDeque::new(), sum: 0 }
+        Self { length, step: length.div_ceil(STEPS).max(1), uses: VecDeque::new(), sum: 0 }
     }
 
     /// Lets go of what has left by `at`.
     pub(super) fn advance(&mut self, at: u64) {
         while let Some(oldest) = self.uses.front()
-            && self.leaves(oldest.step) <= at
+            && self.leaves(oldest) <= at
         {
             self.sum -= u128::from(oldest.amount);
             self.uses.pop_front();
@@ -51,13 +56,13 @@ impl Window {
 
     /// All that is in it at a position.
     pub(super) fn sum_at(&self, at: u64) -> u64 {
-        let gone = self.uses.iter().take_while(|used| self.leaves(used.step) <= at);
+        let gone = self.uses.iter().take_while(|used| self.leaves(used) <= at);
         clamped(self.sum - gone.map(|used| u128::from(used.amount)).sum::<u128>())
     }
 
     /// When the oldest use leaves.
     pub(super) fn resets(&self, at: u64) -> Option<u64> {
-        self.uses.iter().map(|used| self.leaves(used.step)).find(|leaves| *leaves > at)
+        self.uses.iter().map(|used| self.leaves(used)).find(|leaves| *leaves > at)
     }
 
     /// The first position from `at` on at which `amount` more stays within `limit`; `None` where
@@ -65,21 +70,21 @@ impl Window {
     pub(super) fn fits(&self, amount: u64, limit: u64, at: u64) -> Option<u64> {
         let room = u128::from(limit.checked_sub(amount)?);
         // What was put off goes first.
-        let queued = self.uses.back().map_or(0, |last| last.step * self.step);
+        let queued = self.uses.back().map_or(0, |newest| newest.last);
         let (mut left, mut from) = (self.sum, at.max(queued));
         for used in &self.uses {
             if left <= room {
                 break;
             }
             left -= u128::from(used.amount);
-            from = from.max(self.leaves(used.step));
+            from = from.max(self.leaves(used));
         }
         Some(from)
     }
 
     /// Whether uses that were put off lie ahead.
     pub(super) fn is_queued(&self, at: u64) -> bool {
-        self.uses.back().is_some_and(|last| last.step > at / self.step)
+        self.uses.back().is_some_and(|newest| newest.last > at)
     }
 
     /// Puts a use in.
@@ -97,10 +102,11 @@ impl Window {
         let same = self.uses.get_mut(place).filter(|used| used.step == step);
         let Some(same) = same else {
             self.sum += u128::from(amount);
-            return self.uses.insert(place, Use { step, amount });
+            return self.uses.insert(place, Use { step, last: at, amount });
         };
         let before = same.amount;
         same.amount = before.saturating_add(amount);
+        same.last = same.last.max(at);
         self.sum += u128::from(same.amount - before);
     }
 
@@ -120,12 +126,12 @@ impl Window {
     /// Takes over what another one of the same length holds.
     pub(super) fn absorb(&mut self, other: &Self) {
         for used in &other.uses {
-            self.add(used.step * self.step, used.amount);
+            self.add(used.last, used.amount);
         }
     }
 
-    fn leaves(&self, step: u64) -> u64 {
-        (step + STEPS + 1) * self.step
+    fn leaves(&self, used: &Use) -> u64 {
+        used.last.saturating_add(self.length)
     }
 }
 
@@ -149,9 +155,9 @@ mod tests {
         window.add(START, 3);
         window.add(START + 10 * SECOND, 2);
         assert_eq!(window.fits(1, 5, START + 10 * SECOND), window.resets(START));
-        window.advance(START + 59 * SECOND);
+        window.advance(START + 60 * SECOND - 1);
         assert_eq!(window.sum(), 5);
-        window.advance(START + 61 * SECOND);
+        window.advance(START + 60 * SECOND);
         assert_eq!(window.sum(), 2);
         assert_eq!(window.fits(6, 5, START), None);
     }
@@ -189,7 +195,7 @@ mod tests {
         assert_eq!(window.sum_at(START + 71 * SECOND), u64::MAX);
         window.remove(START + 10 * SECOND, u64::MAX);
         assert_eq!(window.fits(1, 10, START + 30 * SECOND), window.resets(START + 62 * SECOND));
-        window.advance(START + 81 * SECOND);
+        window.advance(START + 80 * SECOND);
         assert_eq!(window.sum(), 7);
     }
 
@@ -222,6 +228,8 @@ mod tests {
                     let exact = exact_free(&kept, at, (amount, limit, nanos));
                     prop_assert!(free <= exact + nanos / 100, "{} {}", free, exact);
                     prop_assert!(free >= exact);
+                    // Nobody waits for longer than the window is.
+                    prop_assert!(free <= at + nanos, "{} {}", free, at);
                     continue;
                 }
                 window.add(at, amount);

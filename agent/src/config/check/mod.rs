@@ -2,6 +2,7 @@
 //! than the word itself.
 
 mod builtin;
+mod endpoints;
 mod limits;
 mod reliability;
 mod alerts;
@@ -37,11 +38,12 @@ pub(in crate::config) fn check(
     let mut check = Check { tree, kept, problems, warnings: Vec::new() };
     let root = Trail::default();
     let policy = limits::settings(&mut check, &raw);
-    let reliability = reliability::settings(&mut check, &raw);
+    let mut reliability = reliability::settings(&mut check, &raw);
     let alerts = alerts::settings(&mut check, &raw);
     later::sections(&mut check, &raw);
     let mut prices = Vec::new();
     let providers = check.providers(raw.providers, &mut prices);
+    reliability.endpoints = endpoints::members(&providers);
     check.prices(raw.prices, &mut prices);
     let limits = root.key("limits");
     let ledger = root.key("ledger");
@@ -243,9 +245,11 @@ impl Check<'_> {
                 self.missing(&trail, &["hosts", "base_url"], "needs `hosts` or `base_url`");
                 self.missing(&trail, &["format"], "needs `format` (openai, anthropic, gemini)");
             }
+            let endpoints = self.endpoints(&provider, &name, (&hosts, &trail));
             self.model_prices(&name, provider.prices, &trail.key("prices"), prices);
             entries.push(ProviderEntry {
                 hosts,
+                endpoints,
                 format: provider.format.or(builtin).unwrap_or(Format::OpenAi),
                 base_url: provider
                     .base_url

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::Check;
 use crate::config::problem::Trail;
 use crate::config::raw::{
-    Raw, RawBreaker, RawHealthChecks, RawOverrides, RawPreset, RawRetry, RawStrategy, RawTimeouts,
+    Raw, RawBreaker, RawCredentials, RawEndpoint, RawHealthChecks, RawOverrides, RawPreset,
+    RawRetry, RawStrategy, RawTimeouts,
 };
 use crate::config::value::Span;
 use crate::llm::providers::Providers;
@@ -70,6 +71,8 @@ pub(super) fn settings(check: &mut Check<'_>, raw: &Raw) -> Settings {
             .features(&raw.failover.allow_loss, &root.key("failover").key("allow_loss")),
         known: names.known,
         reachable: names.reachable,
+        // Those are checked with the providers.
+        endpoints: Vec::new(),
         general,
         providers,
     }
@@ -92,7 +95,13 @@ impl Names {
             }
         }
         let ours = raw.providers.iter();
-        let ours = ours.filter(|(_, provider)| provider.api_key.is_some() || provider.free);
+        let stands_alone = |endpoint: &RawEndpoint| {
+            endpoint.api_key.is_some() || endpoint.credentials == Some(RawCredentials::None)
+        };
+        let ours = ours.filter(|(_, provider)| {
+            let keyed = provider.api_key.is_some() || provider.free;
+            keyed || provider.endpoints.iter().any(stands_alone)
+        });
         let mut reachable: Vec<_> = ours.map(|(name, _)| Arc::from(name.as_str())).collect();
         // A local model asks for no key.
         let local =

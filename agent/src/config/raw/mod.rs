@@ -24,7 +24,7 @@ pub(in crate::config) use self::limits::{
     RawRateLimit, RawRolling, RawTeam,
 };
 pub use self::providers::Format;
-pub(in crate::config) use self::providers::{RawPrice, RawProvider};
+pub(in crate::config) use self::providers::{RawCredentials, RawEndpoint, RawPrice, RawProvider};
 pub(in crate::config) use self::reliability::{
     RawBreaker, RawFailover, RawHealthChecks, RawOverrides, RawPreset, RawReliability, RawRetry,
     RawStrategy, RawTimeouts,

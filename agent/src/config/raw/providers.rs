@@ -41,8 +41,54 @@ pub(in crate::config) struct RawProvider {
     pub(in crate::config) free: bool,
     /// Key for calls that are taken here from another provider, and for health checks.
     pub(in crate::config) api_key: Option<SecretSource>,
+    /// Where its calls go, when there are several: they share them by weight. Calls are led there
+    /// in mode `enforce`.
+    pub(in crate::config) endpoints: Vec<RawEndpoint>,
     /// Prices that replace the catalogue's, by model.
     pub(in crate::config) prices: BTreeMap<String, OneOrMany<RawPrice>>,
+}
+
+/// One of several endpoints of a provider.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Endpoint")]
+pub(in crate::config) struct RawEndpoint {
+    /// Its name in decisions and metrics; its host where left out.
+    pub(in crate::config) name: Option<String>,
+    /// Where it is; the provider's own place where left out.
+    pub(in crate::config) base_url: Option<String>,
+    /// Its share of the calls beside the others', from 1 to 1000.
+    pub(in crate::config) weight: u32,
+    /// Its own key.
+    pub(in crate::config) api_key: Option<SecretSource>,
+    /// What it is sent without a key of its own. The provider's own hosts get what the client
+    /// sends; for any other one this has to be said.
+    pub(in crate::config) credentials: Option<RawCredentials>,
+    /// Roots (PEM) that its certificate is checked against, instead of the system's.
+    pub(in crate::config) ca_file: Option<PathBuf>,
+}
+
+impl Default for RawEndpoint {
+    fn default() -> Self {
+        Self {
+            name: None,
+            base_url: None,
+            weight: 1,
+            api_key: None,
+            credentials: None,
+            ca_file: None,
+        }
+    }
+}
+
+/// What an endpoint without a key of its own is sent as a credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::config) enum RawCredentials {
+    /// What the client sends.
+    Client,
+    /// Nothing.
+    None,
 }
 
 /// Dollars per million tokens of each kind. A kind left out costs what the wider kind costs:

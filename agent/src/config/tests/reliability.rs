@@ -107,3 +107,69 @@ fn what_is_wrong_with_reliability_is_named() {
         assert!(!problems.contains("sk-1"), "no key is printed: {problems}");
     }
 }
+
+#[test]
+fn several_endpoints_are_read_as_they_are_written() {
+    let dir = Dir::new(&[
+        ("key", "sk-1"),
+        (
+            "weir.yaml",
+            r#"
+providers:
+  openai:
+    endpoints:
+      - {weight: 3}
+      - {api_key: {file: key}}
+      - {name: spare, base_url: "https://llm.example.com/openai/v1", api_key: {file: key}}
+      - {base_url: "http://10.0.0.7:8000/v1", credentials: none}
+      - {base_url: "https://us.example.com", credentials: client}
+"#,
+        ),
+    ]);
+    let config = dir.load();
+    let [openai] = &config.providers[..] else { panic!("one provider") };
+    let read: Vec<_> = openai
+        .endpoints
+        .iter()
+        .map(|endpoint| (&*endpoint.name, endpoint.weight.get(), &endpoint.credential))
+        .collect();
+    let own = EndpointCredential::Own(SecretSource::File(dir.0.path().join("key")));
+    assert_eq!(
+        read,
+        [
+            ("api.openai.com", 3, &EndpointCredential::Client),
+            ("api.openai.com#2", 1, &own),
+            ("spare", 1, &own),
+            ("10.0.0.7:8000", 1, &EndpointCredential::Nothing),
+            ("us.example.com", 1, &EndpointCredential::Client),
+        ]
+    );
+    let settings = &config.reliability;
+    assert!(settings.reachable.iter().any(|name| &**name == "openai"), "with keys of ours");
+    let members: Vec<_> =
+        settings.endpoints[0].1.iter().map(|member| member.weight.get()).collect();
+    assert_eq!(members, [3, 1, 1, 1, 1]);
+}
+
+/// A client's credential leaves for nowhere that nobody has named.
+#[test]
+fn what_is_wrong_with_endpoints_is_named() {
+    let of = |endpoint: &str| format!("providers: {{openai: {{endpoints: [{endpoint}]}}}}");
+    for (endpoint, expected) in [
+        ("{base_url: 'https://llm.example.com'}", "endpoints[0]: is not the provider's own host"),
+        ("{base_url: 'http://api.openai.com'}", "endpoints[0]: is not the provider's own host"),
+        ("{base_url: 'https://api.openai.com:8443'}", "is not the provider's own host"),
+        ("{base_url: 'https://api.openai.com.evil.example'}", "is not the provider's own host"),
+        ("{api_key: {env: A}, credentials: client}", "takes either `api_key` or `credentials`"),
+        ("{weight: 0}", "endpoints[0].weight: must be from 1 to 1000"),
+        ("{name: a}, {name: a}", "endpoints[1].name: there are two endpoints `a`"),
+        ("{name: a/b}", "endpoints[0].name: a name of an endpoint has no `@`"),
+        ("{base_url: nowhere}", "endpoints[0].base_url: `nowhere` is not a base URL"),
+        ("{api_key: sk-1}", "endpoints[0].api_key"),
+        ("{ca_file: /dev/null}", "endpoints[0].ca_file"),
+        ("{wieght: 1}", "wieght"),
+    ] {
+        let problems = problems(&of(endpoint)).join("\n");
+        assert!(problems.contains(expected), "{endpoint}: {problems}");
+    }
+}

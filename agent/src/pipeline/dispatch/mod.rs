@@ -8,8 +8,10 @@
 mod downgrade;
 mod attempt;
 mod original;
+mod balanced;
 mod repeat;
 mod told;
+mod ready;
 mod watch;
 
 use std::sync::Arc;
@@ -24,7 +26,6 @@ pub use self::watch::Watch;
 
 use self::attempt::{Bad, Care, Ended, Left, Reply};
 use self::original::{Original, Way};
-use self::told::NotReady;
 use super::bridge::Bridge;
 use super::source::Source;
 use super::{Exchange, Policies, Reject, headers};
@@ -107,7 +108,14 @@ pub async fn send(exchange: &mut Exchange, request: Request<Outgoing>) -> Result
     // Ends with the last byte of the response, or with the call: waits in between are for the
     // provider's sake too.
     exchange.wait_begins();
-    let mut dispatch = Dispatch { exchange: &mut *exchange, policies, course, original, repeated };
+    let mut dispatch = Dispatch {
+        exchange: &mut *exchange,
+        policies,
+        course,
+        original,
+        repeated,
+        failed_at: None,
+    };
     let cheaper = downgrade.and_then(|downgrade| dispatch.downgraded(&downgrade));
     let ready = match cheaper {
         Some(ready) => ready,
@@ -158,6 +166,8 @@ struct Dispatch<'e> {
     course: Course,
     original: Original,
     repeated: Repeated,
+    /// The endpoint that failed last.
+    failed_at: Option<Arc<str>>,
 }
 
 /// A try that may be made.
@@ -214,8 +224,9 @@ impl Dispatch<'_> {
         self.exchange.attempt();
         self.repeated.tries(self.course.tried());
         let more = self.course.has_more();
-        let request = self.original.request(&mut ready.way, more);
+        let mut request = self.original.request(&mut ready.way, more);
         let context = Arc::clone(&self.exchange.context);
+        let endpoint = self.endpoint(&mut ready.way, &mut request);
         let link = ready.way.link.as_ref().unwrap_or(&context.link);
         let care = Care {
             timeouts: ready.timeouts,
@@ -226,6 +237,9 @@ impl Dispatch<'_> {
         };
         let wall = context.clock.now().wall;
         let ended = attempt::run(link, request, &care, wall).await;
+        if let Some(endpoint) = endpoint {
+            self.endpoint_told(&endpoint, &ended);
+        }
         let reply = match &ended {
             Ended::Good(reply) | Ended::Bad(Bad { left: Left::Reply(reply), .. }) => Some(reply),
             Ended::Bad(_) => None,
@@ -259,8 +273,9 @@ impl Dispatch<'_> {
             match next.step {
                 Step::GiveUp => return None,
                 Step::Retry(wait) => {
-                    let ready = match self.cover() {
-                        Ok(()) => {
+                    let same = Original::asked(self.exchange);
+                    let ready = match self.cover(&same, false) {
+                        Ok(_most) => {
                             tokio::time::sleep(wait).await;
                             self.ready()
                         }
@@ -280,31 +295,6 @@ impl Dispatch<'_> {
                 },
             }
         }
-    }
-
-    /// A try at the course's target, where one may be made now.
-    fn ready(&mut self) -> Result<Ready, NotReady> {
-        let way = if self.course.is_elsewhere() {
-            let loss = self.policies.reliability.lock().allowed_loss(&self.course);
-            let way = self.original.elsewhere(self.exchange, &self.course.target, &loss);
-            way.map_err(NotReady::NoWay)?
-        } else {
-            Original::asked(self.exchange)
-        };
-        let gated = self.gate();
-        let (permit, timeouts) = self.pass(gated).map_err(NotReady::Blocked)?;
-        // What is reserved is by the prices of whoever answers.
-        let before = std::mem::replace(&mut self.exchange.serving, way.serving.clone());
-        if let Err(not) = self.cover() {
-            self.exchange.serving = before;
-            self.policies.reliability.lock().release(&self.course, permit);
-            return Err(not);
-        }
-        Ok(Ready { way, permit, timeouts })
-    }
-
-    fn cover(&mut self) -> Result<(), NotReady> {
-        self.exchange.cover_attempt().map_err(NotReady::Uncovered)
     }
 
     fn gate(&self) -> Gated {
@@ -368,7 +358,8 @@ impl Dispatch<'_> {
     ) -> Answer {
         if let Some(serving) = &way.serving {
             headers::served(&mut parts.headers, &serving.provider.name, &serving.model);
-            let (model, other) = (Arc::clone(&serving.model), way.link.is_some());
+            let own = &self.exchange.context.parties.provider;
+            let (model, other) = (Arc::clone(&serving.model), serving.provider.name != own.name);
             self.exchange.note(|record| {
                 record.model_served = Some(model);
                 if other {

@@ -3,14 +3,19 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::header::{self, HeaderValue};
 use hyper::{HeaderMap, Method, Request, Uri, Version};
 
-use crate::llm::call::{Kind, Operation, Route, inject_usage, path_model, replace_model};
-use crate::llm::providers::{Format, Provider};
+use crate::llm::call::{
+    Kind, Operation, Route, cap_output, inject_usage, path_model, replace_model,
+};
+use crate::llm::providers::{Base, Format, Provider};
 use crate::llm::translate::{self, Feature, Plan, Wire};
+use crate::pipeline::admit::change;
 use crate::pipeline::credentials;
+use crate::pipeline::endpoints::{KEPT, authority};
 use crate::pipeline::exchange::Exchange;
+use crate::pipeline::reservation::Place;
 use crate::pipeline::tries::Serving;
 use crate::policy::reliability::Hop;
 use crate::record::Flag;
@@ -43,15 +48,19 @@ pub(super) struct Way {
     pub(super) serving: Option<Serving>,
 }
 
-/// Fields that another provider of the same format is sent as well. Everything else may be a
-/// credential, or be about one.
-const KEPT: [HeaderName; 5] = [
-    header::CONTENT_TYPE,
-    header::ACCEPT,
-    header::USER_AGENT,
-    HeaderName::from_static("anthropic-version"),
-    HeaderName::from_static("anthropic-beta"),
-];
+impl Way {
+    /// Writes the most output the call may be given into its request. The limit is for all choices
+    /// together.
+    pub(super) fn cap(&mut self, exchange: &mut Exchange, tokens: u64) {
+        let (Some(request), Some(serving)) = (&mut self.request, &self.serving) else { return };
+        let choices = exchange.ask.as_ref().map_or(1, |ask| ask.choices);
+        let each = (tokens / choices).max(1);
+        let (provider, operation) = (&serving.provider, self.route.operation);
+        if change(request, |body| cap_output(body, provider, operation, each)) {
+            exchange.flag(Flag::OutputCapped);
+        }
+    }
+}
 
 impl Original {
     pub(super) fn new(request: Request<Outgoing>) -> Self {
@@ -68,6 +77,16 @@ impl Original {
     /// The way the client itself asked for.
     pub(super) fn asked(exchange: &Exchange) -> Way {
         Way { link: None, request: None, route: exchange.route, wires: None, serving: None }
+    }
+
+    /// Where a try on this way goes, as policies see it.
+    pub(super) fn place(&self, exchange: &Exchange, way: &Way, moved: bool) -> Place {
+        let host = match &way.link {
+            Some(link) => Arc::clone(&link.target().host),
+            None => Arc::clone(&exchange.context.parties.host),
+        };
+        let path = way.request.as_ref().map_or(&self.uri, Request::uri).path();
+        Place { host, path: Arc::from(path), moved }
     }
 
     /// The request to send on this way. Where there is `more` that can be tried after it, the
@@ -126,7 +145,7 @@ impl Original {
         *request.uri_mut() = uri.parse().map_err(|_| "its path is not valid".to_owned())?;
         *request.headers_mut() = self.headers_for(exchange, &provider, wire == client)?;
         Ok(Way {
-            link: Some(link_to(&provider, exchange)),
+            link: Some(link_to(&provider.base, exchange)),
             request: Some(request),
             route: route_of(wire),
             wires: (wire != client).then_some((wire, client)),
@@ -176,19 +195,15 @@ impl Original {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         // Has to be legible, for metering and for translation.
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        let base = &provider.base;
-        let default = if base.tls { 443 } else { 80 };
-        let host = if base.port == default {
-            base.host.to_string()
-        } else {
-            format!("{}:{}", base.host, base.port)
-        };
-        let host = HeaderValue::from_str(&host).map_err(|_| "its host is not valid".to_owned())?;
+        let host = HeaderValue::from_str(&authority(&provider.base))
+            .map_err(|_| "its host is not valid".to_owned())?;
         headers.insert(header::HOST, host);
         match exchange.rules.credentials.get(&provider.name) {
             Some(secret) => credentials::present(secret, provider.format, &mut headers),
             // A local model asks for no key.
             None if provider.free => {}
+            // Its endpoints have keys of their own, or want none.
+            None if exchange.rules.endpoints.stand_alone(&provider.name) => {}
             None => return Err(format!("there is no api_key for {}", provider.name)),
         }
         Ok(headers)
@@ -207,8 +222,7 @@ fn with_usage(exchange: &mut Exchange, provider: &Provider, body: Bytes) -> Byte
     }
 }
 
-fn link_to(provider: &Provider, exchange: &Exchange) -> Link {
-    let base = &provider.base;
+pub(super) fn link_to(base: &Base, exchange: &Exchange) -> Link {
     let target = Target {
         destination: Destination::Name(Arc::clone(&base.host), base.port),
         host: Arc::clone(&base.host),

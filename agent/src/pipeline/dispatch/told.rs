@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Dispatch;
+use crate::policy::Barred;
 use crate::policy::reliability::{Blocked, Hop, Note, breaker_policy};
 
 /// Why a try can't be made.
@@ -13,6 +14,17 @@ pub(super) enum NotReady {
     NoWay(String),
     /// This limit has not enough left for it.
     Uncovered(Arc<str>),
+    /// A policy is against it, and has said so.
+    Forbidden { policy: Arc<str>, message: String },
+}
+
+impl From<Barred> for NotReady {
+    fn from(barred: Barred) -> Self {
+        match barred {
+            Barred::Uncovered(policy) => Self::Uncovered(policy),
+            Barred::Forbidden { policy, message } => Self::Forbidden { policy, message },
+        }
+    }
 }
 
 impl NotReady {
@@ -21,6 +33,7 @@ impl NotReady {
         match self {
             Self::Blocked(blocked) => format!("the circuit breaker of {} is open", blocked.breaker),
             Self::NoWay(why) => why.clone(),
+            Self::Forbidden { policy, message } => format!("{policy}: {message}"),
             Self::Uncovered(policy) => format!("{policy} has less left than it can come to"),
         }
     }
@@ -37,6 +50,7 @@ impl Dispatch<'_> {
                 let detail = self.of_target(&why);
                 self.exchange.decide(&policy, "skip".to_owned(), detail);
             }
+            NotReady::Forbidden { .. } => {}
             NotReady::Uncovered(policy) => {
                 let detail = self.of_target("another try can come to more than is left");
                 self.exchange.decide(policy, action.to_owned(), detail);

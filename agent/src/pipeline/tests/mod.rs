@@ -9,6 +9,9 @@ mod open;
 mod elsewhere;
 mod downgrade;
 mod covered;
+mod balanced;
+mod hops;
+mod unread;
 mod health;
 
 use std::collections::VecDeque;
@@ -221,6 +224,7 @@ struct Setup {
     /// Beside the built-in ones.
     providers: Vec<crate::llm::providers::Provider>,
     credentials: Credentials,
+    endpoints: Endpoints,
     acting: bool,
 }
 
@@ -235,6 +239,7 @@ impl Default for Setup {
             prices: Prices::embedded(),
             providers: Vec::new(),
             credentials: Credentials::default(),
+            endpoints: Endpoints::default(),
             acting: true,
         }
     }
@@ -277,6 +282,7 @@ fn set(
         request_body: 1024,
         room: room::Room::default(),
         credentials: setup.credentials,
+        endpoints: setup.endpoints,
         policies: Arc::new(policies),
     };
     let provider = Arc::clone(rules.providers.by_name("openai").expect("built in"));

@@ -20,7 +20,7 @@ use std::time::{Instant, SystemTime};
 use jiff::tz::TimeZone;
 
 use super::calendar::minute_of_day;
-use super::call::{Actual, Admission, Bound, Call, Ticket};
+use super::call::{Actual, Admission, Bound, Call, Further, Ticket, Tries};
 use super::gauge::Reading;
 use super::rules::{Profiles, Rule};
 use super::selector::Selector;
@@ -174,12 +174,23 @@ impl Engine {
         settle::extend(&mut self.rules, ticket, so_far, t)
     }
 
-    /// A call that failed can come to this much if it is made again, or asked of another model:
-    /// raises its reservation. The error names the limit that does not cover it; nothing is
-    /// raised then.
-    pub fn cover(&mut self, ticket: &mut Ticket, worst: &Bound, now: Now) -> Result<(), Arc<str>> {
-        let t = Reading { at: self.line.at(now), wall: now.wall, zone: &self.zone };
-        settle::cover(&mut self.rules, ticket, worst, t)
+    /// Decides on a further try of a call that was let through, and raises its reservation to what
+    /// all of its tries can come to. `call` is the try: the model and the provider that it asks,
+    /// and what it alone can come to. Where those are others than before, rules that are about
+    /// them are asked too, and limits that had not been about the call reserve this try. A try that
+    /// may not be made changes nothing.
+    pub fn further(
+        &mut self,
+        ticket: &mut Ticket,
+        (call, tries): (&Call<'_>, &Tries),
+        acting: bool,
+        now: Now,
+    ) -> Further {
+        let Self { line, zone, teams, rules, by_hours, profiles, words, .. } = self;
+        let t = Reading { at: line.at(now), wall: now.wall, zone };
+        let minute = if *by_hours { minute_of_day(now.wall, zone) } else { 0 };
+        let entries = profiles.of(call.subject, call.agent_name, (rules, teams));
+        admit::Stage::new(rules, entries, (call, acting), (t, minute), words).further(ticket, tries)
     }
 
     /// A call is over: puts what it came to in the place of what was reserved. A cost that is not

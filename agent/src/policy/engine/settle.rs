@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::{Extension, show};
+use crate::llm::usage::NanoUsd;
 use crate::policy::budget::News;
-use crate::policy::call::{Actual, Bound, Hold, Reserved, Ticket};
+use crate::policy::call::{Actual, Bound, Hold, Joined, Reserved, Ticket};
 use crate::policy::counters::{Counter, Owner};
 use crate::policy::gauge::{Fit, Gauge, Part, Reading};
 use crate::policy::rules::Rule;
@@ -22,11 +23,10 @@ pub(super) fn extend(
     so_far: &Bound,
     t: Reading<'_>,
 ) -> Extension {
-    let more = beyond(ticket, so_far);
-    if full(rules, ticket, more, t, |limit, _| limit.cut_streams).is_some() {
+    let cuts = |limit: &settings::Limit, _: &Gauge| limit.cut_streams;
+    if raise_all(rules, ticket, so_far, |_| so_far.cost, (t, cuts)).is_err() {
         return Extension::Cut;
     }
-    reserve(rules, ticket, more, t);
     Extension::Raised
 }
 
@@ -38,18 +38,81 @@ pub(super) fn cover(
     worst: &Bound,
     t: Reading<'_>,
 ) -> Result<(), Arc<str>> {
-    let more = beyond(ticket, worst);
     let holds = |limit: &settings::Limit, gauge: &Gauge| match limit.on_breach {
         OnBreach::Deny | OnBreach::Freeze => true,
         // A budget of the calendar slows calls down, and lets them go.
         OnBreach::Throttle(_) => gauge.is_sliding(),
         OnBreach::Downgrade(_) | OnBreach::Alert => false,
     };
-    if let Some(policy) = full(rules, ticket, more, t, holds) {
+    // A limit that joined on the way counts what came after.
+    let since = |joined: &Joined| worst.cost.map(|cost| rest(cost, joined.before));
+    raise_all(rules, ticket, worst, since, (t, holds))
+}
+
+/// Raises everything that a call has reserved, or nothing where a limit that holds has no room:
+/// that one is named then. `joined` tells the cost for limits that joined on the way.
+fn raise_all(
+    rules: &mut [Rule],
+    ticket: &mut Ticket,
+    worst: &Bound,
+    joined: impl Fn(&Joined) -> Option<NanoUsd>,
+    (t, holds): (Reading<'_>, impl Fn(&settings::Limit, &Gauge) -> bool),
+) -> Result<(), Arc<str>> {
+    let own = beyond(ticket, worst);
+    let later: Vec<Reserved> = ticket
+        .joined
+        .iter()
+        .map(|part| beyond(&part.ticket, &Bound { cost: joined(part), ..*worst }))
+        .collect();
+    let is_full = |rules: &mut [Rule], ticket: &Ticket, more| full(rules, ticket, more, t, &holds);
+    if let Some(policy) = is_full(rules, ticket, own) {
         return Err(policy);
     }
-    reserve(rules, ticket, more, t);
+    for (part, more) in ticket.joined.iter().zip(&later) {
+        if let Some(policy) = is_full(rules, &part.ticket, *more) {
+            return Err(policy);
+        }
+    }
+    reserve(rules, ticket, own, t);
+    for (part, more) in ticket.joined.iter_mut().zip(later) {
+        reserve(rules, &mut part.ticket, more, t);
+    }
     Ok(())
+}
+
+/// What is left of a cost without what had been spent before; all of it where that is not known.
+fn rest(cost: NanoUsd, before: Option<NanoUsd>) -> NanoUsd {
+    NanoUsd(cost.0.saturating_sub(before.map_or(0, |before| before.0)).max(0))
+}
+
+/// Ends what limits have reserved for a model that is not asked any more, where the next one is
+/// none of theirs: its tries came to what was spent since they joined.
+pub(super) fn leave(
+    rules: &mut [Rule],
+    ticket: &mut Ticket,
+    spent: Option<NanoUsd>,
+    (t, is_about): (Reading<'_>, impl Fn(&settings::Rule) -> bool),
+) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    for part in &mut ticket.joined {
+        let mut goes = |hold: &mut Hold| !held(rules, hold).is_some_and(|(set, _)| is_about(set));
+        let gone: Vec<_> = part.ticket.holds.extract_if(.., &mut goes).collect();
+        if gone.is_empty() {
+            continue;
+        }
+        let gone = Ticket {
+            holds: gone,
+            first: part.ticket.first,
+            more: part.ticket.more.clone(),
+            joined: Vec::new(),
+        };
+        let cost = spent.zip(part.before).map(|(spent, before)| rest(spent, Some(before)));
+        // What failed was read at most, and nobody says so.
+        let actual = Actual { sent: true, tokens: 0, cost, failed: true };
+        notices.extend(settle(rules, &gone, &actual, t));
+    }
+    ticket.joined.retain(|part| !part.ticket.holds.is_empty());
+    notices
 }
 
 /// How much more this is than what is reserved.
@@ -189,6 +252,10 @@ pub(super) fn settle(
                 watch(set, gauge, whose, (came_to, t), &mut notices);
             }
         }
+    }
+    for joined in &ticket.joined {
+        let cost = actual.cost.zip(joined.before).map(|(cost, before)| rest(cost, Some(before)));
+        notices.extend(settle(rules, &joined.ticket, &Actual { cost, ..*actual }, t));
     }
     notices
 }

@@ -15,7 +15,9 @@ use crate::policy::{Amount, Denied, Reason, Verdict};
 use crate::record::{Billing, Topic};
 
 mod budgets;
+mod further;
 mod limits;
+mod waits;
 mod rollout;
 mod races;
 

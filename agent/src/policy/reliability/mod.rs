@@ -8,6 +8,7 @@ pub mod verdict;
 pub mod retry;
 pub mod breaker;
 pub mod breakers;
+pub mod balance;
 pub mod chain;
 pub mod course;
 pub mod repeats;
@@ -25,8 +26,9 @@ pub use self::next::{Failure, Next, Step};
 pub use self::presets::Preset;
 pub use self::repeats::{Earlier, Print};
 pub use self::settings::{HealthChecks, Rules, Settings, Timeouts};
-pub use self::verdict::{Class, Failed, classify};
+pub use self::verdict::{Class, Failed, Sign, classify};
 
+use self::balance::{Balance, Ejected};
 use self::breaker::Change;
 use self::breakers::{Breakers, Changed, Reset, Told};
 use self::repeats::Repeats;
@@ -43,6 +45,7 @@ use crate::record::{Notice, Topic};
 pub struct Reliability {
     settings: Settings,
     breakers: Breakers,
+    balance: Balance,
     budget: Budget,
     repeats: Repeats,
     toggles: Toggles,
@@ -81,8 +84,11 @@ pub const RETRY: &str = "retry";
 impl Reliability {
     /// Begins with every breaker closed.
     pub fn new(settings: Settings, now: Now) -> Self {
+        let mut balance = Balance::default();
+        balance.set(&settings.endpoints);
         Self {
             settings,
+            balance,
             breakers: Breakers::default(),
             budget: Budget::new(now.mono),
             repeats: Repeats::default(),
@@ -91,8 +97,9 @@ impl Reliability {
         }
     }
 
-    /// Takes other settings over; breakers stay as they are.
+    /// Takes other settings over; breakers and endpoints stay as they are.
     pub fn replace(&mut self, settings: Settings, _now: Now) {
+        self.balance.set(&settings.endpoints);
         self.settings = settings;
     }
 
@@ -228,6 +235,30 @@ impl Reliability {
         self.breakers.release((provider, course.named.then_some(&**model)), permit);
     }
 
+    /// The endpoint of a provider that the next try asks, of those that `fit`: another than the
+    /// one to `avoid`, where there is one. `None` where the provider has none of them.
+    pub fn endpoint(
+        &mut self,
+        provider: &str,
+        avoid: Option<&str>,
+        fits: impl Fn(&str) -> bool,
+        now: Now,
+    ) -> Option<Arc<str>> {
+        self.balance.choose(provider, avoid, fits, now.mono)
+    }
+
+    /// A try at an endpoint turned out one way or the other; says so where that one is left out
+    /// from now on.
+    pub fn endpoint_told(
+        &mut self,
+        provider: &str,
+        endpoint: &str,
+        told: (Sign, &str),
+        now: Now,
+    ) -> Option<Ejected> {
+        self.balance.report(provider, endpoint, told, now.mono)
+    }
+
     /// What a change of a breaker is told as; nothing where breakers do not act.
     fn told(&self, changed: Changed, acting: bool, now: Now) -> Option<Notice> {
         let Changed { breaker, change, reason } = changed;
@@ -307,13 +338,23 @@ impl Reliability {
         known
     }
 
-    /// Every breaker of which anything is known.
+    /// Every breaker of which anything is known, and every endpoint of providers that have several
+    /// (`PROVIDER@ENDPOINT`).
     pub fn breakers(&self, now: Now) -> Vec<BreakerView> {
-        self.breakers.views(|provider| self.settings.rules(provider).breaker.clone(), now)
+        let rules = |provider: &str| self.settings.rules(provider).breaker.clone();
+        let mut views = self.breakers.views(rules, now);
+        views.extend(self.balance.views(now));
+        views
     }
 
-    /// Opens a breaker by hand, until it is reset. False where the name is no provider's.
+    /// Opens a breaker by hand, or takes an endpoint out, until it is reset. False where the name is
+    /// no provider's or endpoint's.
     pub fn trip(&mut self, name: &str, now: Now) -> bool {
+        if let Some((provider, endpoint)) = name.split_once('@')
+            && self.balance.trip(provider, endpoint, now.mono)
+        {
+            return true;
+        }
         let Some((provider, model)) = self.split(name) else { return false };
         self.breakers.trip(&provider, model, now.mono);
         true
@@ -321,6 +362,11 @@ impl Reliability {
 
     /// Closes a breaker by hand. False where there is none of this name.
     pub fn reset(&mut self, name: &str, now: Now) -> bool {
+        if let Some((provider, endpoint)) = name.split_once('@')
+            && self.balance.reset(provider, endpoint, now.mono)
+        {
+            return true;
+        }
         let Some((provider, model)) = self.split(name) else { return false };
         self.breakers.reset(&provider, model, now.mono) != Reset::Unknown || model.is_none()
     }

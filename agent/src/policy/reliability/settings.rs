@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::balance::Member;
 use super::chain::Chain;
 use super::presets::Preset;
 use super::verdict::Class;
@@ -36,6 +37,8 @@ pub struct Settings {
     pub known: Vec<Arc<str>>,
     /// Providers whose calls we can make without the client's credential.
     pub reachable: Vec<Arc<str>>,
+    /// The endpoints of providers that have several, by name.
+    pub endpoints: Vec<(Arc<str>, Vec<Member>)>,
 }
 
 /// What holds for one provider.
@@ -86,6 +89,7 @@ impl Default for Settings {
             allow_loss: Vec::new(),
             known: Providers::builtin().iter().map(|provider| Arc::clone(&provider.name)).collect(),
             reachable: Vec::new(),
+            endpoints: Vec::new(),
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::policy::call::{Denied, Hold, Reason, Ticket};
 use crate::policy::guardrail;
 use crate::policy::loops::Repeated;
 use crate::policy::settings::{GuardAction, OnBreach, Says, UnknownPrice};
-use crate::policy::text::Act;
+use crate::policy::text::{self, Act};
 use crate::record::{Decision, Notice, Topic};
 
 impl Stage<'_, '_> {
@@ -65,7 +65,9 @@ impl Stage<'_, '_> {
     }
 
     pub(super) fn price(&mut self) -> Option<Denied> {
-        if self.call.bound.cost.is_some() {
+        // What can't be read may be anything: there is a most that it costs, and no price.
+        let is_guess = self.call.bound.unread && self.call.model.is_none();
+        if self.call.bound.cost.is_some() && !is_guess {
             return None;
         }
         let is_price = |says: &Says| matches!(says, Says::Price(_));
@@ -78,6 +80,8 @@ impl Stage<'_, '_> {
             UnknownPrice::AllowAndFlag => None,
             // No price is taken where none is paid.
             UnknownPrice::AssumeMax { .. } if self.call.is_notional() => None,
+            // The most that is known comes before the most that is assumed.
+            UnknownPrice::AssumeMax { .. } if self.call.bound.cost.is_some() => None,
             UnknownPrice::AssumeMax { input, output } => {
                 // Also on trial: what is counted then is an upper bound all the same.
                 let of = |tokens: u64, per_million: NanoUsd| {
@@ -100,6 +104,10 @@ impl Stage<'_, '_> {
                     Some(model) => format!(
                         "The price of model {} is unknown",
                         crate::subject::printable(model, 100)
+                    ),
+                    None if self.call.bound.unread => format!(
+                        "The price of a call whose model is not known is unknown. {}",
+                        text::UNREAD
                     ),
                     None => "The price of a call whose model is not known is unknown".to_owned(),
                 };

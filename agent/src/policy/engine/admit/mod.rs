@@ -7,6 +7,7 @@
 
 mod fit;
 mod gates;
+mod further;
 mod telling;
 
 use std::sync::Arc;
@@ -92,7 +93,7 @@ impl<'a, 'c> Stage<'a, 'c> {
         if let Some(denied) = self.guardrails().or_else(|| self.price()) {
             return self.refuse(denied, false);
         }
-        let mut said = self.limits();
+        let mut said = self.limits(&[]);
         if let Some((denied, freeze)) = self.first_refusal(&said) {
             self.decide_limits(&said, None);
             return self.refuse(denied, freeze);
@@ -130,8 +131,8 @@ impl<'a, 'c> Stage<'a, 'c> {
             && (!entry.asks || rule.set.selector.is_about(self.call, self.minute))
     }
 
-    /// Asks every limit; nothing is counted yet.
-    fn limits(&mut self) -> Vec<Said> {
+    /// Asks every limit but those that hold something for the call already; nothing is counted yet.
+    fn limits(&mut self, held: &[u64]) -> Vec<Said> {
         let mut all = Vec::with_capacity(self.entries.len());
         for place in 0..self.entries.len() {
             if !self.about(place, |says| matches!(says, Says::Limit(_))) {
@@ -140,6 +141,9 @@ impl<'a, 'c> Stage<'a, 'c> {
             let Some(entry) = self.entries.get_mut(place) else { continue };
             let acts = entry.acts && self.acting;
             let Some(rule) = self.rules.get_mut(entry.rule) else { continue };
+            if held.contains(&rule.id) {
+                continue;
+            }
             let Some((limit, counter)) = counter(entry, rule, (self.call, self.t)) else {
                 continue;
             };
@@ -217,7 +221,11 @@ impl<'a, 'c> Stage<'a, 'c> {
                 Quantity::Tokens => Reason::Tokens,
                 Quantity::Usd => Reason::Budget,
             },
-            message: text::exceeded(&rule.set, &counter.key, &gauge.cap),
+            message: {
+                let exceeded = text::exceeded(&rule.set, &counter.key, &gauge.cap);
+                let unread = self.bound.unread && gauge.cap.of != Quantity::Requests;
+                if unread { format!("{exceeded}. {}", text::UNREAD) } else { exceeded }
+            },
             figures: counter.gauges.iter().map(|gauge| show::figure(gauge, self.t)).collect(),
             retry_after: wait,
         };
@@ -289,14 +297,19 @@ impl<'a, 'c> Stage<'a, 'c> {
         }
     }
 
-    fn reserve(&mut self, said: &mut [Said]) -> Ticket {
+    /// A ticket for what the call can come to; nothing is reserved with it yet.
+    fn ticket(&self) -> Ticket {
         let cost = self.bound.cost.map_or(0, |cost| u64::try_from(cost.0).unwrap_or(0));
         let tokens = self.bound.input.saturating_add(self.bound.output);
-        let mut ticket = Ticket {
+        Ticket {
             holds: Vec::with_capacity(self.entries.len()),
             first: Reserved { tokens, cost },
-            more: Vec::new(),
-        };
+            ..Ticket::default()
+        }
+    }
+
+    fn reserve(&mut self, said: &mut [Said]) -> Ticket {
+        let mut ticket = self.ticket();
         self.decide_limits(said, Some(&mut ticket));
         for place in &self.passed {
             if let Some(rule) = self.rules.get_mut(*place) {
