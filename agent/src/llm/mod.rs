@@ -16,5 +16,6 @@ pub mod reading;
 pub mod usage;
 pub mod price;
 pub mod maxima;
+pub mod tokens;
 pub mod quota;
 pub mod translate;

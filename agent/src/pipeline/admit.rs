@@ -11,7 +11,7 @@ use hyper::header::{self, HeaderValue};
 use super::bound::{Asked, prompt_hash};
 use super::dispatch::Downgrade;
 use super::reservation::Reservation;
-use super::{Exchange, Reject};
+use super::{Exchange, Reject, count};
 use crate::llm::call::{Kind, cap_output};
 use crate::policy::{Admission, Bound, Call, Verdict};
 use crate::record::{Billing, Flag};
@@ -25,7 +25,15 @@ pub async fn admit(
     if exchange.route.kind == Kind::Request {
         return Ok(request);
     }
-    let (admission, bound) = ask(exchange, &request);
+    let mut countable = count::is_countable(exchange, &request);
+    let (admission, bound) = loop {
+        if let Some(said) = ask(exchange, &request, countable) {
+            break said;
+        }
+        // Asked again, and this time for good.
+        countable = false;
+        count::count(exchange, &request).await;
+    };
     let by = admission.decisions.iter().find(|decision| &*decision.action == "downgrade");
     let by = by.map(|decision| Arc::clone(&decision.rule));
     for decision in admission.decisions {
@@ -58,8 +66,13 @@ pub async fn admit(
     }
 }
 
-/// The one question to the policies, under their lock.
-fn ask(exchange: &Exchange, request: &Request<Outgoing>) -> (Admission, Bound) {
+/// The one question to the policies, under their lock. `None` where the input can be counted, and
+/// it hangs on that whether the call passes.
+fn ask(
+    exchange: &Exchange,
+    request: &Request<Outgoing>,
+    countable: bool,
+) -> Option<(Admission, Bound)> {
     let now = exchange.context.clock.now();
     let parties = &exchange.context.parties;
     let policies = &exchange.rules.policies;
@@ -94,9 +107,13 @@ fn ask(exchange: &Exchange, request: &Request<Outgoing>) -> (Admission, Bound) {
         prompt: body.filter(|_| ask.is_some()).map(|body| prompt_hash(&policies.prompts, body)),
     };
     let acting = policies.is_acting();
-    let admission = policies.engine.lock().admit(&call, acting, now);
+    let admission = if countable {
+        policies.engine.lock().admit_unless_tight(&call, acting, now)?
+    } else {
+        policies.engine.lock().admit(&call, acting, now)
+    };
     // What was reserved is compared with what the call comes to, in dollars that are owed.
-    (admission, exchange.owed(bound))
+    Some((admission, exchange.owed(bound)))
 }
 
 /// Writes the most output the call may be given into its body. The limit is for all choices

@@ -148,7 +148,7 @@ impl Exchange {
         let output = output(&seen);
         let input = match seen.total().saturating_sub(output) {
             // The provider has not said what it read.
-            0 => self.ask.as_ref().map_or(0, |ask| ask.input_estimate),
+            0 => self.wanted().input(),
             said => said,
         };
         let output = output + output / 4;
@@ -177,7 +177,7 @@ impl Exchange {
     }
 
     /// What is asked of whoever answers now.
-    fn wanted(&self) -> Asked<'_> {
+    pub(super) fn wanted(&self) -> Asked<'_> {
         let ask = self.ask.as_ref();
         let (provider, model) = match &self.serving {
             Some(serving) => (&*serving.provider, Some(&*serving.model)),

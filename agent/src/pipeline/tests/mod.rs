@@ -3,6 +3,7 @@
 mod plain;
 mod policies;
 mod budgeted;
+mod counted;
 mod failing;
 mod early;
 mod open;

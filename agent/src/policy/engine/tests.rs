@@ -17,6 +17,7 @@ use crate::record::{Billing, Topic};
 mod budgets;
 mod limits;
 mod rollout;
+mod hinge;
 mod races;
 
 /// A clock under the test's control: both kinds of time.
