@@ -72,6 +72,7 @@ pub struct QuotaGauge {
 pub(super) struct Policies {
     per_user: bool,
     decisions: IntCounterVec,
+    counted: IntCounterVec,
     spent: Shown,
     limit: Shown,
     usage: Shown,
@@ -95,10 +96,20 @@ impl Policies {
             &["policy", "action"],
         )?;
         registry.register(Box::new(decisions.clone()))?;
+        let counted = IntCounterVec::new(
+            Opts::new(
+                "weir_token_counts_total",
+                "Prompts of calls near a limit: count where their tokens were counted, skip where \
+                 that could not be done.",
+            ),
+            &["result"],
+        )?;
+        registry.register(Box::new(counted.clone()))?;
         let of_budget = ["policy", "subject", "period"];
         Ok(Self {
             per_user,
             decisions,
+            counted,
             spent: Shown::new(
                 registry,
                 Opts::new("weir_budget_spent_usd", "Spent in the present period, in dollars."),
@@ -132,6 +143,9 @@ impl Policies {
     pub(super) fn count(&self, record: &Record) {
         for decision in record.decisions.iter().filter(|decision| is_policy(&decision.rule)) {
             self.decisions.with_label_values(&[&*decision.rule, &*decision.action]).inc();
+        }
+        for decision in record.decisions.iter().filter(|decision| &*decision.rule == "tokens") {
+            self.counted.with_label_values(&[&*decision.action]).inc();
         }
     }
 

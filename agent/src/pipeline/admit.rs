@@ -27,12 +27,16 @@ pub async fn admit(
     }
     let mut countable = count::is_countable(exchange, &request);
     let (admission, bound) = loop {
-        if let Some(said) = ask(exchange, &request, countable) {
-            break said;
+        match ask(exchange, &request, countable) {
+            Said::Decided(admission, bound) => break (admission, bound),
+            // From here on the call goes by the configuration that decides on it.
+            Said::Outdated => exchange.rules = exchange.context.rules.load_full(),
+            Said::Tight => {
+                // Asked again, and this time for good.
+                countable = false;
+                count::count(exchange, &request).await;
+            }
         }
-        // Asked again, and this time for good.
-        countable = false;
-        count::count(exchange, &request).await;
     };
     let by = admission.decisions.iter().find(|decision| &*decision.action == "downgrade");
     let by = by.map(|decision| Arc::clone(&decision.rule));
@@ -66,13 +70,18 @@ pub async fn admit(
     }
 }
 
-/// The one question to the policies, under their lock. `None` where the input can be counted, and
-/// it hangs on that whether the call passes.
-fn ask(
-    exchange: &Exchange,
-    request: &Request<Outgoing>,
-    countable: bool,
-) -> Option<(Admission, Bound)> {
+/// What the policies say.
+enum Said {
+    /// Whether the call may be made, and what it may come to.
+    Decided(Admission, Bound),
+    /// It hangs on the input whether it passes, and that can be counted.
+    Tight,
+    /// The configuration has been replaced since the call began.
+    Outdated,
+}
+
+/// The one question to the policies, under their lock.
+fn ask(exchange: &Exchange, request: &Request<Outgoing>, countable: bool) -> Said {
     let now = exchange.context.clock.now();
     let parties = &exchange.context.parties;
     let policies = &exchange.rules.policies;
@@ -107,13 +116,18 @@ fn ask(
         prompt: body.filter(|_| ask.is_some()).map(|body| prompt_hash(&policies.prompts, body)),
     };
     let acting = policies.is_acting();
+    let mut engine = policies.engine.lock();
+    if !Arc::ptr_eq(&exchange.rules, &exchange.context.rules.load()) {
+        return Said::Outdated;
+    }
     let admission = if countable {
-        policies.engine.lock().admit_unless_tight(&call, acting, now)?
+        engine.admit_unless_tight(&call, acting, now)
     } else {
-        policies.engine.lock().admit(&call, acting, now)
+        Some(engine.admit(&call, acting, now))
     };
+    drop(engine);
     // What was reserved is compared with what the call comes to, in dollars that are owed.
-    Some((admission, exchange.owed(bound)))
+    admission.map_or(Said::Tight, |admission| Said::Decided(admission, exchange.owed(bound)))
 }
 
 /// Writes the most output the call may be given into its body. The limit is for all choices

@@ -49,6 +49,22 @@ impl Policies {
         }
     }
 
+    /// Takes another configuration over. `publish` makes the rest of it known, while nobody can be
+    /// admitted: whoever is decided on sees all of the old one or all of the new one.
+    pub fn replace(
+        &self,
+        (limits, reliability): (policy::Settings, policy::reliability::Settings),
+        now: Now,
+        publish: impl FnOnce(),
+    ) {
+        // The one place that holds both: nobody else takes the second while holding the first.
+        let mut engine = self.engine.lock();
+        let mut courses = self.reliability.lock();
+        engine.replace(limits, now);
+        courses.replace(reliability, now);
+        publish();
+    }
+
     /// Whether policies act.
     pub fn is_acting(&self) -> bool {
         self.acting.load(Relaxed)

@@ -4,6 +4,7 @@ mod plain;
 mod policies;
 mod budgeted;
 mod counted;
+mod replaced;
 mod failing;
 mod early;
 mod open;
