@@ -103,6 +103,8 @@ fn limits_change_under_load_and_no_call_is_lost() -> anyhow::Result<()> {
         let of = |wanted: &str| codes.iter().filter(|code| **code == wanted).count();
         assert_eq!(of("200") + of("429"), 400, "each is answered: {codes:?}");
         assert!(of("200") >= 20 && of("429") > 0, "{} passed", of("200"));
+        // In two steps: on a loaded machine the ledger needs longer for all than one wait lasts.
+        stage.settled(200).await?;
         let calls = stage.settled(403).await?;
         assert_eq!(calls.len(), 403, "each has its record");
         let taken: u64 = stage.metric("weir_config_reloads_total", "taken").await?;

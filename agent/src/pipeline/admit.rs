@@ -71,6 +71,10 @@ pub async fn admit(
 }
 
 /// What the policies say.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart at once, and a box is paid per call"
+)]
 enum Said {
     /// Whether the call may be made, and what it may come to.
     Decided(Admission, Bound),

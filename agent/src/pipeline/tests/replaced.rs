@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::policies::{cap, rule, settings};
 use super::*;
+use crate::llm::call::Ask;
 use crate::pipeline::admit::admit;
 use crate::policy::settings::{OnBreach, Over, Quantity};
 
@@ -29,17 +30,24 @@ fn replace(scene: &Scene, environment: &str, limits: policy::Settings) {
     old.policies.replace((limits, Settings::default()), now, || shared.store(Arc::new(new)));
 }
 
+/// A call whose body has been read.
+fn begun(scene: &Scene) -> Exchange {
+    let mut exchange = Exchange::open(Arc::clone(&scene.context), &call(ASK));
+    exchange.asked(Ask::parse(exchange.route, ASK.as_bytes()).unwrap());
+    exchange
+}
+
 #[tokio::test]
 async fn a_call_goes_by_the_configuration_that_decides_on_it() {
     let scene = acting(Nobody, Setup { limits: tokens(1_000_000), ..Setup::default() });
-    let mut exchange = Exchange::open(Arc::clone(&scene.context), &call(ASK));
+    let mut exchange = begun(&scene);
     replace(&scene, "narrow", tokens(1));
     let refused = admit(&mut exchange, call(ASK)).await;
     assert!(matches!(refused, Err(Reject::Denied(_))), "{refused:?}");
     assert_eq!(&*exchange.rules.environment, "narrow", "limits and snapshot are of one make");
 
     replace(&scene, "wide", tokens(1_000_000));
-    let mut exchange = Exchange::open(Arc::clone(&scene.context), &call(ASK));
+    let mut exchange = begun(&scene);
     admit(&mut exchange, call(ASK)).await.unwrap();
     replace(&scene, "later", tokens(1));
     assert_eq!(&*exchange.rules.environment, "wide", "once decided on, to its end");
