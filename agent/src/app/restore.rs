@@ -46,7 +46,9 @@ pub(super) fn spent(ledger: &Ledger, since: SystemTime, now: Now) -> Vec<Spent> 
 pub(super) fn count(policies: &Policies, spent: &[Spent], now: Now) {
     for some in spent.chunks(AT_ONCE) {
         let mut engine = policies.engine.lock();
-        some.iter().for_each(|spent| engine.restore(spent, now));
+        for spent in some {
+            engine.restore(spent, now);
+        }
         parking_lot::MutexGuard::unlock_fair(engine);
     }
     if !spent.is_empty() {
