@@ -391,3 +391,18 @@ fn metrics_can_be_guarded_by_a_token() {
     assert_eq!(http(&stage, &format!("{request}\nauthorization: Bearer s3cret")).0, 200);
     assert_eq!(http(&stage, "GET /healthz HTTP/1.1\nhost: localhost").0, 200);
 }
+
+#[test]
+fn a_reload_tells_what_changed_and_is_for_administrators() {
+    let stage = Stage::new();
+    let ran = stage.run("config reload");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let lines: Vec<_> = ran.out.lines().collect();
+    assert!(lines[0].starts_with("environment: prod → "), "{}", ran.out);
+    assert_eq!(lines[1], "rate_limits.a: added, {requests_per_minute: 5}");
+    assert_eq!(lines[2], "needs a restart: listen.admin: off → on");
+    assert!(!ran.out.contains('\u{1b}'), "what a file says does not reach the terminal raw");
+    if rustix::process::geteuid().is_root() {
+        assert_eq!(stage.run_as_nobody("config reload").code, 77);
+    }
+}

@@ -21,6 +21,8 @@ mod provider;
 #[cfg(test)]
 mod reading;
 #[cfg(test)]
+mod reload;
+#[cfg(test)]
 mod reliability;
 #[cfg(test)]
 mod stage;

@@ -18,6 +18,7 @@ pub mod calls;
 pub mod processes;
 pub mod prices;
 pub mod policies;
+pub mod reload;
 pub mod trial;
 pub mod usage;
 pub mod budgets;

@@ -20,7 +20,7 @@ use super::prices::{PriceQuery, Prices, UnknownPrices};
 use super::processes::{ProcessQuery, Processes};
 use super::spend::{Spend, SpendQuery};
 use super::status::{CaptureState, ModeState, Status};
-use super::{Agent, Failure, SCHEMA_VERSION, accounts, alerts, control};
+use super::{Agent, Failure, SCHEMA_VERSION, accounts, alerts, control, reload};
 use crate::config::Mode;
 use crate::drain::Drain;
 use crate::record::CallId;
@@ -52,6 +52,7 @@ pub(super) fn router(shared: Shared) -> Router {
         .merge(alerts::router())
         .merge(control::routes::router())
         .merge(accounts::router())
+        .merge(reload::router())
         .fallback(async || Refusal::NotFound("there is no such route".to_owned()))
         .layer(DefaultBodyLimit::max(4096))
         .with_state(shared)

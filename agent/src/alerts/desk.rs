@@ -34,7 +34,7 @@ pub(super) type Queue = (Arc<Channel<Secret>>, mpsc::Receiver<Delivery>);
 /// Everything that worker, channels and those who ask share.
 #[derive(Debug)]
 pub(super) struct Desk {
-    pub(super) settings: Settings<Secret>,
+    settings: Mutex<Arc<Settings<Secret>>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) host: Arc<str>,
     pub(super) pace: Pace,
@@ -42,7 +42,7 @@ pub(super) struct Desk {
     pub(super) books: Mutex<Books>,
     pub(super) dropped: AtomicU64,
     pub(super) write_errors: AtomicU64,
-    queues: HashMap<Arc<str>, mpsc::Sender<Delivery>>,
+    queues: Mutex<HashMap<Arc<str>, mpsc::Sender<Delivery>>>,
     counts: Mutex<BTreeMap<(Arc<str>, &'static str), u64>>,
 }
 
@@ -61,21 +61,15 @@ impl Desk {
             deliveries: Journal::open(&state.join("deliveries.jsonl"), MOST)?,
             escalations: Escalations::open(&state.join("escalations.jsonl"))?,
         };
-        let mut senders = HashMap::new();
-        let mut queues = Vec::new();
-        for channel in &settings.channels {
-            let (sender, queue) = mpsc::channel(QUEUE);
-            senders.insert(Arc::clone(&channel.name), sender);
-            queues.push((Arc::new(channel.clone()), queue));
-        }
+        let (senders, queues) = open_queues(&settings);
         let desk = Self {
-            settings,
+            settings: Mutex::new(Arc::new(settings)),
             clock,
             host,
             pace,
             dropped: AtomicU64::new(0),
             write_errors: AtomicU64::new(0),
-            queues: senders,
+            queues: Mutex::new(senders),
             counts: Mutex::default(),
             books: Mutex::new(books),
         };
@@ -84,6 +78,20 @@ impl Desk {
             desk.queue(delivery);
         }
         Ok((desk, queues))
+    }
+
+    /// How it is set.
+    pub(super) fn settings(&self) -> Arc<Settings<Secret>> {
+        Arc::clone(&self.settings.lock())
+    }
+
+    /// Takes other settings over, and returns the queues of its channels. What waits for the
+    /// channels as they were is still told as they were: their queues end with what is in them.
+    pub(super) fn replace(&self, settings: Settings<Secret>) -> Vec<Queue> {
+        let (senders, queues) = open_queues(&settings);
+        *self.settings.lock() = Arc::new(settings);
+        *self.queues.lock() = senders;
+        queues
     }
 
     fn waiting(&self) -> Vec<Delivery> {
@@ -112,7 +120,7 @@ impl Desk {
 
     /// The channels a notice goes to, each once.
     fn told(&self, notice: &Notice) -> Vec<Arc<str>> {
-        let settings = &self.settings;
+        let settings = self.settings();
         let takes = |name: &Arc<str>| {
             settings.routes.is_empty()
                 || settings
@@ -126,7 +134,11 @@ impl Desk {
 
     pub(super) fn test(&self, name: &str) -> Result<Delivery, TestError> {
         let unknown = || TestError::Unknown(name.to_owned());
-        let (channel, queue) = self.queues.get_key_value(name).ok_or_else(unknown)?;
+        let queues = self.queues.lock();
+        let known =
+            queues.get_key_value(name).map(|(name, queue)| (Arc::clone(name), queue.clone()));
+        drop(queues);
+        let (channel, queue) = known.ok_or_else(unknown)?;
         let at = self.clock.now().wall;
         let notice = Notice {
             at,
@@ -141,7 +153,7 @@ impl Desk {
             class: None,
         };
         let place = queue.try_reserve().map_err(|_| TestError::Full(name.to_owned()))?;
-        let new = |id| Delivery { test: true, ..Delivery::new(id, at, channel, notice) };
+        let new = |id| Delivery { test: true, ..Delivery::new(id, at, &channel, notice) };
         let delivery = self.begin(new);
         place.send(delivery.clone());
         Ok(delivery)
@@ -149,7 +161,8 @@ impl Desk {
 
     /// Hands a delivery to its channel, or gives it up.
     fn queue(&self, delivery: Delivery) {
-        let Some(queue) = self.queues.get(&delivery.channel) else {
+        let queue = self.queues.lock().get(&delivery.channel).cloned();
+        let Some(queue) = queue else {
             return self.bury(delivery, "the channel is no longer configured".to_owned());
         };
         // A queue that is closed belongs to an agent that stops: the next one queues it again.
@@ -216,4 +229,14 @@ impl Desk {
             .map(|((channel, result), count)| (Arc::clone(channel), *result, *count))
             .collect()
     }
+}
+
+type Senders = HashMap<Arc<str>, mpsc::Sender<Delivery>>;
+
+fn open_queues(settings: &Settings<Secret>) -> (Senders, Vec<Queue>) {
+    let pair = |channel: &Channel<Secret>| {
+        let (sender, queue) = mpsc::channel(QUEUE);
+        ((Arc::clone(&channel.name), sender), (Arc::new(channel.clone()), queue))
+    };
+    settings.channels.iter().map(pair).unzip()
 }

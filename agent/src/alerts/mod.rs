@@ -38,7 +38,7 @@ pub use self::escalation::{Escalation, State};
 pub use self::settings::{Settings, word};
 pub use self::worker::Worker;
 
-use self::desk::Desk;
+use self::desk::{Desk, Queue};
 use crate::clock::Clock;
 use crate::record::{Notice, Topic};
 use crate::secret::Secret;
@@ -74,6 +74,7 @@ pub enum TestError {
 #[derive(Debug)]
 pub struct Alerts {
     intake: mpsc::Sender<Notice>,
+    renewed: mpsc::UnboundedSender<Queue>,
     desk: Arc<Desk>,
     rate: Mutex<escalation::Rate>,
 }
@@ -111,8 +112,9 @@ impl Alerts {
         let (intake, notices) = mpsc::channel(INTAKE);
         let (desk, queues) = Desk::open(state, parts)?;
         let desk = Arc::new(desk);
-        let worker = Worker::new(Arc::clone(&desk), notices, queues);
-        Ok((Self { intake, desk, rate: Mutex::default() }, worker))
+        let (renewed, renewals) = mpsc::unbounded_channel();
+        let worker = Worker::new(Arc::clone(&desk), notices, (queues, renewals));
+        Ok((Self { intake, renewed, desk, rate: Mutex::default() }, worker))
     }
 
     /// Takes a notice. Never blocks: where the queue is full it is dropped and counted.
@@ -122,6 +124,14 @@ impl Alerts {
         }
         if self.intake.try_send(notice).is_err() {
             self.desk.dropped.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Takes other channels and routes over, from the next notice on.
+    pub fn replace(&self, settings: Settings<Secret>) {
+        for queue in self.desk.replace(settings) {
+            // The worker is gone where the agent stops: what waits is queued again by the next one.
+            drop(self.renewed.send(queue));
         }
     }
 
@@ -174,8 +184,8 @@ impl Alerts {
 
     /// Channels that cannot tell anyone, with the reason.
     pub fn broken(&self) -> Vec<(Arc<str>, String)> {
-        let channels = self.desk.settings.channels.iter();
-        let broken = channels.filter_map(|channel| {
+        let settings = self.desk.settings();
+        let broken = settings.channels.iter().filter_map(|channel| {
             let why = channel.means.as_ref().err()?;
             Some((Arc::clone(&channel.name), why.clone()))
         });

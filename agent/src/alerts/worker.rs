@@ -23,36 +23,39 @@ pub struct Worker {
     desk: Arc<Desk>,
     notices: mpsc::Receiver<Notice>,
     queues: Vec<Queue>,
+    renewals: mpsc::UnboundedReceiver<Queue>,
 }
 
 impl Worker {
     pub(super) fn new(
         desk: Arc<Desk>,
         notices: mpsc::Receiver<Notice>,
-        queues: Vec<Queue>,
+        (queues, renewals): (Vec<Queue>, mpsc::UnboundedReceiver<Queue>),
     ) -> Self {
-        Self { desk, notices, queues }
+        Self { desk, notices, queues, renewals }
     }
 
     /// Runs until drained, telling people over `dial`. What has been taken in is filed before the end; attempts that are under
     /// way are finished, waits are not.
     pub async fn run(self, dial: Dial, drain: Drain) {
-        let Self { desk, mut notices, queues } = self;
+        let Self { desk, mut notices, queues, mut renewals } = self;
         let dial = Arc::new(dial);
-        for (channel, queue) in queues {
+        let tell = |(channel, queue): Queue| {
             let teller = Teller {
                 desk: Arc::clone(&desk),
                 channel,
                 dial: Arc::clone(&dial),
                 drain: drain.clone(),
             };
-            drain.spawn(teller.run(queue));
-        }
+            drop(drain.spawn(teller.run(queue)));
+        };
+        queues.into_iter().for_each(tell);
         loop {
             let mut batch = Vec::new();
             tokio::select! {
                 biased;
                 () = drain.signalled() => break,
+                Some(queue) = renewals.recv() => { tell(queue); continue },
                 taken = notices.recv_many(&mut batch, BATCH) => if taken == 0 { return },
             }
             file(&desk, batch, &drain).await;

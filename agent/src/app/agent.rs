@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use jiff::{Timestamp, Zoned};
+use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
 use super::control;
@@ -28,13 +29,12 @@ use crate::admin::status::{
 };
 use crate::admin::{self, Failure, SCHEMA_VERSION};
 use crate::alerts::Alerts;
-use crate::config::Mode;
+use crate::config::{Effective, Mode, Paths};
 use crate::downstream::Front;
 use crate::ledger::{self, Ledger};
 use crate::llm::price::{Card, Rate};
 use crate::llm::providers::Provider;
 use crate::metrics::Metrics;
-use crate::policy::settings::Team;
 use crate::policy::view::BreakerState;
 use crate::record::CallId;
 
@@ -50,7 +50,9 @@ pub(super) struct Running {
     pub(super) no_kernel: Option<String>,
     pub(super) modes: Modes,
     pub(super) toggles: Toggles,
-    pub(super) teams: Vec<Team>,
+    pub(super) paths: Paths,
+    /// The configuration in effect. Held while another one is taken over.
+    pub(super) config: Mutex<Effective>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) freezer: Arc<Freezer>,

@@ -40,7 +40,8 @@ pub(super) fn open(
     Ok((alerts, worker))
 }
 
-fn settings(from: &config::Alerts) -> Settings<crate::secret::Secret> {
+/// With the secrets, read from where they are.
+pub(super) fn settings(from: &config::Alerts) -> Settings<crate::secret::Secret> {
     let read = |means: &Means<SecretSource>| {
         means.read(SecretSource::read).map_err(|error| error.to_string())
     };

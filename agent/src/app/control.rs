@@ -7,6 +7,7 @@ use super::trial;
 use crate::admin::breakers::{BreakerRow, BreakerState, Hand};
 use crate::admin::budgets::{BudgetQuery, BudgetRow, Standing};
 use crate::admin::policies::{PolicyDetail, PolicyRow, Reach};
+use crate::admin::reload::Reloaded;
 use crate::admin::status::{Overridden, PolicyState, Warning};
 use crate::admin::trial::{Trial, TrialQuery};
 use crate::admin::usage::{UsageQuery, UsageRow};
@@ -97,9 +98,14 @@ impl Control for Running {
         })
     }
 
+    fn reload(&self) -> Reloaded {
+        self.take_config()
+    }
+
     fn test(&self, call: &TrialQuery) -> Result<Trial, Failure> {
         let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-        trial::run(&self.rules(), &self.teams, &users, call, self.clock())
+        let teams = self.config.lock().config.policy.teams.clone();
+        trial::run(&self.rules(), &teams, &users, call, self.clock())
     }
 
     fn usage(&self, query: &UsageQuery) -> Vec<UsageRow> {

@@ -23,6 +23,8 @@ use crate::downstream::certs::Leaves;
 use crate::downstream::trust::{self, Trust, installed};
 use crate::downstream::tunnel::Tunnels;
 use crate::downstream::{ClientTls, Front, Limits, Runtime, Upstream};
+use crate::pipeline::Policies;
+use crate::pipeline::room::Room;
 use crate::record::Sink;
 use crate::upstream::connect::{BoxFuture, Resolve, Sockets, Tcp};
 use crate::upstream::{Pool, SocketOptions};
@@ -39,7 +41,8 @@ pub(super) fn front(
     takers: &Arc<Takers>,
 ) -> anyhow::Result<Front> {
     let now = runtime.clock.now();
-    let rules = rules::rules(config, now)?;
+    let policies = Policies::new(config.policy.clone(), config.reliability.clone(), now);
+    let rules = rules::rules(config, Arc::new(policies), Room::default())?;
     let hosts: Vec<_> = rules.providers.hosts().cloned().collect();
     let authority = Arc::new(Authority::open_or_create(&paths.state, &hosts, now.wall)?);
     let installed_at = installed::since("/".as_ref(), &paths.state, authority.root());

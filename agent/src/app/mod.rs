@@ -6,6 +6,7 @@ mod account_key;
 mod alerts;
 mod front;
 mod rules;
+mod reload;
 mod takers;
 mod restore;
 mod freezer;
@@ -35,11 +36,12 @@ pub use self::rules::providers;
 
 use crate::cli::Exit;
 use crate::cli::daemon::Flags;
-use crate::config::{Config, Paths};
+use crate::config::{Effective, Paths};
 use crate::ledger::Ledger;
 
 /// `weir daemon`: runs the agent in the foreground until it is told to stop.
-pub fn main(config: Config, paths: Paths, flags: Flags) -> anyhow::Result<Exit> {
+pub fn main(effective: Effective, paths: Paths, flags: Flags) -> anyhow::Result<Exit> {
+    let config = &effective.config;
     log::start(config.log);
     for warning in &config.warnings {
         tracing::warn!("{warning}");
@@ -49,7 +51,7 @@ pub fn main(config: Config, paths: Paths, flags: Flags) -> anyhow::Result<Exit> 
         .map_err(|_| anyhow::anyhow!("another cryptography provider was installed before ours"))?;
     let most = file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let ledger = runtime.block_on(run(config, paths, flags, most))?;
+    let ledger = runtime.block_on(run(effective, paths, flags, most))?;
     // What did not finish in time is ended here, and settles: the ledger is the last to close.
     runtime.shutdown_timeout(Duration::from_secs(1));
     ledger.close();
@@ -68,19 +70,36 @@ fn file_limit() -> usize {
 }
 
 async fn run(
-    config: Config,
+    effective: Effective,
     paths: Paths,
     flags: Flags,
     files: usize,
 ) -> anyhow::Result<Arc<Ledger>> {
-    let started = start::start(&config, &paths, Launch { flags, files }).await?;
+    // From the first moment on: unasked for, this signal would end the process.
+    let mut hangup = signal(SignalKind::hangup())?;
+    let grace = effective.config.limits.drain_timeout;
+    let started = start::start(effective, &paths, Launch { flags, files }).await?;
     for (name, address) in &started.running.listeners {
         tracing::info!(%address, "listening: {name}");
     }
     let mode = started.running.modes.effective();
     tracing::info!(mode = mode.mode.word(), reason = mode.reason, "ready");
-    until_told_to_stop().await?;
-    Ok(stop(started, config.limits.drain_timeout).await)
+    let mut stopping = std::pin::pin!(until_told_to_stop());
+    loop {
+        tokio::select! {
+            told = &mut stopping => break told?,
+            Some(()) = hangup.recv() => reload(&started).await,
+        }
+    }
+    Ok(stop(started, grace).await)
+}
+
+async fn reload(started: &Started) {
+    let running = Arc::clone(&started.running);
+    let done = started.drain.spawn_blocking(move || running.take_config());
+    if done.await.is_err() {
+        tracing::error!("reading the configuration again failed: the old one holds");
+    }
 }
 
 async fn until_told_to_stop() -> io::Result<()> {

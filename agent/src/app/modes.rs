@@ -15,7 +15,7 @@ use crate::downstream::Front;
 /// Switches modes.
 pub(super) struct Modes {
     kept: PathBuf,
-    file: Mode,
+    file: Mutex<Mode>,
     wanted: Mutex<Mode>,
     front: Arc<Front>,
     kernel: Option<Arc<Kernel>>,
@@ -52,7 +52,7 @@ impl Modes {
         let kept = state_dir.join("mode.json");
         let said = kept::read(&kept).and_then(|said: Kept<Mode>| said.holds(file));
         let wanted = said.unwrap_or(file);
-        Self { kept, file, wanted: Mutex::new(wanted), front, kernel }
+        Self { kept, file: Mutex::new(file), wanted: Mutex::new(wanted), front, kernel }
     }
 
     /// The mode asked for.
@@ -62,7 +62,7 @@ impl Modes {
 
     /// Whether `weir mode` overrides the file.
     pub(super) fn overrides_file(&self) -> bool {
-        self.wanted() != self.file
+        self.wanted() != *self.file.lock()
     }
 
     /// The mode in effect.
@@ -73,10 +73,26 @@ impl Modes {
 
     /// Asks for another mode, and keeps it for the next start.
     pub(super) fn set(&self, mode: Mode) -> io::Result<()> {
-        kept::write(&self.kept, &Kept { said: mode, file: self.file })?;
+        kept::write(&self.kept, &Kept { said: mode, file: *self.file.lock() })?;
         *self.wanted.lock() = mode;
         self.apply();
         Ok(())
+    }
+
+    /// Takes the file's mode over. Where it is another one than before, it overtakes what `weir mode`
+    /// said, for good.
+    pub(super) fn take(&self, file: Mode) {
+        let before = std::mem::replace(&mut *self.file.lock(), file);
+        if before != file {
+            *self.wanted.lock() = file;
+            match std::fs::remove_file(&self.kept) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!(%error, "what weir mode said is still kept, and no longer holds");
+                }
+                _ => {}
+            }
+        }
+        self.apply();
     }
 
     /// Puts the mode into effect: on new connections at once; those that exist go on as they are.

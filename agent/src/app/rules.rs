@@ -9,7 +9,6 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use crate::clock::Now;
 use crate::config::{self, Config, EndpointCredential, Host, PriceOverride, ProviderEntry};
 use crate::llm::price::{Card, Override, Prices, Rate};
 use crate::llm::providers::{Base, Format, Provider, Providers};
@@ -18,17 +17,17 @@ use crate::pipeline::room::Room;
 use crate::pipeline::{Credential, Credentials, Endpoint, Endpoints, Policies, Rules};
 use crate::upstream::{Tls, tls};
 
-/// What calls go by.
-pub(super) fn rules(config: &Config, now: Now) -> anyhow::Result<Rules> {
+/// What calls go by. Policies and the room for bodies outlive the snapshot.
+pub(super) fn rules(config: &Config, policies: Arc<Policies>, room: Room) -> anyhow::Result<Rules> {
     Ok(Rules {
         environment: Arc::clone(&config.environment),
         providers: providers(config),
         prices: Prices::embedded().with_overrides(config.prices.iter().map(price).collect()),
         request_body: usize::try_from(config.limits.request_body.get()).unwrap_or(usize::MAX),
-        room: Room::default(),
+        room,
         credentials: credentials(config)?,
         endpoints: endpoints(config)?,
-        policies: Arc::new(Policies::new(config.policy.clone(), config.reliability.clone(), now)),
+        policies,
     })
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
@@ -23,7 +24,7 @@ use crate::capture::resolve::Resolver;
 use crate::capture::{self, Helper};
 use crate::cli::daemon::Flags;
 use crate::clock::{Clock, System};
-use crate::config::{Config, Fsync, Paths, Toggle};
+use crate::config::{Config, Effective, Fsync, Paths, Toggle};
 use crate::downstream::accept::{self, Limit, Pressure};
 use crate::downstream::intercept::Accepted;
 use crate::downstream::{Front, Runtime, explicit};
@@ -55,10 +56,11 @@ pub(super) struct Started {
 
 /// Makes and starts everything.
 pub(super) async fn start(
-    config: &Config,
+    effective: Effective,
     paths: &Paths,
     launch: Launch,
 ) -> anyhow::Result<Started> {
+    let config = &effective.config;
     let clock: Arc<dyn Clock> = Arc::new(System);
     let since = clock.now().wall;
     let drain = Drain::new();
@@ -88,7 +90,7 @@ pub(super) async fn start(
 
     // Receivers of alerts are reached as providers are.
     let upstream = &front.upstream;
-    let dial = Dial { tcp: upstream.tcp.clone(), tls: upstream.pool.tls().clone() };
+    let dial = Dial { tcp: upstream.tcp.clone(), tls: (*upstream.pool.tls()).clone() };
     drain.spawn(teller.run(dial, drain.clone()));
     // Before anything is served: limits and budgets begin where they stood.
     let policies = Arc::clone(&front.rules.load().policies);
@@ -143,7 +145,8 @@ pub(super) async fn start(
         no_kernel,
         modes,
         toggles,
-        teams: config.policy.teams.clone(),
+        paths: paths.clone(),
+        config: Mutex::new(effective),
         ledger: Arc::clone(&ledger),
         metrics,
         freezer,

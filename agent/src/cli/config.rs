@@ -1,16 +1,19 @@
-//! `weir config`: check, show or describe the configuration. Needs no running agent.
+//! `weir config`: check, show or describe the configuration, which needs no running agent; or let
+//! the agent take it over.
 
 use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Subcommand;
 
+use super::client::Client;
 use super::text::clean;
 use super::{Ctx, Exit};
 use crate::admin::SCHEMA_VERSION;
-use crate::config::{self, Paths};
+use crate::admin::reload::Reloaded;
+use crate::config::{self, Paths, Problems};
 
-/// Check, show or describe the configuration.
+/// Check, show or describe the configuration, or have it taken over.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -29,6 +32,15 @@ enum What {
     },
     /// Print every key with its value and where it was set
     Show {
+        /// One line per value: key, value, the file and line it comes from, or `default`
+        #[arg(long)]
+        origin: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let the agent take the configuration over: all of it, or where there is a problem nothing
+    Reload {
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -40,7 +52,8 @@ enum What {
 pub(super) fn run(args: &Args, ctx: &Ctx) -> anyhow::Result<Exit> {
     match &args.what {
         What::Check { file, json } => check(file.as_ref(), *json, ctx),
-        What::Show { json } => show(*json, ctx),
+        What::Show { origin, json } => show(*origin, *json, ctx),
+        What::Reload { json } => reload(*json, ctx),
         What::Schema => {
             ctx.json(&config::schema())?;
             Ok(Exit::Ok)
@@ -82,18 +95,55 @@ fn check(file: Option<&PathBuf>, json: bool, ctx: &Ctx) -> anyhow::Result<Exit> 
     Ok(Exit::Ok)
 }
 
-fn show(json: bool, ctx: &Ctx) -> anyhow::Result<Exit> {
+fn show(origin: bool, json: bool, ctx: &Ctx) -> anyhow::Result<Exit> {
     let effective = config::effective(&ctx.paths)?;
     if json {
-        ctx.json(&serde_json::json!({
+        let mut shown = serde_json::json!({
             "schema_version": SCHEMA_VERSION,
             "files": effective.files,
             "config": effective.json(),
-        }))?;
+        });
+        if origin {
+            shown["values"] = serde_json::to_value(effective.origins())?;
+        }
+        ctx.json(&shown)?;
+    } else if origin {
+        for value in effective.origins() {
+            let line = format!("{}: {}  # {}", value.key, value.shown(), value.origin);
+            writeln!(ctx.out(), "{}", clean(&line))?;
+        }
     } else {
         for line in effective.yaml().lines() {
             writeln!(ctx.out(), "{}", clean(line))?;
         }
+    }
+    Ok(Exit::Ok)
+}
+
+fn reload(json: bool, ctx: &Ctx) -> anyhow::Result<Exit> {
+    let done: Reloaded = ctx.block_on(async {
+        let mut client = Client::connect(ctx).await?;
+        client.put("/api/config/reload", &serde_json::json!({})).await
+    })?;
+    if json {
+        ctx.json(&done)?;
+        return Ok(if done.ok { Exit::Ok } else { Exit::Config });
+    }
+    if !done.ok {
+        return Err(Problems(done.problems).into());
+    }
+    for warning in &done.warnings {
+        writeln!(std::io::stderr(), "warning: {}", clean(warning))?;
+    }
+    // Sections stand together: changes come in the order of their keys.
+    for change in &done.changes {
+        writeln!(ctx.out(), "{}", clean(&change.to_string()))?;
+    }
+    for change in &done.needs_restart {
+        writeln!(ctx.out(), "needs a restart: {}", clean(&change.to_string()))?;
+    }
+    if done.changes.is_empty() && done.needs_restart.is_empty() {
+        writeln!(ctx.out(), "nothing has changed")?;
     }
     Ok(Exit::Ok)
 }

@@ -1,7 +1,7 @@
 //! `weir daemon`: the agent itself.
 
 use super::{Ctx, Exit};
-use crate::config::{self, Config, Paths};
+use crate::config::{self, Effective, Paths};
 
 /// Run the agent in the foreground.
 #[derive(Debug, clap::Args)]
@@ -19,9 +19,9 @@ pub struct Flags {
 }
 
 /// Runs the agent until it is told to stop.
-pub type Start = fn(Config, Paths, Flags) -> anyhow::Result<Exit>;
+pub type Start = fn(Effective, Paths, Flags) -> anyhow::Result<Exit>;
 
 pub(super) fn run(args: &Args, ctx: &Ctx, start: Start) -> anyhow::Result<Exit> {
-    let config = config::load(&ctx.paths)?;
-    start(config, ctx.paths.clone(), Flags { log_bpf: args.log_bpf })
+    let effective = config::effective(&ctx.paths)?;
+    start(effective, ctx.paths.clone(), Flags { log_bpf: args.log_bpf })
 }

@@ -14,11 +14,13 @@ mod raw;
 mod checked;
 mod check;
 mod show;
+mod change;
 pub mod paths;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use self::change::Change;
 pub use self::checked::{
     Alerts, Capture, Config, EndpointCredential, EndpointEntry, Host, Ledger, Limits, Listen, Log,
     Metrics, PriceOverride, ProviderEntry, Rates,
@@ -27,6 +29,7 @@ pub use self::paths::{Overrides, Paths};
 pub use self::problem::{Place, Problem, Problems};
 pub use self::raw::{Format, Level, LogFormat, Mode, OnUntrusted, Profile, UnknownPrice};
 pub use self::secret::{SecretError, SecretSource};
+pub use self::show::Origin;
 pub use self::value::{Fsync, Toggle, WordError};
 
 use self::problem::Trail;
@@ -60,6 +63,27 @@ impl Effective {
     /// Every key with its value.
     pub fn json(&self) -> &serde_json::Value {
         &self.raw
+    }
+
+    /// Every value with its key and where it was written: `FILE:LINE`, or `default`.
+    pub fn origins(&self) -> Vec<Origin> {
+        show::flat(&self.raw, &|trail| check::origin(&self.tree, trail))
+    }
+
+    /// What differs in another one.
+    pub fn changes(&self, new: &Self) -> Vec<Change> {
+        change::between(&self.raw, &new.raw)
+    }
+
+    /// What a running agent takes over of another one: all but what needs a restart, which is told
+    /// again the next time.
+    #[must_use]
+    pub fn taking(&self, mut new: Self) -> Self {
+        for change in self.changes(&new).iter().filter(|change| change.needs_restart()) {
+            change::put_back(&mut new.raw, change);
+        }
+        new.config = change::without_restart(&self.config, new.config);
+        new
     }
 }
 

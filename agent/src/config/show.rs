@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::problem::Step;
+use super::problem::{Step, Trail};
 
 /// YAML in which each value is followed by its origin: `origin` is asked for the way to a key and
 /// answers `FILE:LINE`, or `None` for a default.
@@ -12,6 +12,53 @@ pub(super) fn yaml(value: &Value, origin: &dyn Fn(&[Step]) -> Option<String>) ->
         out.map(map, 0);
     }
     out.text
+}
+
+/// A value and where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Origin {
+    /// The key: `limits.connections`.
+    pub key: String,
+    /// Its value.
+    pub value: Value,
+    /// `FILE:LINE`, or `default`.
+    pub origin: String,
+}
+
+impl Origin {
+    /// The value on one line, as the file could have it.
+    pub fn shown(&self) -> String {
+        flow(&self.value)
+    }
+}
+
+/// Every value, one after the other.
+pub(super) fn flat(value: &Value, origin: &dyn Fn(&[Step]) -> Option<String>) -> Vec<Origin> {
+    let mut all = Vec::new();
+    values(value, &mut Vec::new(), origin, &mut all);
+    all
+}
+
+fn values(
+    value: &Value,
+    trail: &mut Vec<Step>,
+    origin: &dyn Fn(&[Step]) -> Option<String>,
+    all: &mut Vec<Origin>,
+) {
+    match value {
+        Value::Object(map) if !map.is_empty() => {
+            for (key, below) in map {
+                trail.push(Step::Key(key.clone()));
+                values(below, trail, origin, all);
+                trail.pop();
+            }
+        }
+        value => all.push(Origin {
+            key: Trail(trail.clone()).to_string(),
+            value: value.clone(),
+            origin: origin(trail).unwrap_or_else(|| "default".to_owned()),
+        }),
+    }
 }
 
 struct Writer<'a> {
@@ -51,7 +98,7 @@ impl Writer<'_> {
 }
 
 /// A value on one line.
-fn flow(value: &Value) -> String {
+pub(super) fn flow(value: &Value) -> String {
     match value {
         Value::String(text) => word(text),
         Value::Array(items) => {
@@ -86,6 +133,12 @@ mod tests {
             "mode": "off", "environment": "a b", "listen": {"proxy": "127.0.0.1:0"},
             "list": ["x", 1], "none": null, "empty": {},
         });
+        let from = |trail: &[Step]| (trail.len() == 2).then(|| "w.yaml:3".to_owned());
+        let flat: Vec<_> = flat(&value, &from)
+            .iter()
+            .map(|it| format!("{} = {} ({})", it.key, it.shown(), it.origin))
+            .collect();
+        assert_eq!(flat[3..5], ["listen.proxy = 127.0.0.1:0 (w.yaml:3)", "mode = off (default)"]);
         let shown = yaml(&value, &|trail| (trail.len() == 2).then(|| "w.yaml:3".to_owned()));
         assert_eq!(
             shown,

@@ -17,5 +17,6 @@ pub mod usage;
 pub mod price;
 pub mod maxima;
 pub mod dearest;
+pub mod tokens;
 pub mod quota;
 pub mod translate;

@@ -48,6 +48,7 @@ pub struct Metrics {
     overhead: Histogram,
     estimated: IntCounter,
     unconfirmed: IntCounter,
+    reloads: IntCounterVec,
     connections: IntCounterVec,
     connection_bytes: IntCounterVec,
     unattributed: IntCounter,
@@ -124,6 +125,11 @@ impl Metrics {
             unconfirmed: counter(
                 "weir_unconfirmed_settlements_total",
                 "Responses that went out before their record was confirmed to be safe.",
+            )?,
+            reloads: counters(
+                "weir_config_reloads_total",
+                "Times the configuration was read again, and whether it was taken over.",
+                &["result"],
             )?,
             connections: counters(
                 "weir_connections_total",
@@ -222,6 +228,11 @@ impl Metrics {
             #[expect(clippy::cast_precision_loss, reason = "a share of counts needs no more")]
             self.coverage.set(self.metered.get() as f64 / self.seen.get() as f64);
         }
+    }
+
+    /// The configuration was read again; whether it was taken over, or had problems.
+    pub fn reloaded(&self, taken: bool) {
+        self.reloads.with_label_values(&[if taken { "taken" } else { "refused" }]).inc();
     }
 
     /// A response went out before its record was confirmed.

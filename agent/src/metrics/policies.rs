@@ -77,6 +77,7 @@ pub(super) struct Policies {
     decisions: IntCounterVec,
     /// Counters by the addresses of their labels, which the labels beside them keep taken.
     known: Mutex<HashMap<(usize, usize), (IntCounter, [Arc<str>; 2])>>,
+    counted: IntCounterVec,
     spent: Shown,
     limit: Shown,
     usage: Shown,
@@ -100,11 +101,21 @@ impl Policies {
             &["policy", "action"],
         )?;
         registry.register(Box::new(decisions.clone()))?;
+        let counted = IntCounterVec::new(
+            Opts::new(
+                "weir_token_counts_total",
+                "Prompts of calls near a limit: count where their tokens were counted, skip where \
+                 that could not be done.",
+            ),
+            &["result"],
+        )?;
+        registry.register(Box::new(counted.clone()))?;
         let of_budget = ["policy", "subject", "period"];
         Ok(Self {
             per_user,
             decisions,
             known: Mutex::default(),
+            counted,
             spent: Shown::new(
                 registry,
                 Opts::new("weir_budget_spent_usd", "Spent in the present period, in dollars."),
@@ -153,6 +164,9 @@ impl Policies {
                 .entry(addresses)
                 .or_insert_with(|| (counter(), [Arc::clone(rule), Arc::clone(action)]));
             known.0.inc();
+        }
+        for decision in record.decisions.iter().filter(|decision| &*decision.rule == "tokens") {
+            self.counted.with_label_values(&[&*decision.action]).inc();
         }
     }
 

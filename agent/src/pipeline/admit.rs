@@ -11,7 +11,7 @@ use hyper::header::{self, HeaderValue};
 use super::bound::{Asked, prompt_hash};
 use super::dispatch::Downgrade;
 use super::reservation::Reservation;
-use super::{Exchange, Reject};
+use super::{Exchange, Reject, count};
 use crate::llm::call::{Kind, cap_output, path_model};
 use crate::policy::{Admission, Bound, Call, Verdict};
 use crate::record::{Billing, Flag};
@@ -29,7 +29,19 @@ pub async fn admit(
         let named = path_model(request.uri().path()).map(|path| Arc::from(path.model));
         exchange.note(|record| record.model = record.model.take().or(named));
     }
-    let (admission, bound) = ask(exchange, &request);
+    let mut countable = count::is_countable(exchange, &request);
+    let (admission, bound) = loop {
+        match ask(exchange, &request, countable) {
+            Said::Decided(admission, bound) => break (admission, bound),
+            // From here on the call goes by the configuration that decides on it.
+            Said::Outdated => exchange.rules = exchange.context.rules.load_full(),
+            Said::Tight => {
+                // Asked again, and this time for good.
+                countable = false;
+                count::count(exchange, &request).await;
+            }
+        }
+    };
     let by = admission.decisions.iter().find(|decision| &*decision.action == "downgrade");
     let by = by.map(|decision| Arc::clone(&decision.rule));
     exchange.decided(admission.decisions);
@@ -60,8 +72,22 @@ pub async fn admit(
     }
 }
 
+/// What the policies say.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart at once, and a box is paid per call"
+)]
+enum Said {
+    /// Whether the call may be made, and what it may come to.
+    Decided(Admission, Bound),
+    /// It hangs on the input whether it passes, and that can be counted.
+    Tight,
+    /// The configuration has been replaced since the call began.
+    Outdated,
+}
+
 /// The one question to the policies, under their lock.
-fn ask(exchange: &Exchange, request: &Request<Outgoing>) -> (Admission, Bound) {
+fn ask(exchange: &Exchange, request: &Request<Outgoing>, countable: bool) -> Said {
     let now = exchange.context.clock.now();
     let parties = &exchange.context.parties;
     let policies = &exchange.rules.policies;
@@ -100,9 +126,18 @@ fn ask(exchange: &Exchange, request: &Request<Outgoing>) -> (Admission, Bound) {
         prompt: body.filter(|_| ask.is_some()).map(|body| prompt_hash(&policies.prompts, body)),
     };
     let acting = policies.is_acting();
-    let admission = policies.engine.lock().admit(&call, acting, now);
+    let mut engine = policies.engine.lock();
+    if !Arc::ptr_eq(&exchange.rules, &exchange.context.rules.load()) {
+        return Said::Outdated;
+    }
+    let admission = if countable {
+        engine.admit_unless_tight(&call, acting, now)
+    } else {
+        Some(engine.admit(&call, acting, now))
+    };
+    drop(engine);
     // What was reserved is compared with what the call comes to, in dollars that are owed.
-    (admission, exchange.owed(bound))
+    admission.map_or(Said::Tight, |admission| Said::Decided(admission, exchange.owed(bound)))
 }
 
 /// Writes the most output the call may be given into its body. The limit is for all choices

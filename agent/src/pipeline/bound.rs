@@ -47,8 +47,7 @@ impl Asked<'_> {
         let model = self.model.unwrap_or_default();
         let maxima = Maxima::of(self.prices, self.provider, model);
         // More than the context is refused by the provider.
-        let input =
-            if ask.input_open { maxima.context } else { ask.input_estimate.min(maxima.context) };
+        let input = if ask.input_open { maxima.context } else { self.input().min(maxima.context) };
         let most = maxima.output.saturating_mul(ask.choices);
         let output = ask.max_output.map_or(most, |asked| asked.min(most));
         let (input_cost, cost) = self.costs(input, output);
@@ -72,6 +71,12 @@ impl Asked<'_> {
             input_cost: most.worst.map(|worst| worst.input),
             cost: most.worst.map(|worst| worst.total),
         }
+    }
+
+    /// Input tokens by what the body holds, counted or guessed.
+    pub(super) fn input(&self) -> u64 {
+        let model = self.model.unwrap_or_default();
+        self.ask.map_or(0, |ask| ask.input(self.provider, model))
     }
 
     /// The most so many tokens can cost: the input's part, and all of it.

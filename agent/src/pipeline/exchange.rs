@@ -256,7 +256,7 @@ impl Exchange {
                 record.usage = reading.estimate;
                 if record.usage.total() == reading.estimate.output {
                     // The provider has not said what it read.
-                    record.usage.input = self.ask.as_ref().map_or(0, |ask| ask.input_estimate);
+                    record.usage.input = self.wanted().input();
                 }
                 record.usage_source = match record.usage.total() {
                     0 => UsageSource::Unknown,
@@ -277,7 +277,7 @@ impl Exchange {
         if record.kind != Kind::Call || !sent {
             return;
         }
-        record.usage.input = self.ask.as_ref().map_or(0, |ask| ask.input_estimate);
+        record.usage.input = self.wanted().input();
         record.usage_source = match record.usage.input {
             0 => UsageSource::Unknown,
             _ => UsageSource::Estimated,

@@ -13,6 +13,7 @@ pub mod health;
 pub mod inspect;
 pub mod admit;
 mod bound;
+mod count;
 mod reservation;
 mod refusal;
 pub mod accounts;

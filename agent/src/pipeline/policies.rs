@@ -1,13 +1,18 @@
 //! The policies over all calls: what decides, behind its locks.
 
 use std::hash::RandomState;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 
 use super::accounts::Accounts;
 use crate::clock::Now;
 use crate::policy::{self, Engine, Reliability};
+
+/// Each takes a thread of the blocking pool for up to 50 ms; the rest of the machine is others'.
+const COUNTED_AT_ONCE: usize = 2;
 
 /// What decides about calls. The locks are held for a decision, never across a wait; where both
 /// are needed, one after the other.
@@ -21,6 +26,8 @@ pub struct Policies {
     acting: AtomicBool,
     /// Who pays, and what providers say of their limits.
     pub accounts: Accounts,
+    /// Prompts whose tokens may be counted at a time.
+    pub(super) counting: Arc<Semaphore>,
     /// Key of the hashes by which prompts are known again.
     pub prompts: RandomState,
 }
@@ -37,8 +44,25 @@ impl Policies {
             reliability: Mutex::new(Reliability::new(reliability, now)),
             acting: AtomicBool::new(false),
             accounts: Accounts::default(),
+            counting: Arc::new(Semaphore::new(COUNTED_AT_ONCE)),
             prompts: RandomState::new(),
         }
+    }
+
+    /// Takes another configuration over. `publish` makes the rest of it known, while nobody can be
+    /// admitted: whoever is decided on sees all of the old one or all of the new one.
+    pub fn replace(
+        &self,
+        (limits, reliability): (policy::Settings, policy::reliability::Settings),
+        now: Now,
+        publish: impl FnOnce(),
+    ) {
+        // The one place that holds both: nobody else takes the second while holding the first.
+        let mut engine = self.engine.lock();
+        let mut courses = self.reliability.lock();
+        engine.replace(limits, now);
+        courses.replace(reliability, now);
+        publish();
     }
 
     /// Whether policies act.

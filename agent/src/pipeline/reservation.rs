@@ -201,7 +201,7 @@ impl Exchange {
         let output = output(&seen);
         let input = match seen.total().saturating_sub(output) {
             // The provider has not said what it read.
-            0 => self.ask.as_ref().map_or(0, |ask| ask.input_estimate),
+            0 => self.wanted().input(),
             said => said,
         };
         let output = output + output / 4;
@@ -230,7 +230,7 @@ impl Exchange {
     }
 
     /// What is asked of whoever answers now.
-    fn wanted(&self) -> Asked<'_> {
+    pub(super) fn wanted(&self) -> Asked<'_> {
         let asked = self.record();
         let (provider, model) = if let Some(serving) = &self.serving {
             (&*serving.provider, Some(&*serving.model))

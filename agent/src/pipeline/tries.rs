@@ -59,7 +59,7 @@ impl Exchange {
         let now = self.context.clock.now().wall;
         let unanswered = outcome == Outcome::UpstreamCut;
         // What was sent and broke off may be charged for, at least what was to be read.
-        let input = self.ask.as_ref().filter(|_| unanswered).map_or(0, |ask| ask.input_estimate);
+        let input = if unanswered { self.wanted().input() } else { 0 };
         let mut guess = None;
         if input > 0 {
             self.note(|record| guess = Some(guessed(record, input)));

@@ -63,6 +63,11 @@ impl Rule {
         }
     }
 
+    /// What it limits.
+    pub(super) fn caps(&self) -> &[Cap] {
+        caps(&self.set)
+    }
+
     pub(super) fn enforcement(&self) -> Enforcement {
         self.by_hand.unwrap_or(self.set.enforcement)
     }

@@ -28,6 +28,16 @@ pub(super) enum Act {
     Alert,
 }
 
+impl Act {
+    /// Whether the call does not go out at once and as it was asked.
+    pub(super) fn holds_back(self) -> bool {
+        match self {
+            Self::Refuse | Self::Delay | Self::Downgrade | Self::Freeze => true,
+            Self::Pass | Self::Warn | Self::Alert => false,
+        }
+    }
+}
+
 const ACTS: [&str; 7] = ["pass", "refuse", "delay", "downgrade", "freeze", "warn", "alert"];
 
 impl Words {

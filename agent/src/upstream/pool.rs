@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper::{Request, Response};
@@ -83,7 +84,7 @@ impl Sender {
 #[derive(Debug)]
 pub struct Pool {
     connect: Arc<dyn Connect>,
-    tls: Tls,
+    tls: ArcSwap<Tls>,
     clock: Arc<dyn Clock>,
     drain: Drain,
     idle: Mutex<HashMap<Target, Vec<Idle>>>,
@@ -104,12 +105,19 @@ impl Pool {
 
     /// An empty pool. Connections run as tasks of `drain`.
     pub fn new(connect: Arc<dyn Connect>, tls: Tls, clock: Arc<dyn Clock>, drain: Drain) -> Self {
-        Self { connect, tls, clock, drain, idle: Mutex::default() }
+        Self { connect, tls: ArcSwap::from_pointee(tls), clock, drain, idle: Mutex::default() }
     }
 
     /// How certificates are checked.
-    pub fn tls(&self) -> &Tls {
-        &self.tls
+    pub fn tls(&self) -> Arc<Tls> {
+        self.tls.load_full()
+    }
+
+    /// Checks certificates otherwise from now on. Idle connections were checked as before: they are
+    /// closed.
+    pub fn verify_by(&self, tls: Tls) {
+        self.tls.store(Arc::new(tls));
+        self.idle.lock().clear();
     }
 
     /// Closes connections that have been unused too long; to be called every few seconds.
@@ -172,7 +180,7 @@ impl Pool {
             return self.http(io, Protocol::Http1, target).await;
         }
         let (io, protocol) = self
-            .tls
+            .tls()
             .handshake(&target.host, target.offer, io)
             .await
             .map_err(|source| Failure::Tls { host: target.host.to_string(), source })?;

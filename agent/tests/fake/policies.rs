@@ -5,10 +5,12 @@ use agent::admin::budgets::{BudgetQuery, BudgetRow, Standing};
 use agent::admin::calls::DecisionRow;
 use agent::admin::money::Usd;
 use agent::admin::policies::{PolicyDetail, PolicyRow, Reach};
+use agent::admin::reload::Reloaded;
 use agent::admin::status::{Overridden, PolicyState};
 use agent::admin::trial::{Trial, TrialCall, TrialQuery, TrialVerdict};
 use agent::admin::usage::{Quantity, UsageQuery, UsageRow};
 use agent::admin::{Control, Failure, SCHEMA_VERSION};
+use agent::config::Change;
 use agent::llm::usage::NanoUsd;
 use agent::policy::Enforcement;
 
@@ -145,6 +147,23 @@ impl Control for Fake {
             self.policies.lock().unwrap().set = reach.map(|Reach(enforcement)| enforcement);
         }
         Ok(self.policies().iter().any(|policy| policy.name == name))
+    }
+
+    /// A terminal is told what the file says, hostile or not.
+    fn reload(&self) -> Reloaded {
+        let change = |key: &str, old, new| Change { key: key.to_owned(), old, new };
+        let name = Some(serde_json::json!(HOSTILE));
+        Reloaded {
+            schema_version: SCHEMA_VERSION,
+            ok: true,
+            problems: Vec::new(),
+            changes: vec![
+                change("environment", Some("prod".into()), name),
+                change("rate_limits.a", None, Some(serde_json::json!({"requests_per_minute": 5}))),
+            ],
+            needs_restart: vec![change("listen.admin", Some("off".into()), Some("on".into()))],
+            warnings: Vec::new(),
+        }
     }
 
     fn test(&self, call: &TrialQuery) -> Result<Trial, Failure> {

@@ -76,11 +76,12 @@ const MODULES: [(&str, &[&str]); 23] = [
 ];
 
 /// A third-party crate and the modules that may use it. Crates not listed may be used anywhere.
-const CRATES: [(&str, &[&str]); 21] = [
+const CRATES: [(&str, &[&str]); 22] = [
     ("anyhow", &["main", "app", "cli", "demo"]),
     ("aya", &["capture"]),
     ("aya_log", &["capture"]),
     ("axum", &["admin"]),
+    ("bpe_openai", &["llm::tokens"]),
     ("clap", &["cli", "main"]),
     ("clap_complete", &["cli"]),
     ("comfy_table", &["cli"]),

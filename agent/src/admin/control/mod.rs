@@ -6,6 +6,7 @@ use super::Failure;
 use super::breakers::{BreakerRow, Hand};
 use super::budgets::{BudgetQuery, BudgetRow};
 use super::policies::{PolicyDetail, PolicyRow, Reach};
+use super::reload::Reloaded;
 use super::trial::{Trial, TrialQuery};
 use super::usage::{UsageQuery, UsageRow};
 
@@ -26,6 +27,9 @@ pub trait Control {
     /// Changes how far a policy goes, from the next call on and after a restart too; `None` gives
     /// it back to the configuration. False where there is none of this name.
     fn set_policy(&self, name: &str, reach: Option<Reach>) -> Result<bool, Failure>;
+
+    /// Reads the configuration again and takes it over, whole or not at all.
+    fn reload(&self) -> Reloaded;
 
     /// What would be said of a call.
     fn test(&self, call: &TrialQuery) -> Result<Trial, Failure>;

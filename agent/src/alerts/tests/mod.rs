@@ -1,6 +1,7 @@
 //! Alerts as a whole: notices in, receivers on loopback at the other end.
 
 mod email;
+mod replaced;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

@@ -10,6 +10,8 @@ use serde_json::value::RawValue;
 use super::{Operation, Route, path_model};
 use crate::llm::json::{self, Shape, Value};
 use crate::llm::price::US_ONLY;
+use crate::llm::providers::Provider;
+use crate::llm::tokens::{Counted, Encoding};
 
 /// Names longer than this are kept nowhere.
 const MAX_NAME: usize = 256;
@@ -42,6 +44,8 @@ pub struct Ask {
     pub choices: u64,
     /// Input tokens, guessed high from the size of the body; images count as images.
     pub input_estimate: u64,
+    /// Input tokens as they were counted, where that was worth it.
+    pub counted: Option<Counted>,
     /// Whether the input can be larger than the body tells: it names images, files, a stored
     /// conversation, or tools that the provider itself runs.
     pub input_open: bool,
@@ -87,6 +91,7 @@ impl Ask {
             background: fields.background == Some(true),
             choices,
             input_estimate: input_estimate(body),
+            counted: None,
             input_open: stored.contains(&Some(Stored)) || names_more(route.operation, body),
         })
     }
@@ -131,6 +136,12 @@ impl Ask {
             self.stream = asked.is_stream();
         }
         self
+    }
+
+    /// Input tokens as a model reads them: counted, where that was done by its own vocabulary.
+    pub fn input(&self, provider: &Provider, model: &str) -> u64 {
+        let own = |counted: &Counted| Encoding::of(provider, model) == Some(counted.encoding);
+        self.counted.filter(own).map_or(self.input_estimate, |counted| counted.tokens)
     }
 }
 
@@ -367,6 +378,7 @@ mod tests {
             background: false,
             choices: 3,
             input_estimate: (body.len() as u64).div_ceil(3),
+            counted: None,
             input_open: false,
         };
         assert_eq!(ask(body), expected);

@@ -3,6 +3,8 @@
 mod plain;
 mod policies;
 mod budgeted;
+mod counted;
+mod replaced;
 mod failing;
 mod early;
 mod open;

@@ -168,6 +168,23 @@ impl Engine {
         admit::Stage::new(rules, entries, (call, acting), (t, minute), words).run()
     }
 
+    /// As [`Self::admit`], for a call whose input is only guessed and could be counted: where fewer
+    /// input tokens could let it pass as it was asked, and it would not pass so now, `None`; nothing
+    /// has happened then, and the call is to be asked for again, by [`Self::admit`].
+    pub fn admit_unless_tight(
+        &mut self,
+        call: &Call<'_>,
+        acting: bool,
+        now: Now,
+    ) -> Option<Admission> {
+        let Self { line, zone, teams, rules, by_hours, profiles, words, .. } = self;
+        let t = Reading { at: line.at(now), wall: now.wall, zone };
+        let minute = if *by_hours { minute_of_day(now.wall, zone) } else { 0 };
+        let entries = profiles.of(call.subject, call.agent_name, (rules, teams));
+        let stage = admit::Stage::new(rules, entries, (call, acting), (t, minute), words);
+        stage.run_unless_tight()
+    }
+
     /// A call that runs has come to this much so far; raises its reservation.
     pub fn extend(&mut self, ticket: &mut Ticket, so_far: &Bound, now: Now) -> Extension {
         let t = Reading { at: self.line.at(now), wall: now.wall, zone: &self.zone };

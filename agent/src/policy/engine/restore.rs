@@ -2,12 +2,16 @@
 
 use std::time::{Duration, SystemTime};
 
+use jiff::tz::TimeZone;
+
 use super::{Engine, Spent, show};
 use crate::clock::Now;
+use crate::policy::Settings;
 use crate::policy::calendar::{Period, minute_of_day};
 use crate::policy::call::{Bound, Call};
 use crate::policy::gauge::Reading;
-use crate::policy::settings::{Over, Quantity, Says};
+use crate::policy::rules::Rule;
+use crate::policy::settings::{self, Over, Quantity, Says};
 use crate::record::Billing;
 
 impl Engine {
@@ -62,20 +66,45 @@ impl Engine {
         }
     }
 
+    /// How far back it would have to go once these rules were taken over: asked before, so that
+    /// what was spent is at hand when they are.
+    pub fn horizon_of(&self, settings: &Settings, now: Now) -> Option<SystemTime> {
+        let at = self.line.peek(now);
+        let is_counted = |set: &settings::Rule, cap: &settings::Cap| {
+            let same = |rule: &&Rule| rule.set.name == set.name && rule.set.per == set.per;
+            let known = self.rules.iter().find(same);
+            known.is_some_and(|rule| {
+                rule.caps().iter().any(|old| (old.of, old.over) == (cap.of, cap.over))
+            })
+        };
+        let new = settings.rules.iter().flat_map(|set| {
+            let Says::Limit(limit) = &set.says else { return Vec::new() };
+            limit.caps.iter().filter(|cap| !is_counted(set, cap)).collect::<Vec<_>>()
+        });
+        new.filter_map(|cap| begins(cap.over, now, (at, &settings.zone))).min()
+    }
+
     /// How far back [`Self::restore`] has to go for every rule to hold; `None` where no rule
     /// outlives a restart.
     pub fn horizon(&self, now: Now) -> Option<SystemTime> {
         let at = self.line.peek(now);
-        let begins = |over: Over| match over {
-            // A step more, for what is on the edge.
-            Over::Sliding(length) => now.wall.checked_sub(length + Duration::from_secs(1)),
-            over => Some(Period::of(over, now.wall, (at, &self.zone)).begins),
-        };
         let caps = self.rules.iter().filter_map(|rule| match &rule.set.says {
             Says::Limit(limit) => Some(limit.caps.iter().zip(&rule.is_new)),
             Says::Guard(_) | Says::Price(_) | Says::Loops(_) => None,
         });
-        caps.flatten().filter(|(_, is_new)| **is_new).filter_map(|(cap, _)| begins(cap.over)).min()
+        caps.flatten()
+            .filter(|(_, is_new)| **is_new)
+            .filter_map(|(cap, _)| begins(cap.over, now, (at, &self.zone)))
+            .min()
+    }
+}
+
+/// Since when use counts in a limit.
+fn begins(over: Over, now: Now, line: (u64, &TimeZone)) -> Option<SystemTime> {
+    match over {
+        // A step more, for what is on the edge.
+        Over::Sliding(length) => now.wall.checked_sub(length + Duration::from_secs(1)),
+        over => Some(Period::of(over, now.wall, line).begins),
     }
 }
 

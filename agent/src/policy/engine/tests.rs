@@ -19,6 +19,7 @@ mod further;
 mod limits;
 mod waits;
 mod rollout;
+mod hinge;
 mod races;
 
 /// A clock under the test's control: both kinds of time.

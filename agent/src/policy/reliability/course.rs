@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::chain::{Chain, Hop};
 use super::retry;
+use super::settings::Settings;
 
 /// A call that is about to be sent, as far as it matters here.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +57,8 @@ pub struct Course {
     pub(super) repeatable: bool,
     /// Whether it can be asked of other models when it fails.
     pub(super) movable: bool,
+    /// What held when it began, and does until its end.
+    pub(super) settings: Arc<Settings>,
 }
 
 impl Course {

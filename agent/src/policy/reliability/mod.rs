@@ -43,7 +43,7 @@ use crate::record::{Notice, Topic};
 /// How providers fare, and what to do about it.
 #[derive(Debug)]
 pub struct Reliability {
-    settings: Settings,
+    settings: Arc<Settings>,
     breakers: Breakers,
     balance: Balance,
     budget: Budget,
@@ -87,7 +87,7 @@ impl Reliability {
         let mut balance = Balance::default();
         balance.set(&settings.endpoints);
         Self {
-            settings,
+            settings: Arc::new(settings),
             balance,
             breakers: Breakers::default(),
             budget: Budget::new(now.mono),
@@ -97,10 +97,11 @@ impl Reliability {
         }
     }
 
-    /// Takes other settings over; breakers and endpoints stay as they are.
+    /// Takes other settings over; breakers and endpoints stay as they are, and calls that have begun
+    /// go on by those they began with.
     pub fn replace(&mut self, settings: Settings, _now: Now) {
         self.balance.set(&settings.endpoints);
-        self.settings = settings;
+        self.settings = Arc::new(settings);
     }
 
     /// How it is set.
@@ -138,6 +139,7 @@ impl Reliability {
             acting: call.acting,
             repeatable: call.repeatable,
             movable: call.movable && call.repeatable,
+            settings: Arc::clone(&self.settings),
         };
         self.follow(&mut course);
         course
@@ -164,9 +166,10 @@ impl Reliability {
         if !course.named || !course.movable {
             return;
         }
-        let found = chain::find(&self.settings.chains, &course.start.model);
+        let found = chain::find(&course.settings.chains, &course.start.model);
         let Some(mut chain) = found.cloned() else { return };
-        let reachable = &self.settings.reachable;
+        let reachable = Arc::clone(&course.settings);
+        let reachable = &reachable.reachable;
         let home = &course.asked.provider;
         let out = |hop: &mut Hop| hop.provider != *home && !reachable.contains(&hop.provider);
         course.left_out = chain.hops.extract_if(.., out).collect();
@@ -182,19 +185,19 @@ impl Reliability {
         if !course.acting {
             return Timeouts::default();
         }
-        self.settings.rules(&course.target.provider).timeouts
+        course.settings.rules(&course.target.provider).timeouts
     }
 
     /// Whether a try at the course's target may be made.
     pub fn gate(&mut self, course: &Course, now: Now) -> Gate {
         let Hop { provider, model } = &course.target;
         let at = (provider, course.named.then_some(&**model));
-        let settings = &self.settings.rules(provider).breaker;
+        let settings = &course.settings.rules(provider).breaker;
         match self.breakers.ask(at, settings, now.mono) {
             Ok(permit) => Gate::Pass { permit, would: None },
             Err(blocked) => {
                 let policy = breaker_policy(&blocked.breaker);
-                let enforcement = self.toggles.effective(&policy, self.settings.breakers);
+                let enforcement = self.toggles.effective(&policy, course.settings.breakers);
                 if course.acting && enforcement.acts_on(&policy, &course.workload) {
                     self.toggles.count(&policy, Done::Acted);
                     return Gate::Reject(blocked);
@@ -223,7 +226,7 @@ impl Reliability {
             retry_after: failure.and_then(|failure| failure.retry_after),
             what: failure.map_or("", |failure| failure.what),
         };
-        let settings = &self.settings.rules(provider).breaker;
+        let settings = &course.settings.rules(provider).breaker;
         let at = (provider, course.named.then_some(model));
         let changes = self.breakers.report(at, permit, &told, (settings, now.mono));
         changes.into_iter().filter_map(|changed| self.told(changed, course.acting, now)).collect()
@@ -303,7 +306,7 @@ impl Reliability {
     /// What may get lost where another provider takes this call over.
     pub fn allowed_loss(&self, course: &Course) -> Vec<Feature> {
         let own = course.chain.iter().flat_map(|chain| &chain.allow_loss);
-        self.settings.allow_loss.iter().chain(own).copied().collect()
+        course.settings.allow_loss.iter().chain(own).copied().collect()
     }
 
     /// The models of a tier, best first.

@@ -36,6 +36,7 @@ impl Stage<'_, '_> {
                 GuardAction::Warn | GuardAction::Log => Act::Warn,
             };
             let silent = guard.on_breach == GuardAction::Log;
+            self.noted.push((entry.rule, (act, acts), rule.told));
             count(rule, (act, acts));
             self.decisions.push(decision(self.words, rule, (act, acts), message.clone()));
             let is_news = rule.told.is_none_or(|told| self.t.at >= told + QUIET);
@@ -99,6 +100,7 @@ impl Stage<'_, '_> {
                 None
             }
             UnknownPrice::Deny => {
+                self.noted.push((entry.rule, (Act::Refuse, acts), rule.told));
                 count(rule, (Act::Refuse, acts));
                 let message = match self.call.model {
                     Some(model) => format!(

@@ -8,6 +8,7 @@
 mod fit;
 mod gates;
 mod further;
+mod hinge;
 mod telling;
 
 use std::sync::Arc;
@@ -49,8 +50,19 @@ pub(super) struct Stage<'a, 'c> {
     delay: Duration,
     /// Rules besides the limits that let it pass: counted once nothing else refuses it.
     passed: Vec<usize>,
+    /// Rules besides the limits that were counted at once, what for, and when they had told people
+    /// before.
+    noted: Vec<(usize, (Act, bool), Option<u64>)>,
     decisions: Vec<Decision>,
     notices: Vec<Notice>,
+}
+
+/// What a call has met before anything is reserved for it.
+enum Begun {
+    /// A rule that is no limit refuses it.
+    Denied(Denied),
+    /// What each limit says.
+    Limits(Vec<Said>),
 }
 
 /// What one limiting rule says.
@@ -85,15 +97,39 @@ impl<'a, 'c> Stage<'a, 'c> {
             downgrade: None,
             delay: Duration::ZERO,
             passed: Vec::new(),
+            noted: Vec::new(),
             notices: Vec::new(),
         }
     }
 
     pub(super) fn run(mut self) -> Admission {
-        if let Some(denied) = self.guardrails().or_else(|| self.price()) {
-            return self.refuse(denied, false);
+        let begun = self.begin();
+        self.finish(begun)
+    }
+
+    /// As [`Self::run`], but where fewer input tokens could let the call pass as it was asked:
+    /// `None`, and nothing has happened.
+    pub(super) fn run_unless_tight(mut self) -> Option<Admission> {
+        let begun = self.begin();
+        if self.hinges_on_input(&begun) {
+            self.take_back();
+            return None;
         }
-        let mut said = self.limits(&[]);
+        Some(self.finish(begun))
+    }
+
+    fn begin(&mut self) -> Begun {
+        match self.guardrails().or_else(|| self.price()) {
+            Some(denied) => Begun::Denied(denied),
+            None => Begun::Limits(self.limits(&[])),
+        }
+    }
+
+    fn finish(mut self, begun: Begun) -> Admission {
+        let mut said = match begun {
+            Begun::Denied(denied) => return self.refuse(denied, false),
+            Begun::Limits(said) => said,
+        };
         if let Some((denied, freeze)) = self.first_refusal(&said) {
             self.decide_limits(&said, None);
             return self.refuse(denied, freeze);
