@@ -23,6 +23,8 @@ mod reading;
 #[cfg(test)]
 mod reliability;
 #[cfg(test)]
+mod split;
+#[cfg(test)]
 mod stage;
 #[cfg(test)]
 mod tls;

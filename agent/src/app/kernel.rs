@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::capture::resolve::Resolver;
 use crate::capture::targets::{Targets, Wanted};
 use crate::capture::{
-    AttachError, Capabilities, Capture, Closed, Event, Helper, Opened, Settings, Verdict,
+    AttachError, Capabilities, Capture, Closed, Event, Helper, Opened, Settings, Standing, Verdict,
 };
 use crate::downstream::accept::{self, Limit, Pressure};
 use crate::downstream::{Front, intercept};
@@ -42,6 +42,8 @@ struct State {
     /// How many accept loops wait for room.
     full: usize,
     capabilities: Capabilities,
+    /// Why what should be captured is not, where the helper process is gone.
+    lost: Option<String>,
 }
 
 /// Direct connections whose process has been looked at and that have not ended yet. The kernel
@@ -50,6 +52,10 @@ const DIRECT: usize = 8192;
 
 /// How long a connect(2) may be on its way from the programs to a listener's queue.
 const ON_THE_WAY: Duration = Duration::from_millis(100);
+
+/// Pause before attaching anew is tried again; then twice as long each time, up to the longest.
+const AGAIN: Duration = Duration::from_millis(500);
+const SELDOM: Duration = Duration::from_secs(30);
 
 impl Kernel {
     /// Nothing attached yet.
@@ -83,6 +89,71 @@ impl Kernel {
             let apply = |networks: &[IpNet]| this.retarget(networks);
             this.targets.keep(wanted, apply, drain).await;
         });
+    }
+
+    /// Follows the helper process: without it nothing is captured, with its next one all is again.
+    pub(super) fn follow(self: &Arc<Self>, helper: &Helper) -> std::io::Result<()> {
+        let drain = &self.front.runtime.drain;
+        let Some(mut standing) = helper.follow(drain)? else { return Ok(()) };
+        let (this, signal) = (Arc::clone(self), drain.clone());
+        drain.spawn(async move {
+            let following = async {
+                while standing.changed().await.is_ok() {
+                    let now = *standing.borrow_and_update();
+                    match now {
+                        Standing::Gone => this.lose("its helper process ended").await,
+                        Standing::Lost => this.lose("its helper process is gone for good").await,
+                        Standing::Up(_) => this.regain(&standing).await,
+                    }
+                }
+            };
+            tokio::select! {
+                () = following => {}
+                () = signal.signalled() => {}
+            }
+        });
+        Ok(())
+    }
+
+    async fn lose(self: &Arc<Self>, why: &str) {
+        {
+            let mut state = self.state.lock();
+            if state.capture.is_none() && state.lost.is_none() {
+                // `weir down` had been said.
+                return;
+            }
+            state.lost = Some(why.to_owned());
+        }
+        tracing::error!("nothing is captured: {why}");
+        let this = Arc::clone(self);
+        // A panic in it has been reported.
+        drop(self.front.runtime.drain.spawn_blocking(move || this.release()).await);
+    }
+
+    /// Attaches again, where that is still wanted, unless the helper ends once more.
+    async fn regain(self: &Arc<Self>, standing: &watch::Receiver<Standing>) {
+        let mut pause = AGAIN;
+        while self.lost().is_some() && !standing.has_changed().unwrap_or(true) {
+            let this = Arc::clone(self);
+            match self.front.runtime.drain.spawn_blocking(move || this.up()).await {
+                Ok(Ok(())) => {
+                    tracing::info!("captured again, by another helper process");
+                    return;
+                }
+                Ok(Err(error)) => {
+                    tracing::error!(%error, "not captured again yet");
+                    self.state.lock().lost = Some(error.to_string());
+                }
+                Err(_panicked) => return,
+            }
+            tokio::time::sleep(pause).await;
+            pause = SELDOM.min(pause * 2);
+        }
+    }
+
+    /// Why what should be captured is not.
+    pub(super) fn lost(&self) -> Option<String> {
+        self.state.lock().lost.clone()
     }
 
     /// What there is to capture, once [`Kernel::watch`] says so.
@@ -124,12 +195,18 @@ impl Kernel {
         }
         capture.redirect(state.redirect && state.full == 0)?;
         state.capture = Some((capture, drain));
+        state.lost = None;
         Ok(())
     }
 
     /// Detaches: from here on connections go direct, and those already led here are served.
     /// Blocks for a moment.
     pub(super) fn down(&self) {
+        self.state.lock().lost = None;
+        self.release();
+    }
+
+    fn release(&self) {
         let Some((capture, drain)) = self.state.lock().capture.take() else { return };
         // First the programs, then the listeners: nobody is led to a closed door, not even who
         // was past the programs and not yet in the listeners' queues.

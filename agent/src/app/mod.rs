@@ -1,6 +1,7 @@
 //! The composition root: everything is made here, started in the order in which it is safe to, and
 //! stopped in the opposite one.
 
+mod privileges;
 mod start;
 mod account_key;
 mod alerts;
@@ -20,7 +21,7 @@ mod control;
 mod rows;
 mod standing;
 mod trial;
-mod log;
+pub(crate) mod log;
 
 use std::io;
 use std::sync::Arc;
@@ -48,8 +49,9 @@ pub fn main(config: Config, paths: Paths, flags: Flags) -> anyhow::Result<Exit> 
         .install_default()
         .map_err(|_| anyhow::anyhow!("another cryptography provider was installed before ours"))?;
     let most = file_limit();
+    let split = privileges::split(&config, &paths)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let ledger = runtime.block_on(run(config, paths, flags, most))?;
+    let ledger = runtime.block_on(run(config, paths, Launch { flags, files: most, split }))?;
     // What did not finish in time is ended here, and settles: the ledger is the last to close.
     runtime.shutdown_timeout(Duration::from_secs(1));
     ledger.close();
@@ -70,10 +72,9 @@ fn file_limit() -> usize {
 async fn run(
     config: Config,
     paths: Paths,
-    flags: Flags,
-    files: usize,
+    launch: Launch,
 ) -> anyhow::Result<Arc<Ledger>> {
-    let started = start::start(&config, &paths, Launch { flags, files }).await?;
+    let started = start::start(&config, &paths, launch).await?;
     for (name, address) in &started.running.listeners {
         tracing::info!(%address, "listening: {name}");
     }

@@ -13,6 +13,7 @@ use super::freezer::{self, Freezer};
 use super::front::{PIPES, front};
 use super::kernel::Kernel;
 use super::modes::Modes;
+use super::privileges::Split;
 use super::sweep::sweep;
 use super::takers::Takers;
 use super::toggles::Toggles;
@@ -39,11 +40,12 @@ const FIRST_NAMES: Duration = Duration::from_secs(3);
 const RESERVED: usize = 256;
 
 /// What the start depends on beside the configuration.
-#[derive(Debug, Clone, Copy)]
 pub(super) struct Launch {
     pub(super) flags: Flags,
     /// Files that may be open.
     pub(super) files: usize,
+    /// How privileges are divided.
+    pub(super) split: Split,
 }
 
 /// The agent while it runs.
@@ -82,7 +84,7 @@ pub(super) async fn start(
     let takers = Arc::new(takers);
 
     let runtime = Runtime { clock, drain: drain.clone() };
-    let helper = Helper::in_process();
+    let helper = launch.split.helper.clone();
     let resolver = Resolver::new(helper.clone());
     let front = Arc::new(front(config, paths, (&helper, &resolver), &runtime, &takers)?);
 
@@ -106,7 +108,7 @@ pub(super) async fn start(
     })?;
     let explicit = bind_explicit(config).await?;
 
-    let (kernel, no_kernel) = attach(config, launch, &front, (&helper, &resolver))?;
+    let (kernel, no_kernel) = attach(config, &launch, &front, (&helper, &resolver))?;
     let modes = Modes::new(config.mode, &paths.state, Arc::clone(&front), kernel.clone());
     let toggles = Toggles::open(&paths.state);
     toggles.apply(&front.rules.load().policies);
@@ -118,7 +120,7 @@ pub(super) async fn start(
     }
     front.upstream.tcp.own().fixed(listeners.iter().map(|(_, address)| *address).collect());
     for listener in explicit {
-        let limit = Limit { permits: permits(config, launch), pressure: Arc::new(NoPressure) };
+        let limit = Limit { permits: permits(config, &launch), pressure: Arc::new(NoPressure) };
         let front = Arc::clone(&front);
         let serve = move |stream, client, permit| {
             let accepted = Accepted { stream, client, permit };
@@ -131,6 +133,7 @@ pub(super) async fn start(
     modes.apply();
     if let Some(kernel) = &kernel {
         kernel.keep_targets();
+        kernel.follow(&helper)?;
         let settled = tokio::time::timeout(FIRST_NAMES, kernel.settled()).await;
         if settled.is_err() {
             tracing::warn!("some providers' names do not resolve yet; they are asked for again");
@@ -152,6 +155,7 @@ pub(super) async fn start(
         listeners,
         socket: paths.socket(),
         root: paths.root_certificate(),
+        remark: launch.split.remark,
     });
     drain.spawn(sweep(Arc::clone(&running), paths.clone()));
     let front = &running.front;
@@ -168,7 +172,7 @@ pub(super) async fn start(
 /// The kernel half, or why there is none.
 fn attach(
     config: &Config,
-    launch: Launch,
+    launch: &Launch,
     front: &Arc<Front>,
     (helper, resolver): (&Helper, &Resolver),
 ) -> anyhow::Result<(Option<Arc<Kernel>>, Option<String>)> {
@@ -200,7 +204,7 @@ fn attach(
 
 /// Permits for one kind of listener: a connection takes a descriptor on either side, and there
 /// are two kinds.
-fn permits(config: &Config, launch: Launch) -> Arc<Semaphore> {
+fn permits(config: &Config, launch: &Launch) -> Arc<Semaphore> {
     let wanted = config.limits.connections.get() as usize;
     let room = launch.files.saturating_sub(2 * PIPES + RESERVED) / 4;
     if room < wanted {

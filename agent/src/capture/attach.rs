@@ -16,9 +16,11 @@ use aya::programs::{CgroupAttachMode, CgroupSockAddr, Program, ProgramError, Soc
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use ipnet::IpNet;
 use rustix::thread::CapabilitySet;
+use serde::{Deserialize, Serialize};
 
 use super::capability::{self, Capabilities};
 use super::listen::{ListenError, Listening};
+use super::narration::Narration;
 use super::query::{self, Hook, Scope};
 use super::stats::ProgramStats;
 use super::table::Table;
@@ -36,6 +38,9 @@ const HOOKS: [(&str, &str, Hook); 5] = [
     (program::CONNECT6, capability::CONNECT6, Hook::Connect6),
     (program::CONNECT4, capability::CONNECT4, Hook::Connect4),
 ];
+
+/// What names of the helper's processes begin with.
+const NAME: &str = "weir";
 
 /// Inode of the initial pid namespace (`PROC_PID_INIT_INO`).
 const INITIAL_PID_NAMESPACE: u64 = 0xefff_fffc;
@@ -68,38 +73,88 @@ pub enum AttachError {
     #[error("connect4 cannot be attached: {0}")]
     Connect(String),
     /// Another agent captures this cgroup.
-    #[error("another Weir is attached to this cgroup already (program {0})")]
-    Running(u32),
+    #[error("another Weir is attached to this cgroup already ({0})")]
+    Running(String),
     /// A map is missing, or refuses an entry.
     #[error("a map of the programs does not work")]
     Map(#[from] MapError),
     /// Input or output failed.
     #[error("the kernel half's set-up failed")]
     Io(#[from] io::Error),
+    /// What the helper process says.
+    #[error("{0}")]
+    Remote(String),
+    /// The helper process is gone, or hangs.
+    #[error("the helper process does not answer")]
+    Gone,
     /// The privileged side gave an answer that does not belong to the question.
     #[error("the helper process does not speak our protocol")]
     Protocol,
 }
 
-/// What the unprivileged side needs of the programs' maps.
+/// Where the daemon is to be found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Doors {
+    /// Port of its listener on 127.0.0.1.
+    port4: u16,
+    /// Port of its listener on `::1`.
+    port6: Option<u16>,
+    /// Its thread-group id in the initial pid namespace; 0 where it is not known.
+    pub(super) tgid: u32,
+}
+
+impl Doors {
+    /// Those of the process that asks.
+    pub(super) fn of(listening: &Listening) -> Self {
+        Self { port4: listening.port4(), port6: listening.port6(), tgid: own_tgid() }
+    }
+}
+
+/// The maps that are handed to the unprivileged side, in this order.
+pub(super) const HANDED: [&str; 5] =
+    [map::FLOWS, map::RECORDS, map::HEARTBEAT, map::EVENTS, map::STATS];
+
+/// What the unprivileged side needs of the programs.
+pub(super) struct Made {
+    /// One for each of [`HANDED`].
+    pub(super) maps: Vec<OwnedFd>,
+    pub(super) capabilities: Capabilities,
+}
+
+/// The programs' maps, as the unprivileged side uses them.
 pub(super) struct Attached {
     pub(super) flows: HashMap<MapData, FlowKey, Record>,
     pub(super) records: HashMap<MapData, u64, Record>,
     pub(super) heartbeat: Array<MapData, u64>,
     pub(super) events: RingBuf<MapData>,
     pub(super) stats: PerCpuArray<MapData, u64>,
-    pub(super) narration: Option<Narration>,
     pub(super) capabilities: Capabilities,
     /// Whether the programs know our thread-group id.
     pub(super) spared: bool,
 }
 
-/// What the programs log, where they were asked to.
-pub(super) struct Narration {
-    /// Readable when there is something.
-    pub(super) ready: OwnedFd,
-    /// Passes it on to the log.
-    pub(super) flush: Box<dyn FnMut() + Send>,
+impl Attached {
+    /// From one descriptor for each of [`HANDED`].
+    pub(super) fn new(
+        maps: Vec<OwnedFd>,
+        capabilities: Capabilities,
+        spared: bool,
+    ) -> Result<Self, AttachError> {
+        let mut maps = maps.into_iter();
+        let mut next = || -> Result<Map, AttachError> {
+            let fd = maps.next().ok_or(AttachError::Protocol)?;
+            Ok(Map::from_map_data(MapData::from_fd(fd)?)?)
+        };
+        Ok(Self {
+            flows: next()?.try_into()?,
+            records: next()?.try_into()?,
+            heartbeat: next()?.try_into()?,
+            events: next()?.try_into()?,
+            stats: next()?.try_into()?,
+            capabilities,
+            spared,
+        })
+    }
 }
 
 /// The programs in the kernel. Dropping it unlinks and unloads them.
@@ -109,6 +164,7 @@ pub(super) struct Attachment {
     configs: Array<MapData, Config>,
     table: Table,
     ebpf: Ebpf,
+    _narration: Option<Narration>,
 }
 
 /// Held for what dropping it does.
@@ -121,8 +177,8 @@ impl Attachment {
     /// Loads, configures, links. Programs other than connect4 may fail; the table says so then.
     pub(super) fn new(
         settings: &Settings,
-        listening: &Listening,
-    ) -> Result<(Self, Attached), AttachError> {
+        doors: Doors,
+    ) -> Result<(Self, Made), AttachError> {
         let path = match &settings.cgroup {
             Some(path) => path.clone(),
             None => cgroup::mount()?.ok_or(AttachError::NoCgroup)?,
@@ -133,7 +189,7 @@ impl Attachment {
 
         let object = if settings.log { OBJECT_WITH_LOG } else { OBJECT };
         let mut ebpf = EbpfLoader::new().load(object)?;
-        let config = configuration(settings, listening);
+        let config = configuration(settings, doors);
         let mut configs = Array::try_from(take(&mut ebpf, map::CONFIG)?)?;
         configs.set(0, config, 0)?;
         let table = Table::new(
@@ -143,10 +199,11 @@ impl Attachment {
         let mut capabilities = Capabilities::default();
         capabilities.set(capability::CGROUP, whole_host(settings, &path));
         let absent = || "IPv6 loopback in this network namespace".to_owned();
-        capabilities
-            .set(capability::LISTENER6, listening.port6().map(|_port| ()).ok_or_else(absent));
+        capabilities.set(capability::LISTENER6, doors.port6.map(|_port| ()).ok_or_else(absent));
 
-        let mut attachment = Self { links: Vec::new(), config, configs, table, ebpf };
+        let narration = settings.log.then(|| Narration::start(&mut ebpf)).transpose()?;
+        let links = Vec::new();
+        let mut attachment = Self { links, config, configs, table, ebpf, _narration: narration };
         for (name, hook, kind) in HOOKS {
             let linked = attachment.link(name, &cgroup, kind);
             if hook == capability::CONNECT4
@@ -159,17 +216,9 @@ impl Attachment {
         check_alone(&cgroup, Some(attachment.id(program::CONNECT4)))?;
 
         let ebpf = &mut attachment.ebpf;
-        let attached = Attached {
-            flows: HashMap::try_from(take(ebpf, map::FLOWS)?)?,
-            records: HashMap::try_from(take(ebpf, map::RECORDS)?)?,
-            heartbeat: Array::try_from(take(ebpf, map::HEARTBEAT)?)?,
-            events: RingBuf::try_from(take(ebpf, map::EVENTS)?)?,
-            stats: PerCpuArray::try_from(take(ebpf, map::STATS)?)?,
-            narration: settings.log.then(|| narration(ebpf)).transpose()?,
-            capabilities,
-            spared: config.tgid != 0,
-        };
-        Ok((attachment, attached))
+        let maps = HANDED.iter().map(|name| descriptor(&take(ebpf, name)?));
+        let maps = maps.collect::<Result<_, AttachError>>()?;
+        Ok((attachment, Made { maps, capabilities }))
     }
 
     /// Leaves the connections of this thread-group id alone.
@@ -248,18 +297,18 @@ fn load_and_link(program: &mut Program, cgroup: &File) -> Result<Link, ProgramEr
     Ok(Link::Address { _link: program.take_link(id)? })
 }
 
-fn configuration(settings: &Settings, listening: &Listening) -> Config {
+fn configuration(settings: &Settings, doors: Doors) -> Config {
     let mut ports = [settings.ports.first().copied().unwrap_or(443); MAX_PORTS];
     for (to, from) in ports.iter_mut().zip(&settings.ports) {
         *to = *from;
     }
     Config {
-        tgid: own_tgid(),
+        tgid: doors.tgid,
         mark: MARK,
         redirect: 0,
         networks: 0,
-        listener4: listening.port4(),
-        listener6: listening.port6().unwrap_or(0),
+        listener4: doors.port4,
+        listener6: doors.port6.unwrap_or(0),
         pad: 0,
         ports,
     }
@@ -285,8 +334,14 @@ fn whole_host(settings: &Settings, path: &Path) -> Result<(), String> {
 /// linking too: of two that start at once, the later to link finds the earlier.
 fn check_alone(cgroup: &File, own: Option<u32>) -> Result<(), AttachError> {
     let programs = query::programs(cgroup.as_fd(), Hook::Connect4, Scope::Attached)?;
-    let other = programs.iter().find(|(id, name)| name == program::CONNECT4 && Some(*id) != own);
-    other.map_or(Ok(()), |(id, _)| Err(AttachError::Running(*id)))
+    for (id, name) in programs.iter().filter(|(id, _)| Some(*id) != own) {
+        let owner = if name.is_empty() { query::owner(*id) } else { None };
+        if name == program::CONNECT4 || owner.as_ref().is_some_and(|owner| owner.name.starts_with(NAME)) {
+            let who = owner.map(|owner| format!("pid {}, ", owner.pid)).unwrap_or_default();
+            return Err(AttachError::Running(format!("{who}program {id}")));
+        }
+    }
+    Ok(())
 }
 
 /// `CAP_PERFMON` is for the calling thread's name, which the kernel gives away only with it; before
@@ -316,7 +371,11 @@ fn explain(error: &ProgramError, cgroup: &File, hook: Hook) -> String {
             let names: Vec<_> = there
                 .unwrap_or_default()
                 .into_iter()
-                .map(|(id, name)| format!("{name} (program {id})"))
+                .map(|(id, name)| match query::owner(id).filter(|_| name.is_empty()) {
+                    Some(owner) => format!("program {id} of {owner}"),
+                    None if name.is_empty() => format!("program {id}"),
+                    None => format!("{name} (program {id})"),
+                })
                 .collect();
             format!("the hook is held exclusively by {}", names.join(", "))
         }
@@ -325,10 +384,17 @@ fn explain(error: &ProgramError, cgroup: &File, hook: Hook) -> String {
     }
 }
 
-fn narration(ebpf: &mut Ebpf) -> Result<Narration, AttachError> {
-    let mut logger = aya_log::EbpfLogger::init(ebpf).map_err(io::Error::other)?;
-    let ready = logger.as_fd().try_clone_to_owned()?;
-    Ok(Narration { ready, flush: Box::new(move || logger.flush()) })
+/// A descriptor of a map's own, for whoever else is to use it.
+fn descriptor(map: &Map) -> Result<OwnedFd, AttachError> {
+    let data = match map {
+        Map::Array(data)
+        | Map::HashMap(data)
+        | Map::LruHashMap(data)
+        | Map::PerCpuArray(data)
+        | Map::RingBuf(data) => data,
+        _ => return Err(AttachError::Protocol),
+    };
+    Ok(data.fd().as_fd().try_clone_to_owned()?)
 }
 
 fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, AttachError> {

@@ -21,6 +21,7 @@ mod flows;
 mod heartbeat;
 pub mod helper;
 mod listen;
+mod narration;
 mod query;
 mod selftest;
 mod stats;
@@ -33,13 +34,14 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use ipnet::IpNet;
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use attach::AttachError;
 pub use capability::{Capabilities, Capability};
 pub use events::{Closed, Event, Opened, Verdict};
-pub use helper::{Helper, TRUST_VARIABLE};
+pub use helper::{Helper, Standing, TRUST_VARIABLE};
 pub use listen::ListenError;
 pub use stats::{Measuring, ProgramStats};
 
@@ -53,7 +55,7 @@ use origin::Origins;
 pub const MARK: u32 = 0x2057;
 
 /// What to capture.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Settings {
     /// The cgroup (v2) whose processes are captured; `None` for the root, that is everybody.
     pub cgroup: Option<PathBuf>,
@@ -94,7 +96,7 @@ impl Capture {
         drain: &Drain,
     ) -> Result<Self, AttachError> {
         let listening = helper.listen()?;
-        let attached = helper.attach(settings, &listening)?;
+        let attached = helper.attach(settings, attach::Doors::of(&listening))?;
         // Dropped on every way out but the last: it detaches.
         let mut this = Self {
             helper: helper.clone(),
@@ -119,9 +121,6 @@ impl Capture {
 
         heart.run(drain, this.over.clone());
         this.events = Mutex::new(Some(ring.run(drain, this.over.clone())?));
-        if let Some(narration) = attached.narration {
-            events::narrate(narration, drain, this.over.clone())?;
-        }
         this.listeners = listening.into_sockets();
         Ok(this)
     }

@@ -13,6 +13,7 @@ mod local;
 mod variables;
 mod bundle;
 pub mod daemon;
+pub(crate) mod helper;
 mod demo;
 mod status;
 mod spend;
@@ -87,6 +88,9 @@ struct Global {
 enum Command {
     /// Run the agent (the service does this)
     Daemon(daemon::Args),
+    /// Hold the privileges for the daemon, which starts this itself
+    #[command(hide = true)]
+    Helper(helper::Args),
     /// See it work, on a stage of its own where nothing of this host changes
     Demo(demo::Args),
     /// Whether it works, what it covers, what today cost
@@ -154,6 +158,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, start: daemon::Start) -> E
 fn dispatch(command: &Command, ctx: &Ctx, start: daemon::Start) -> anyhow::Result<ExitCode> {
     let done = match command {
         Command::Daemon(args) => daemon::run(args, ctx, start),
+        Command::Helper(args) => helper::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Status(args) => status::run(args, ctx),
         Command::Spend(args) => spend::run(args, ctx),

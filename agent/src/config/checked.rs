@@ -23,6 +23,8 @@ pub struct Config {
     pub mode: Mode,
     /// Name of the environment.
     pub environment: Arc<str>,
+    /// The user to become when started as root.
+    pub user: Arc<str>,
     /// Where the agent listens.
     pub listen: Listen,
     /// The kernel half.

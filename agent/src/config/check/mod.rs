@@ -48,6 +48,7 @@ pub(in crate::config) fn check(
     Config {
         mode: raw.mode,
         environment: check.name(&raw.environment, &root.key("environment")),
+        user: check.name(&raw.user, &root.key("user")),
         listen: Listen {
             proxy: check.loopback(raw.listen.proxy, &root.key("listen").key("proxy")),
             admin: check.loopback(raw.listen.admin, &root.key("listen").key("admin")),

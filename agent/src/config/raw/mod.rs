@@ -137,6 +137,10 @@ pub(in crate::config) struct Raw {
     pub(in crate::config) mode: Mode,
     /// Name of the environment (`prod`, `dev`), put on every record and metric.
     pub(in crate::config) environment: String,
+    /// The user that the agent becomes when it is started as root. Its files are given to this
+    /// user; without such a user it stays root, without root's capabilities. `root` says that this
+    /// is meant.
+    pub(in crate::config) user: String,
     /// Where the agent listens; loopback only. Port 0 takes a free port.
     pub(in crate::config) listen: RawListen,
     /// The kernel half: which connections are looked at.
@@ -198,6 +202,7 @@ impl Default for Raw {
         Self {
             mode: Mode::default(),
             environment: "default".to_owned(),
+            user: "weir".to_owned(),
             listen: RawListen::default(),
             capture: RawCapture::default(),
             trust: RawTrust::default(),
