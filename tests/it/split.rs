@@ -120,7 +120,7 @@ fn each_process_holds_what_its_work_takes_and_nothing_else() -> anyhow::Result<(
         assert_eq!(call["outcome"], "ok");
         assert_eq!(call["user"], "root", "{call}");
         assert!(call["workload"].as_str().is_some_and(|name| name.contains("curl")), "{call}");
-        let explicit = ["-x", "http://127.0.0.1:4180", "--proxy-insecure"];
+        let explicit = ["-x", "127.0.0.1:4180"];
         stage.succeed(Route::Direct, &curl(&explicit)).await?;
         let calls = stage.settled(2).await?;
         assert!(calls.iter().all(|call| call["user"] == "root"), "{calls:?}");
@@ -249,5 +249,30 @@ fn a_second_agent_is_told_who_was_there_first() -> anyhow::Result<()> {
         let expected = format!("another Weir is attached to this cgroup already (pid {}", helper.pid);
         assert!(told.contains(&expected), "{told}");
         tokio::time::timeout(Duration::from_secs(5), metered(stage)).await??.context("the first")
+    })
+}
+
+#[test]
+fn a_preflight_loads_the_programs_and_leaves_nothing_behind() -> anyhow::Result<()> {
+    on_stage(async |stage| {
+        let config = stage.config().with(&["user"], json!("nobody"));
+        stage.start(&config).await?;
+        let output = stage.daemon()?.weir(&["doctor", "--preflight", "--json"]).output().await?;
+        anyhow::ensure!(output.status.code() == Some(0), "{output:?}");
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+        let row = |check: &str| {
+            let rows = report["rows"].as_array().into_iter().flatten();
+            rows.clone().find(|row| row["check"] == check).cloned().unwrap_or_default()
+        };
+        for check in ["kernel", "cgroup v2", "capabilities", "connect4", "sockops", "user"] {
+            assert_eq!(row(check)["status"], "PASS", "{check}: {report}");
+        }
+        assert_eq!(row("connect4")["detail"], "loads and links");
+        assert!(row("listen.proxy")["detail"].to_string().contains("the running agent's"));
+        let left = std::fs::read_dir(stage.inner().cgroup().path())?.flatten();
+        let mut left = left.filter(|it| it.file_name().to_string_lossy().contains("preflight"));
+        assert!(left.next().is_none(), "a cgroup is left");
+        metered(stage).await?.context("the running agent is not disturbed")?;
+        Ok(())
     })
 }

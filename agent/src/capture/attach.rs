@@ -108,6 +108,11 @@ impl Doors {
     pub(super) fn of(listening: &Listening) -> Self {
         Self { port4: listening.port4(), port6: listening.port6(), tgid: own_tgid() }
     }
+
+    /// Where nothing is led.
+    pub(super) fn nowhere() -> Self {
+        Self { port4: 0, port6: Some(0), tgid: own_tgid() }
+    }
 }
 
 /// The maps that are handed to the unprivileged side, in this order.

@@ -22,6 +22,7 @@ mod heartbeat;
 pub mod helper;
 mod listen;
 mod narration;
+mod preflight;
 mod query;
 mod selftest;
 mod stats;
@@ -43,6 +44,7 @@ pub use capability::{Capabilities, Capability};
 pub use events::{Closed, Event, Opened, Verdict};
 pub use helper::{Helper, Standing, TRUST_VARIABLE};
 pub use listen::ListenError;
+pub use preflight::preflight;
 pub use stats::{Measuring, ProgramStats};
 
 use crate::drain::Drain;

@@ -178,6 +178,11 @@ fn dispatch(command: &Command, ctx: &Ctx, start: daemon::Start) -> anyhow::Resul
         Command::Config(args) => config::run(args, ctx),
         Command::Completions(args) => completions::run(args, ctx),
         Command::Trust(args) => return Ok(trust::run(args, &local::site(ctx)?)?.into()),
+        Command::Doctor(args) if args.preflight => {
+            let config = crate::config::load(&ctx.paths)?;
+            let runs = local::findings(ctx).is_some();
+            return Ok(doctor::preflight(args, &config, &ctx.paths, runs)?.into());
+        }
         Command::Doctor(args) => {
             let rows = local::findings(ctx);
             return Ok(doctor::run(args, &local::site(ctx)?, rows)?.into());

@@ -151,7 +151,7 @@ mod tests {
             let read = |fd: &OwnedFd| {
                 let mut file = File::from(fd.try_clone().unwrap());
                 file.rewind().unwrap();
-                std::io::read_to_string(file).unwrap()
+                io::read_to_string(file).unwrap()
             };
             assert_eq!((read(&frame.fds[0]), read(&frame.fds[1])), ("one".into(), "other".into()));
         }
