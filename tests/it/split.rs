@@ -128,7 +128,9 @@ fn each_process_holds_what_its_work_takes_and_nothing_else() -> anyhow::Result<(
         assert_eq!(status["capture"]["on"], true);
         assert!(status["warnings"].as_array().is_some_and(Vec::is_empty), "{status}");
         assert!(
-            status["capabilities"].as_array().is_some_and(|all| all.iter().all(|it| it["ok"] == true)),
+            status["capabilities"]
+                .as_array()
+                .is_some_and(|all| all.iter().all(|it| it["ok"] == true)),
             "{status}"
         );
         // Its files are its own, and a later start as somebody else takes them over.
@@ -201,7 +203,10 @@ fn a_helper_that_hangs_is_replaced() -> anyhow::Result<()> {
         let config = stage.config().with(&["user"], json!("nobody"));
         stage.start(&config).await?;
         let [_, _, helper] = processes(stage)?;
-        kill_process(Pid::from_raw(i32::try_from(helper.pid)?).context("a process")?, Signal::STOP)?;
+        kill_process(
+            Pid::from_raw(i32::try_from(helper.pid)?).context("a process")?,
+            Signal::STOP,
+        )?;
         // Its answer is waited for, then it is given up; nobody's call fails over it.
         stage.succeed(Route::Redirect, &curl(&["--max-time", "20"])).await?;
         until("another helper", async || {
@@ -246,7 +251,8 @@ fn a_second_agent_is_told_who_was_there_first() -> anyhow::Result<()> {
         let refused =
             agent::demo::daemon::Daemon::start(&harness::artefacts::weir()?, &home, &second).await;
         let told = refused.err().context("there is one already")?.to_string();
-        let expected = format!("another Weir is attached to this cgroup already (pid {}", helper.pid);
+        let expected =
+            format!("another Weir is attached to this cgroup already (pid {}", helper.pid);
         assert!(told.contains(&expected), "{told}");
         tokio::time::timeout(Duration::from_secs(5), metered(stage)).await??.context("the first")
     })
@@ -273,6 +279,71 @@ fn a_preflight_loads_the_programs_and_leaves_nothing_behind() -> anyhow::Result<
         let mut left = left.filter(|it| it.file_name().to_string_lossy().contains("preflight"));
         assert!(left.next().is_none(), "a cgroup is left");
         metered(stage).await?.context("the running agent is not disturbed")?;
+        Ok(())
+    })
+}
+
+/// Prints the error number of one connect(2).
+const KNOCK: &str = "
+import socket, sys
+print(socket.socket().connect_ex((sys.argv[1], 443)))
+";
+
+async fn knocked(stage: &Stage, at: &str) -> anyhow::Result<i32> {
+    let output = stage.succeed(Route::Redirect, &["python3", "-c", KNOCK, at]).await?;
+    Ok(output.stdout.trim().parse()?)
+}
+
+#[test]
+fn where_it_is_wanted_a_dead_agent_is_not_got_past_until_somebody_says_so() -> anyhow::Result<()> {
+    on_stage(async |stage| {
+        // The stage has its own view of what is mounted.
+        let flags = rustix::mount::MountFlags::empty();
+        rustix::mount::mount("bpf", "/sys/fs/bpf", "bpf", flags, None)?;
+        let (target, bystander) = ("192.0.2.10", harness::BYSTANDER.1.to_string());
+        let (refused, nobody) = (libc::EPERM, libc::ECONNREFUSED);
+        let config = stage
+            .config()
+            .with(&["user"], json!("nobody"))
+            .with(&["on_agent_failure"], json!("closed"));
+        stage.start(&config).await?;
+        metered(stage).await?.context("a metered call")?;
+
+        stage.crash().await;
+        assert_eq!(knocked(stage, target).await?, refused);
+        assert_eq!(knocked(stage, &bystander).await?, nobody, "others are not guarded");
+        stage.start(&config).await?;
+        until("a metered connection", async || metered(stage).await).await?;
+
+        // One that hangs is as good as dead.
+        stage.signal(Signal::STOP)?;
+        let hung = until("a refusal", async || {
+            Ok((knocked(stage, target).await? == refused).then_some(()))
+        })
+        .await;
+        stage.signal(Signal::CONT)?;
+        hung?;
+        until("a metered connection", async || metered(stage).await).await?;
+
+        // An agent that only watches, or was told to let go, leaves nothing behind.
+        for words in [&["mode", "observe"][..], &["down"]] {
+            stage.told(&["mode", "meter"]).await?;
+            stage.told(words).await?;
+            assert_eq!(knocked(stage, target).await?, 0, "after {words:?}");
+            stage.crash().await;
+            assert_eq!(knocked(stage, target).await?, 0, "after {words:?} and a crash");
+            stage.start(&config).await?;
+        }
+
+        stage.told(&["mode", "meter"]).await?;
+        stage.crash().await;
+        assert_eq!(knocked(stage, target).await?, refused);
+        let weir = harness::artefacts::weir()?;
+        let run = stage.scratch().join("weir/run");
+        let words = [weir.to_str(), Some("--run-dir"), run.to_str(), Some("down")];
+        let words: Vec<&str> = words.into_iter().flatten().collect();
+        stage.succeed(Route::Direct, &words).await?;
+        assert_eq!(knocked(stage, target).await?, 0, "the guard was removed without an agent");
         Ok(())
     })
 }

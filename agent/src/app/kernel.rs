@@ -10,10 +10,11 @@ use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::direct::{any_of, reason};
 use crate::capture::resolve::Resolver;
 use crate::capture::targets::{Targets, Wanted};
 use crate::capture::{
-    AttachError, Capabilities, Capture, Closed, Event, Helper, Opened, Settings, Standing, Verdict,
+    AttachError, Capabilities, Capture, Closed, Event, Helper, Opened, Settings, Standing,
 };
 use crate::downstream::accept::{self, Limit, Pressure};
 use crate::downstream::{Front, intercept};
@@ -24,6 +25,8 @@ use crate::subject::Subject;
 /// The kernel half and everything that hangs on it.
 pub(super) struct Kernel {
     settings: Settings,
+    /// Whether connections are refused while the agent is dead or hangs.
+    closed: bool,
     helper: Helper,
     front: Arc<Front>,
     limit: Mutex<Option<Limit>>,
@@ -44,6 +47,8 @@ struct State {
     capabilities: Capabilities,
     /// Why what should be captured is not, where the helper process is gone.
     lost: Option<String>,
+    /// Why `on_agent_failure: closed` does not hold.
+    unguarded: Option<String>,
 }
 
 /// Direct connections whose process has been looked at and that have not ended yet. The kernel
@@ -60,12 +65,13 @@ const SELDOM: Duration = Duration::from_secs(30);
 impl Kernel {
     /// Nothing attached yet.
     pub(super) fn new(
-        settings: Settings,
+        (settings, closed): (Settings, bool),
         front: Arc<Front>,
         (helper, resolver): (Helper, Resolver),
     ) -> Arc<Self> {
         Arc::new(Self {
             settings,
+            closed,
             helper,
             targets: Targets::new(resolver, Arc::clone(&front.runtime.clock)),
             front,
@@ -196,17 +202,23 @@ impl Kernel {
         capture.redirect(state.redirect && state.full == 0)?;
         state.capture = Some((capture, drain));
         state.lost = None;
+        state.guard(self.closed);
         Ok(())
     }
 
-    /// Detaches: from here on connections go direct, and those already led here are served.
-    /// Blocks for a moment.
+    /// Detaches, and removes the guard: from here on connections go direct, and those already led
+    /// here are served. Blocks for a moment.
     pub(super) fn down(&self) {
-        self.state.lock().lost = None;
+        {
+            let mut state = self.state.lock();
+            state.lost = None;
+            state.guard(false);
+        }
         self.release();
     }
 
-    fn release(&self) {
+    /// Detaches, and leaves the guard where it is: the agent ends, or is not what it should be.
+    pub(super) fn release(&self) {
         let Some((capture, drain)) = self.state.lock().capture.take() else { return };
         // First the programs, then the listeners: nobody is led to a closed door, not even who
         // was past the programs and not yet in the listeners' queues.
@@ -229,6 +241,12 @@ impl Kernel {
         let mut state = self.state.lock();
         state.redirect = on;
         state.apply();
+        state.guard(self.closed);
+    }
+
+    /// Why `on_agent_failure: closed` does not hold, where it should.
+    pub(super) fn unguarded(&self) -> Option<String> {
+        self.state.lock().unguarded.clone()
     }
 
     /// What works here.
@@ -330,6 +348,19 @@ impl Kernel {
 }
 
 impl State {
+    /// Puts the guard in place while connections are led here, and removes it otherwise: also one
+    /// that another agent has left.
+    fn guard(&mut self, closed: bool) {
+        let Some((capture, _)) = &self.capture else { return };
+        self.unguarded = match capture.guard(closed && self.redirect) {
+            Ok(()) => None,
+            Err(error) => {
+                tracing::error!(%error, "the guard");
+                Some(error.to_string())
+            }
+        };
+    }
+
     fn apply(&self) {
         if let Some((capture, _)) = &self.capture
             && let Err(error) = capture.redirect(self.redirect && self.full == 0)
@@ -348,50 +379,5 @@ impl Pressure for Kernel {
         // There is a loop for each IP version: there is room again when none of them waits.
         state.full = if full { state.full + 1 } else { state.full.saturating_sub(1) };
         state.apply();
-    }
-}
-
-/// Names of which each may be meant, as one: `a|b`. An address tells no more where several share it.
-fn any_of<'a>(names: impl IntoIterator<Item = &'a Arc<str>>) -> Option<Arc<str>> {
-    /// More would be no help to a reader.
-    const MOST: usize = 3;
-    let mut distinct: Vec<&Arc<str>> = Vec::new();
-    for name in names {
-        if distinct.len() < MOST && !distinct.contains(&name) {
-            distinct.push(name);
-        }
-    }
-    match &distinct[..] {
-        [] => None,
-        [only] => Some(Arc::clone(only)),
-        several => Some(several.iter().map(|name| &***name).collect::<Vec<_>>().join("|").into()),
-    }
-}
-
-fn reason(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Redirected => "redirected",
-        Verdict::Observed => "observe",
-        Verdict::NoListener => "no_listener",
-        Verdict::Stale => "stale",
-        Verdict::Device => "device",
-        Verdict::Unsaved => "unsaved",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_that_share_an_address_are_all_said() {
-        let names = |names: &[&str]| {
-            let names: Vec<Arc<str>> = names.iter().map(|name| Arc::from(*name)).collect();
-            any_of(&names).map(|name| name.to_string())
-        };
-        assert_eq!(names(&[]), None);
-        assert_eq!(names(&["openai", "openai"]).as_deref(), Some("openai"));
-        assert_eq!(names(&["mistral", "openai", "mistral"]).as_deref(), Some("mistral|openai"));
-        assert_eq!(names(&["a", "b", "c", "d"]).as_deref(), Some("a|b|c"));
     }
 }

@@ -11,6 +11,7 @@ mod takers;
 mod restore;
 mod freezer;
 mod kernel;
+mod direct;
 mod modes;
 mod kept;
 mod toggles;
@@ -69,11 +70,7 @@ fn file_limit() -> usize {
     current.map_or(usize::MAX, |current| usize::try_from(current).unwrap_or(usize::MAX))
 }
 
-async fn run(
-    config: Config,
-    paths: Paths,
-    launch: Launch,
-) -> anyhow::Result<Arc<Ledger>> {
+async fn run(config: Config, paths: Paths, launch: Launch) -> anyhow::Result<Arc<Ledger>> {
     let started = start::start(&config, &paths, launch).await?;
     for (name, address) in &started.running.listeners {
         tracing::info!(%address, "listening: {name}");
@@ -104,7 +101,7 @@ async fn stop(started: Started, grace: Duration) -> Arc<Ledger> {
     freezer::let_go(&running.freezer).await;
     if let Some(kernel) = running.kernel.clone() {
         // A panic in it has been reported; the programs go with the process in any case.
-        drop(tokio::task::spawn_blocking(move || kernel.down()).await);
+        drop(tokio::task::spawn_blocking(move || kernel.release()).await);
     }
     let left = drain.finish(grace).await;
     // And whatever was frozen meanwhile.

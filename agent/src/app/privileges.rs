@@ -19,9 +19,8 @@ use crate::policy::settings::{OnBreach, Says};
 const FILES: usize = 100_000;
 
 /// What a process running as root takes to work with files that are not root's.
-const OTHERS_FILES: CapabilitySet = CapabilitySet::DAC_OVERRIDE
-    .union(CapabilitySet::CHOWN)
-    .union(CapabilitySet::FOWNER);
+const OTHERS_FILES: CapabilitySet =
+    CapabilitySet::DAC_OVERRIDE.union(CapabilitySet::CHOWN).union(CapabilitySet::FOWNER);
 
 /// What came of it.
 pub(super) struct Split {

@@ -24,7 +24,7 @@ use crate::capture::resolve::Resolver;
 use crate::capture::{self, Helper};
 use crate::cli::daemon::Flags;
 use crate::clock::{Clock, System};
-use crate::config::{Config, Fsync, Paths, Toggle};
+use crate::config::{Config, Fsync, OnAgentFailure, Paths, Toggle};
 use crate::downstream::accept::{self, Limit, Pressure};
 use crate::downstream::intercept::Accepted;
 use crate::downstream::{Front, Runtime, explicit};
@@ -184,7 +184,9 @@ fn attach(
         ports: config.capture.ports.iter().map(|port| port.get()).collect(),
         log: launch.flags.log_bpf,
     };
-    let kernel = Kernel::new(settings, Arc::clone(front), (helper.clone(), resolver.clone()));
+    let closed = config.on_agent_failure == OnAgentFailure::Closed;
+    let kernel =
+        Kernel::new((settings, closed), Arc::clone(front), (helper.clone(), resolver.clone()));
     let pressure = Arc::clone(&kernel) as Arc<dyn Pressure>;
     kernel.bound(Limit { permits: permits(config, launch), pressure });
     if let Err(error) = kernel.up() {

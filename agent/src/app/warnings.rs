@@ -33,6 +33,9 @@ impl Running {
                 }
                 None => {}
             }
+            if let Some(why) = kernel.unguarded() {
+                warn(why, Some("fix this, then: weir up"), true);
+            }
             for row in kernel.capabilities().rows.iter().filter(|row| !row.ok) {
                 let what = format!("{}: {}; {}", row.hook, row.missing, row.consequence);
                 warn(what, Some("weir doctor"), true);

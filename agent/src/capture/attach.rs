@@ -8,25 +8,27 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use agent_common::{Config, FlowKey, MAX_PORTS, Record, map, program};
-use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf};
+use agent_common::{Config, MAX_PORTS, map, program};
+use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError};
 use aya::programs::cgroup_sock_addr::CgroupSockAddrLink;
 use aya::programs::sock_ops::SockOpsLink;
 use aya::programs::{CgroupAttachMode, CgroupSockAddr, Program, ProgramError, SockOps};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use ipnet::IpNet;
 use rustix::thread::CapabilitySet;
-use serde::{Deserialize, Serialize};
 
+use super::attached::{Doors, HANDED, Made, descriptor};
 use super::capability::{self, Capabilities};
-use super::listen::{ListenError, Listening};
+use super::guard::{self, GuardError};
+use super::listen::ListenError;
 use super::narration::Narration;
 use super::query::{self, Hook, Scope};
 use super::stats::ProgramStats;
 use super::table::Table;
 use super::{MARK, Settings, cgroup};
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weir-ebpf"));
+pub(super) static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weir-ebpf"));
 static OBJECT_WITH_LOG: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weir-ebpf-log"));
 
@@ -41,9 +43,6 @@ const HOOKS: [(&str, &str, Hook); 5] = [
 
 /// What names of the helper's processes begin with.
 const NAME: &str = "weir";
-
-/// Inode of the initial pid namespace (`PROC_PID_INIT_INO`).
-const INITIAL_PID_NAMESPACE: u64 = 0xefff_fffc;
 
 /// Why the programs are not attached. Nothing is left behind then.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +80,9 @@ pub enum AttachError {
     /// Input or output failed.
     #[error("the kernel half's set-up failed")]
     Io(#[from] io::Error),
+    /// There is no guard.
+    #[error("on_agent_failure: closed cannot be kept: {0}")]
+    Guard(#[from] GuardError),
     /// What the helper process says.
     #[error("{0}")]
     Remote(String),
@@ -92,76 +94,6 @@ pub enum AttachError {
     Protocol,
 }
 
-/// Where the daemon is to be found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Doors {
-    /// Port of its listener on 127.0.0.1.
-    port4: u16,
-    /// Port of its listener on `::1`.
-    port6: Option<u16>,
-    /// Its thread-group id in the initial pid namespace; 0 where it is not known.
-    pub(super) tgid: u32,
-}
-
-impl Doors {
-    /// Those of the process that asks.
-    pub(super) fn of(listening: &Listening) -> Self {
-        Self { port4: listening.port4(), port6: listening.port6(), tgid: own_tgid() }
-    }
-
-    /// Where nothing is led.
-    pub(super) fn nowhere() -> Self {
-        Self { port4: 0, port6: Some(0), tgid: own_tgid() }
-    }
-}
-
-/// The maps that are handed to the unprivileged side, in this order.
-pub(super) const HANDED: [&str; 5] =
-    [map::FLOWS, map::RECORDS, map::HEARTBEAT, map::EVENTS, map::STATS];
-
-/// What the unprivileged side needs of the programs.
-pub(super) struct Made {
-    /// One for each of [`HANDED`].
-    pub(super) maps: Vec<OwnedFd>,
-    pub(super) capabilities: Capabilities,
-}
-
-/// The programs' maps, as the unprivileged side uses them.
-pub(super) struct Attached {
-    pub(super) flows: HashMap<MapData, FlowKey, Record>,
-    pub(super) records: HashMap<MapData, u64, Record>,
-    pub(super) heartbeat: Array<MapData, u64>,
-    pub(super) events: RingBuf<MapData>,
-    pub(super) stats: PerCpuArray<MapData, u64>,
-    pub(super) capabilities: Capabilities,
-    /// Whether the programs know our thread-group id.
-    pub(super) spared: bool,
-}
-
-impl Attached {
-    /// From one descriptor for each of [`HANDED`].
-    pub(super) fn new(
-        maps: Vec<OwnedFd>,
-        capabilities: Capabilities,
-        spared: bool,
-    ) -> Result<Self, AttachError> {
-        let mut maps = maps.into_iter();
-        let mut next = || -> Result<Map, AttachError> {
-            let fd = maps.next().ok_or(AttachError::Protocol)?;
-            Ok(Map::from_map_data(MapData::from_fd(fd)?)?)
-        };
-        Ok(Self {
-            flows: next()?.try_into()?,
-            records: next()?.try_into()?,
-            heartbeat: next()?.try_into()?,
-            events: next()?.try_into()?,
-            stats: next()?.try_into()?,
-            capabilities,
-            spared,
-        })
-    }
-}
-
 /// The programs in the kernel. Dropping it unlinks and unloads them.
 pub(super) struct Attachment {
     links: Vec<Link>,
@@ -169,6 +101,10 @@ pub(super) struct Attachment {
     configs: Array<MapData, Config>,
     table: Table,
     ebpf: Ebpf,
+    cgroup: PathBuf,
+    /// As last set, for a guard that is put in place later.
+    networks: Vec<IpNet>,
+    post: Option<guard::Post>,
     _narration: Option<Narration>,
 }
 
@@ -180,10 +116,7 @@ enum Link {
 
 impl Attachment {
     /// Loads, configures, links. Programs other than connect4 may fail; the table says so then.
-    pub(super) fn new(
-        settings: &Settings,
-        doors: Doors,
-    ) -> Result<(Self, Made), AttachError> {
+    pub(super) fn new(settings: &Settings, doors: Doors) -> Result<(Self, Made), AttachError> {
         let path = match &settings.cgroup {
             Some(path) => path.clone(),
             None => cgroup::mount()?.ok_or(AttachError::NoCgroup)?,
@@ -207,8 +140,17 @@ impl Attachment {
         capabilities.set(capability::LISTENER6, doors.port6.map(|_port| ()).ok_or_else(absent));
 
         let narration = settings.log.then(|| Narration::start(&mut ebpf)).transpose()?;
-        let links = Vec::new();
-        let mut attachment = Self { links, config, configs, table, ebpf, _narration: narration };
+        let mut attachment = Self {
+            links: Vec::new(),
+            config,
+            configs,
+            table,
+            ebpf,
+            cgroup: path,
+            networks: Vec::new(),
+            post: None,
+            _narration: narration,
+        };
         for (name, hook, kind) in HOOKS {
             let linked = attachment.link(name, &cgroup, kind);
             if hook == capability::CONNECT4
@@ -243,7 +185,30 @@ impl Attachment {
         let left_out = self.table.replace(networks);
         self.config.networks = u32::from(self.table.has_networks());
         self.configs.set(0, self.config, 0)?;
+        if let Some(post) = &mut self.post {
+            post.targets(networks)?;
+        }
+        networks.clone_into(&mut self.networks);
         Ok(left_out)
+    }
+
+    /// Puts the guard in place for this network namespace, or removes it where there is none given.
+    /// Returns the map of the daemon's signs of life.
+    pub(super) fn guard(&mut self, netns: Option<u64>) -> Result<Option<OwnedFd>, AttachError> {
+        self.post = None;
+        let Some(netns) = netns else {
+            guard::leave(&self.cgroup)?;
+            return Ok(None);
+        };
+        let settings = guard::settings(&self.config, netns);
+        let mut post = guard::Post::take_up(&self.cgroup, settings)?;
+        // What an earlier agent guarded stays guarded until there is something to put in its place.
+        if !self.networks.is_empty() {
+            post.targets(&self.networks)?;
+        }
+        let beat = post.beat()?;
+        self.post = Some(post);
+        Ok(Some(beat))
     }
 
     /// Run time and number of runs of each program.
@@ -319,15 +284,6 @@ fn configuration(settings: &Settings, doors: Doors) -> Config {
     }
 }
 
-/// Our thread-group id as the programs see it; 0 in a pid namespace of our own, where that number
-/// belongs to somebody else: then the self-test finds it out.
-fn own_tgid() -> u32 {
-    use std::os::unix::fs::MetadataExt;
-    let initial = std::fs::metadata("/proc/self/ns/pid")
-        .is_ok_and(|namespace| namespace.ino() == INITIAL_PID_NAMESPACE);
-    if initial { std::process::id() } else { 0 }
-}
-
 fn whole_host(settings: &Settings, path: &Path) -> Result<(), String> {
     if settings.cgroup.is_some() || cgroup::is_host_root(path).unwrap_or(true) {
         return Ok(());
@@ -341,7 +297,9 @@ fn check_alone(cgroup: &File, own: Option<u32>) -> Result<(), AttachError> {
     let programs = query::programs(cgroup.as_fd(), Hook::Connect4, Scope::Attached)?;
     for (id, name) in programs.iter().filter(|(id, _)| Some(*id) != own) {
         let owner = if name.is_empty() { query::owner(*id) } else { None };
-        if name == program::CONNECT4 || owner.as_ref().is_some_and(|owner| owner.name.starts_with(NAME)) {
+        if name == program::CONNECT4
+            || owner.as_ref().is_some_and(|owner| owner.name.starts_with(NAME))
+        {
             let who = owner.map(|owner| format!("pid {}, ", owner.pid)).unwrap_or_default();
             return Err(AttachError::Running(format!("{who}program {id}")));
         }
@@ -389,19 +347,6 @@ fn explain(error: &ProgramError, cgroup: &File, hook: Hook) -> String {
     }
 }
 
-/// A descriptor of a map's own, for whoever else is to use it.
-fn descriptor(map: &Map) -> Result<OwnedFd, AttachError> {
-    let data = match map {
-        Map::Array(data)
-        | Map::HashMap(data)
-        | Map::LruHashMap(data)
-        | Map::PerCpuArray(data)
-        | Map::RingBuf(data) => data,
-        _ => return Err(AttachError::Protocol),
-    };
-    Ok(data.fd().as_fd().try_clone_to_owned()?)
-}
-
-fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, AttachError> {
+pub(super) fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, AttachError> {
     ebpf.take_map(name).ok_or(AttachError::Map(MapError::InvalidName { name: name.to_owned() }))
 }

@@ -21,8 +21,10 @@ impl Narration {
         let (end, over) = pipe_with(PipeFlags::CLOEXEC)?;
         let run = move || {
             loop {
-                let mut fds =
-                    [PollFd::from_borrowed_fd(logger.as_fd(), PollFlags::IN), PollFd::new(&end, PollFlags::IN)];
+                let mut fds = [
+                    PollFd::from_borrowed_fd(logger.as_fd(), PollFlags::IN),
+                    PollFd::new(&end, PollFlags::IN),
+                ];
                 let polled = poll(&mut fds, None);
                 let ended = !fds[1].revents().is_empty();
                 match polled {

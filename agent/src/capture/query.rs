@@ -5,8 +5,8 @@
 use std::fmt;
 use std::fs;
 use std::io;
-use std::path::Path;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::path::Path;
 
 use aya::programs::loaded_programs;
 

@@ -1,7 +1,10 @@
 //! Giving up privileges, for good: a process keeps what its work takes and can never get more.
 //!
 //! Capabilities and users are a thread's: everything here is called before there is a second one.
-#![expect(unsafe_code, reason = "users of a whole process and ignored signals have no safe wrapper")]
+#![expect(
+    unsafe_code,
+    reason = "users of a whole process and ignored signals have no safe wrapper"
+)]
 
 use std::io;
 use std::path::Path;

@@ -92,7 +92,11 @@ pub(super) fn receive(socket: impl AsFd, flags: RecvFlags) -> io::Result<Option<
     Ok(Some(Frame { bytes, fds }))
 }
 
-fn pass(socket: BorrowedFd<'_>, (place, bytes): (u8, &[u8]), fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+fn pass(
+    socket: BorrowedFd<'_>,
+    (place, bytes): (u8, &[u8]),
+    fds: &[BorrowedFd<'_>],
+) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {
@@ -142,7 +146,8 @@ mod tests {
     fn descriptors_come_along_in_order_also_with_long_messages() {
         let (here, there) = pair().unwrap();
         for length in [3, INLINE * 2] {
-            let (mut one, mut other) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+            let (mut one, mut other) =
+                (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
             one.write_all(b"one").unwrap();
             other.write_all(b"other").unwrap();
             send(&here, &vec![7; length], &[one.as_fd(), other.as_fd()]).unwrap();

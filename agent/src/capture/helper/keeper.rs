@@ -89,11 +89,7 @@ fn watch(daemon: &OwnedFd, child: &mut Child) -> io::Result<bool> {
     }
 }
 
-fn wait(
-    daemon: &OwnedFd,
-    ended: Option<&OwnedFd>,
-    patience: Option<Duration>,
-) -> io::Result<News> {
+fn wait(daemon: &OwnedFd, ended: Option<&OwnedFd>, patience: Option<Duration>) -> io::Result<News> {
     let patience = patience.and_then(|patience| Timespec::try_from(patience).ok());
     let mut fds = vec![PollFd::new(daemon, PollFlags::IN)];
     fds.extend(ended.map(|ended| PollFd::new(ended, PollFlags::IN)));

@@ -81,15 +81,15 @@ impl Link {
     pub(super) fn ask(&self, request: Request) -> Result<Answer, AttachError> {
         match self {
             Self::Within(server) => server.serve(request),
-            Self::Process(process) => process.ask(request),
+            Self::Process(process) => process.ask(&request),
         }
     }
 }
 
 impl Process {
-    fn ask(&self, request: Request) -> Result<Answer, AttachError> {
-        let question = serde_json::to_vec(&request).map_err(io::Error::from)?;
-        let Some(lanes) = self.lanes.lock().clone() else { return self.without(&request) };
+    fn ask(&self, request: &Request) -> Result<Answer, AttachError> {
+        let question = serde_json::to_vec(request).map_err(io::Error::from)?;
+        let Some(lanes) = self.lanes.lock().clone() else { return without(request) };
         let answer = lanes.ask(request.class(), &question, request.patience());
         match answer {
             Ok(frame) => {
@@ -100,25 +100,12 @@ impl Process {
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 tracing::error!("the helper process hangs: it is replaced");
                 self.give_up(&lanes);
-                self.without(&request)
+                without(request)
             }
             Err(error) => {
                 tracing::debug!(%error, "the helper process does not answer");
-                self.without(&request)
+                without(request)
             }
-        }
-    }
-
-    /// What can be done without: the programs are gone with the helper, or are on their way, and
-    /// know this process, so an ordinary socket is not led back to us.
-    #[expect(clippy::unused_self, reason = "it is this process's, not any helper's")]
-    fn without(&self, request: &Request) -> Result<Answer, AttachError> {
-        match request {
-            Request::Socket(wish) => {
-                let fds = vec![socket::open(*wish, false)?];
-                Ok(Answer { reply: Reply::Socket, fds })
-            }
-            _ => Err(AttachError::Gone),
         }
     }
 
@@ -190,5 +177,17 @@ impl Process {
             drop(watched.readable().await);
         }
         *self.lanes.lock() = None;
+    }
+}
+
+/// What can be done without: the programs are gone with the helper, or are on their way, and know
+/// this process, so an ordinary socket is not led back to us.
+fn without(request: &Request) -> Result<Answer, AttachError> {
+    match request {
+        Request::Socket(wish) => {
+            let fds = vec![socket::open(*wish, false)?];
+            Ok(Answer { reply: Reply::Socket, fds })
+        }
+        _ => Err(AttachError::Gone),
     }
 }

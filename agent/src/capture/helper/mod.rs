@@ -46,7 +46,8 @@ use tokio::sync::watch;
 use self::link::{Link, Process};
 use self::protocol::{Answer, MAPS, Reply, Request};
 use super::Settings;
-use super::attach::{AttachError, Attached, Doors};
+use super::attach::AttachError;
+use super::attached::{Attached, Doors};
 use super::listen::Listening;
 use super::selftest::Knock;
 use super::stats::ProgramStats;
@@ -153,6 +154,15 @@ impl Helper {
 
     pub(super) fn targets(&self, networks: &[IpNet]) -> Result<usize, AttachError> {
         ask!(self, Request::Targets(networks.to_vec()), Reply::Targets(left_out) => left_out)
+    }
+
+    /// Puts the guard in place for a network namespace, or removes it; returns the map of the
+    /// daemon's signs of life for one in place.
+    pub(super) fn guard(&self, netns: Option<u64>) -> Result<Option<OwnedFd>, AttachError> {
+        match self.link.ask(Request::Guard(netns))? {
+            Answer { reply: Reply::Guarded, fds } => Ok(fds.into_iter().next()),
+            _ => Err(AttachError::Protocol),
+        }
     }
 
     pub(super) fn statistics(&self) -> Result<Vec<ProgramStats>, AttachError> {

@@ -15,12 +15,13 @@ use serde::{Deserialize, Serialize};
 use super::freeze::{self, FreezeError};
 use super::look::{Look, Sight};
 use super::socket::Wish;
-use crate::capture::attach::{AttachError, Doors};
+use crate::capture::Settings;
+use crate::capture::attach::AttachError;
+use crate::capture::attached::{Doors, HANDED};
 use crate::capture::capability::Capabilities;
 use crate::capture::listen::ListenError;
 use crate::capture::selftest::Knock;
 use crate::capture::stats::ProgramStats;
-use crate::capture::{Settings, attach};
 
 /// What the unprivileged side may ask for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -39,6 +40,8 @@ pub(super) enum Request {
     Knock(Option<PathBuf>, u16),
     /// The kernel's run-time statistics of the programs.
     Statistics,
+    /// The guard in place for this network namespace, or gone.
+    Guard(Option<u64>),
     /// The programs gone.
     Detach,
     /// What `/proc` says of a process.
@@ -66,8 +69,13 @@ pub(super) enum Request {
 pub(super) enum Reply {
     /// Cookie of the namespace; with it one socket, or two where there is IPv6.
     Listening(u64),
-    /// With it one map for each of [`attach::HANDED`].
-    Attached { capabilities: Capabilities, spared: bool },
+    /// With it one map for each of [`HANDED`].
+    Attached {
+        capabilities: Capabilities,
+        spared: bool,
+    },
+    /// With it the map of its signs of life, where it is in place.
+    Guarded,
     Targets(usize),
     Knocks(Result<[Knock; 3], String>),
     Statistics(Vec<ProgramStats>),
@@ -126,7 +134,9 @@ impl Request {
     pub(super) fn patience(&self) -> Duration {
         match self {
             // Loading programs can wait for other users of the verifier and for grace periods.
-            Self::Attach(..) | Self::Detach | Self::Knock(..) => Duration::from_secs(30),
+            Self::Attach(..) | Self::Guard(_) | Self::Detach | Self::Knock(..) => {
+                Duration::from_secs(30)
+            }
             Self::Socket(_) => Duration::from_secs(2),
             _ => Duration::from_secs(5),
         }
@@ -186,7 +196,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// Number of maps in an answer to [`Request::Attach`].
-pub(super) const MAPS: usize = attach::HANDED.len();
+pub(super) const MAPS: usize = HANDED.len();
 
 #[cfg(test)]
 mod tests {

@@ -37,7 +37,10 @@ impl Server {
                 let listening = Listening::open()?;
                 let reply = Reply::Listening(listening.netns);
                 // No copy stays here: the programs must see it when the daemon is gone.
-                Answer { reply, fds: listening.into_sockets().into_iter().map(Into::into).collect() }
+                Answer {
+                    reply,
+                    fds: listening.into_sockets().into_iter().map(Into::into).collect(),
+                }
             }
             Request::Attach(settings, doors) => {
                 let (attachment, made) = Attachment::new(&settings, doors)?;
@@ -68,6 +71,11 @@ impl Server {
             Request::Statistics => {
                 let found = self.attachment.lock().as_ref().map(Attachment::statistics);
                 Reply::Statistics(found.unwrap_or_default()).into()
+            }
+            Request::Guard(netns) => {
+                let mut attachment = self.attachment.lock();
+                let beat = attachment.as_mut().map_or(Ok(None), |it| it.guard(netns))?;
+                Answer { reply: Reply::Guarded, fds: beat.into_iter().collect() }
             }
             Request::Detach => {
                 self.end();

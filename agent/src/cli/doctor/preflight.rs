@@ -22,7 +22,8 @@ pub(super) fn rows(config: &Config, paths: &Paths, runs: bool) -> Vec<Row> {
     } else {
         hooks(preflight(config.capture.cgroup.as_deref()), &mut rows);
     }
-    for (name, address) in [("listen.proxy", config.listen.proxy), ("listen.admin", config.listen.admin)]
+    for (name, address) in
+        [("listen.proxy", config.listen.proxy), ("listen.admin", config.listen.admin)]
     {
         rows.extend(address.map(|address| port(name, address, runs)));
     }

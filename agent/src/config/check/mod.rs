@@ -66,6 +66,7 @@ pub(in crate::config) fn check(
         },
         trust_assumed: raw.trust.assume,
         on_untrusted: raw.on_untrusted,
+        on_agent_failure: raw.on_agent_failure,
         limits: Limits {
             connections: NonZeroU32::new(raw.limits.connections).unwrap_or_else(|| {
                 check.problem(&limits.key("connections"), "must be at least 1".to_owned());

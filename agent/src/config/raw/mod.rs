@@ -77,6 +77,17 @@ pub enum OnUntrusted {
     Block,
 }
 
+/// What happens to connections to providers while the agent is dead or hangs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnAgentFailure {
+    /// They go where they were going, unmetered.
+    #[default]
+    Open,
+    /// They are refused, until the agent is back, or `weir down` is said.
+    Closed,
+}
+
 /// What happens to a call whose model has no known price.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -149,6 +160,9 @@ pub(in crate::config) struct Raw {
     pub(in crate::config) trust: RawTrust,
     /// What happens to a client that does not accept the agent's CA.
     pub(in crate::config) on_untrusted: OnUntrusted,
+    /// What happens to connections to providers while the agent is dead or hangs, in modes `meter`
+    /// and `enforce`.
+    pub(in crate::config) on_agent_failure: OnAgentFailure,
     /// Bounds on what the agent takes on, and timeouts.
     pub(in crate::config) limits: RawLimits,
     /// Providers beside the built-in ones, or changes to those, by name.
@@ -207,6 +221,7 @@ impl Default for Raw {
             capture: RawCapture::default(),
             trust: RawTrust::default(),
             on_untrusted: OnUntrusted::default(),
+            on_agent_failure: OnAgentFailure::default(),
             limits: RawLimits::default(),
             providers: BTreeMap::new(),
             prices: BTreeMap::new(),
