@@ -347,6 +347,6 @@ fn explain(error: &ProgramError, cgroup: &File, hook: Hook) -> String {
     }
 }
 
-pub(super) fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, AttachError> {
+fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, AttachError> {
     ebpf.take_map(name).ok_or(AttachError::Map(MapError::InvalidName { name: name.to_owned() }))
 }

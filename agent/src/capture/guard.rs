@@ -17,7 +17,7 @@ use aya::programs::links::{FdLink, LinkError};
 use aya::programs::{CgroupAttachMode, CgroupSockAddr, ProgramError};
 use ipnet::IpNet;
 
-use super::attach::{AttachError, OBJECT, take};
+use super::attach::{AttachError, OBJECT};
 use super::cgroup;
 use super::table::Table;
 
@@ -43,13 +43,13 @@ pub enum GuardError {
         source: io::Error,
     },
     /// It cannot be loaded or linked.
-    #[error("{0}")]
+    #[error(transparent)]
     Program(#[from] ProgramError),
     /// Its link is not one that can be pinned.
-    #[error("{0}")]
+    #[error(transparent)]
     Link(#[from] LinkError),
     /// It cannot be pinned.
-    #[error("{0}")]
+    #[error(transparent)]
     Pin(#[from] PinError),
 }
 
@@ -153,7 +153,9 @@ fn pin(dir: &Path, cgroup: &Path) -> Result<(), AttachError> {
     let cgroup = File::open(cgroup)?;
     let mut ebpf = EbpfLoader::new().load(OBJECT)?;
     for name in MAPS {
-        take(&mut ebpf, name)?.pin(dir.join(name)).map_err(GuardError::from)?;
+        // Left in the object: programs that are loaded next refer to its descriptor.
+        let map = ebpf.map(name).ok_or(AttachError::Protocol)?;
+        map.pin(dir.join(name)).map_err(GuardError::from)?;
     }
     for name in PROGRAMS {
         let program = ebpf.program_mut(name).ok_or(AttachError::Protocol)?;
