@@ -8,12 +8,14 @@
 mod addr;
 mod config;
 mod event;
+mod guard;
 mod record;
 mod stat;
 
 pub use addr::Addr;
 pub use config::{Config, HEARTBEAT_LIMIT_NS, MAX_PORTS};
 pub use event::{Event, kind, tcp};
+pub use guard::Guard;
 pub use record::{FlowKey, Record, seen, verdict};
 pub use stat::Stat;
 
@@ -35,6 +37,14 @@ pub mod map {
     pub const EVENTS: &str = "EVENTS";
     /// Counters per CPU, by [`Stat`](crate::Stat).
     pub const STATS: &str = "STATS";
+    /// The one [`Guard`](crate::Guard).
+    pub const GUARD: &str = "GUARD";
+    /// As [`HEARTBEAT`], for the guard.
+    pub const GUARD_BEAT: &str = "GUARD_BEAT";
+    /// Guarded addresses.
+    pub const GUARDED: &str = "GUARDED";
+    /// Guarded networks, where there are any.
+    pub const GUARD_NETWORKS: &str = "GUARD_NETWORKS";
 }
 
 /// Names of the programs in the object. The kernel keeps 15 bytes of them.
@@ -49,18 +59,24 @@ pub mod program {
     pub const PEERNAME6: &str = "weir_peername6";
     /// `sockops`.
     pub const SOCKOPS: &str = "weir_sockops";
+    /// `cgroup/connect4` of the guard.
+    pub const GUARD4: &str = "weir_guard4";
+    /// `cgroup/connect6` of the guard.
+    pub const GUARD6: &str = "weir_guard6";
 }
 
 #[cfg(feature = "user")]
 mod pod {
     #![expect(unsafe_code, reason = "plain old data is a promise that takes the word")]
 
-    use crate::{Addr, Config, Event, FlowKey, Record};
+    use crate::{Addr, Config, Event, FlowKey, Guard, Record};
 
     // SAFETY: integers only, `repr(C)`, no implicit padding.
     unsafe impl aya::Pod for Addr {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Config {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Guard {}
     // SAFETY: as above.
     unsafe impl aya::Pod for FlowKey {}
     // SAFETY: as above.

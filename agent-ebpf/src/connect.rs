@@ -19,8 +19,8 @@ use aya_ebpf::programs::SockAddrContext;
 use crate::map;
 
 const ALLOW: i32 = 1;
-const SOCK_STREAM: u32 = 1;
-const IPPROTO_TCP: u32 = 6;
+pub(crate) const SOCK_STREAM: u32 = 1;
+pub(crate) const IPPROTO_TCP: u32 = 6;
 const SOL_SOCKET: i32 = 1;
 const SO_BINDTODEVICE: i32 = 25;
 
@@ -261,11 +261,11 @@ impl Wanted<'_> {
 /// One variant of the kernel's `struct bpf_sock_tuple`, which is a union: as such it would be
 /// cleared byte by byte. Network byte order.
 #[repr(C)]
-struct Tuple<A> {
-    from: A,
-    to: A,
-    from_port: u16,
-    to_port: u16,
+pub(crate) struct Tuple<A> {
+    pub(crate) from: A,
+    pub(crate) to: A,
+    pub(crate) from_port: u16,
+    pub(crate) to_port: u16,
 }
 
 /// Clears `SO_BINDTODEVICE`.

@@ -3,7 +3,8 @@
 //! A connection passes them in this order: `connect` decides, saves a record and rewrites the
 //! destination; `sockops` publishes under which tuple the record is to be found, and reports the
 //! end; `peername` tells the application the address it asked for. Whatever goes wrong in between,
-//! the connection goes where it was going: no program ever refuses one.
+//! the connection goes where it was going: no program ever refuses one, but for `guard`, which is
+//! linked only where that was asked for.
 #![no_std]
 #![no_main]
 #![expect(unsafe_code, reason = "contexts, helpers and map values are raw pointers here")]
@@ -23,6 +24,7 @@ mod map;
 mod connect;
 mod sockops;
 mod peername;
+mod guard;
 
 /// Lets the kernel hand out the helpers that are reserved for GPL-compatible programs.
 #[unsafe(link_section = "license")]

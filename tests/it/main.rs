@@ -25,6 +25,8 @@ mod reload;
 #[cfg(test)]
 mod reliability;
 #[cfg(test)]
+mod split;
+#[cfg(test)]
 mod stage;
 #[cfg(test)]
 mod tls;

@@ -61,6 +61,8 @@ pub(super) struct Running {
     pub(super) listeners: Vec<(&'static str, SocketAddr)>,
     pub(super) socket: PathBuf,
     pub(super) root: PathBuf,
+    /// What someone should know about how this process runs.
+    pub(super) remark: Option<String>,
 }
 
 impl Running {
@@ -78,7 +80,10 @@ impl Running {
         match &self.kernel {
             None => CaptureState { on: false, reason: self.no_kernel.clone() },
             Some(kernel) if kernel.is_up() => CaptureState { on: true, reason: None },
-            Some(_) => CaptureState { on: false, reason: Some("weir down".to_owned()) },
+            Some(kernel) => {
+                let reason = kernel.lost().unwrap_or_else(|| "weir down".to_owned());
+                CaptureState { on: false, reason: Some(reason) }
+            }
         }
     }
 

@@ -10,10 +10,11 @@ use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::direct::{any_of, reason};
 use crate::capture::resolve::Resolver;
 use crate::capture::targets::{Targets, Wanted};
 use crate::capture::{
-    AttachError, Capabilities, Capture, Closed, Event, Helper, Opened, Settings, Verdict,
+    AttachError, Capabilities, Capture, Closed, Event, Helper, Opened, Settings, Standing,
 };
 use crate::downstream::accept::{self, Limit, Pressure};
 use crate::downstream::{Front, intercept};
@@ -24,6 +25,8 @@ use crate::subject::Subject;
 /// The kernel half and everything that hangs on it.
 pub(super) struct Kernel {
     settings: Settings,
+    /// Whether connections are refused while the agent is dead or hangs.
+    closed: bool,
     helper: Helper,
     front: Arc<Front>,
     limit: Mutex<Option<Limit>>,
@@ -42,6 +45,10 @@ struct State {
     /// How many accept loops wait for room.
     full: usize,
     capabilities: Capabilities,
+    /// Why what should be captured is not, where the helper process is gone.
+    lost: Option<String>,
+    /// Why `on_agent_failure: closed` does not hold.
+    unguarded: Option<String>,
 }
 
 /// Direct connections whose process has been looked at and that have not ended yet. The kernel
@@ -51,15 +58,20 @@ const DIRECT: usize = 8192;
 /// How long a connect(2) may be on its way from the programs to a listener's queue.
 const ON_THE_WAY: Duration = Duration::from_millis(100);
 
+/// Pause before attaching anew is tried again; then twice as long each time, up to the longest.
+const AGAIN: Duration = Duration::from_millis(500);
+const SELDOM: Duration = Duration::from_secs(30);
+
 impl Kernel {
     /// Nothing attached yet.
     pub(super) fn new(
-        settings: Settings,
+        (settings, closed): (Settings, bool),
         front: Arc<Front>,
         (helper, resolver): (Helper, Resolver),
     ) -> Arc<Self> {
         Arc::new(Self {
             settings,
+            closed,
             helper,
             targets: Targets::new(resolver, Arc::clone(&front.runtime.clock)),
             front,
@@ -83,6 +95,71 @@ impl Kernel {
             let apply = |networks: &[IpNet]| this.retarget(networks);
             this.targets.keep(wanted, apply, drain).await;
         });
+    }
+
+    /// Follows the helper process: without it nothing is captured, with its next one all is again.
+    pub(super) fn follow(self: &Arc<Self>, helper: &Helper) -> std::io::Result<()> {
+        let drain = &self.front.runtime.drain;
+        let Some(mut standing) = helper.follow(drain)? else { return Ok(()) };
+        let (this, signal) = (Arc::clone(self), drain.clone());
+        drain.spawn(async move {
+            let following = async {
+                while standing.changed().await.is_ok() {
+                    let now = *standing.borrow_and_update();
+                    match now {
+                        Standing::Gone => this.lose("its helper process ended").await,
+                        Standing::Lost => this.lose("its helper process is gone for good").await,
+                        Standing::Up(_) => this.regain(&standing).await,
+                    }
+                }
+            };
+            tokio::select! {
+                () = following => {}
+                () = signal.signalled() => {}
+            }
+        });
+        Ok(())
+    }
+
+    async fn lose(self: &Arc<Self>, why: &str) {
+        {
+            let mut state = self.state.lock();
+            if state.capture.is_none() && state.lost.is_none() {
+                // `weir down` had been said.
+                return;
+            }
+            state.lost = Some(why.to_owned());
+        }
+        tracing::error!("nothing is captured: {why}");
+        let this = Arc::clone(self);
+        // A panic in it has been reported.
+        drop(self.front.runtime.drain.spawn_blocking(move || this.release()).await);
+    }
+
+    /// Attaches again, where that is still wanted, unless the helper ends once more.
+    async fn regain(self: &Arc<Self>, standing: &watch::Receiver<Standing>) {
+        let mut pause = AGAIN;
+        while self.lost().is_some() && !standing.has_changed().unwrap_or(true) {
+            let this = Arc::clone(self);
+            match self.front.runtime.drain.spawn_blocking(move || this.up()).await {
+                Ok(Ok(())) => {
+                    tracing::info!("captured again, by another helper process");
+                    return;
+                }
+                Ok(Err(error)) => {
+                    tracing::error!(%error, "not captured again yet");
+                    self.state.lock().lost = Some(error.to_string());
+                }
+                Err(_panicked) => return,
+            }
+            tokio::time::sleep(pause).await;
+            pause = SELDOM.min(pause * 2);
+        }
+    }
+
+    /// Why what should be captured is not.
+    pub(super) fn lost(&self) -> Option<String> {
+        self.state.lock().lost.clone()
     }
 
     /// What there is to capture, once [`Kernel::watch`] says so.
@@ -124,12 +201,24 @@ impl Kernel {
         }
         capture.redirect(state.redirect && state.full == 0)?;
         state.capture = Some((capture, drain));
+        state.lost = None;
+        state.guard(self.closed);
         Ok(())
     }
 
-    /// Detaches: from here on connections go direct, and those already led here are served.
-    /// Blocks for a moment.
+    /// Detaches, and removes the guard: from here on connections go direct, and those already led
+    /// here are served. Blocks for a moment.
     pub(super) fn down(&self) {
+        {
+            let mut state = self.state.lock();
+            state.lost = None;
+            state.guard(false);
+        }
+        self.release();
+    }
+
+    /// Detaches, and leaves the guard where it is: the agent ends, or is not what it should be.
+    pub(super) fn release(&self) {
         let Some((capture, drain)) = self.state.lock().capture.take() else { return };
         // First the programs, then the listeners: nobody is led to a closed door, not even who
         // was past the programs and not yet in the listeners' queues.
@@ -152,6 +241,12 @@ impl Kernel {
         let mut state = self.state.lock();
         state.redirect = on;
         state.apply();
+        state.guard(self.closed);
+    }
+
+    /// Why `on_agent_failure: closed` does not hold, where it should.
+    pub(super) fn unguarded(&self) -> Option<String> {
+        self.state.lock().unguarded.clone()
     }
 
     /// What works here.
@@ -253,6 +348,19 @@ impl Kernel {
 }
 
 impl State {
+    /// Puts the guard in place while connections are led here, and removes it otherwise: also one
+    /// that another agent has left.
+    fn guard(&mut self, closed: bool) {
+        let Some((capture, _)) = &self.capture else { return };
+        self.unguarded = match capture.guard(closed && self.redirect) {
+            Ok(()) => None,
+            Err(error) => {
+                tracing::error!(%error, "the guard");
+                Some(error.to_string())
+            }
+        };
+    }
+
     fn apply(&self) {
         if let Some((capture, _)) = &self.capture
             && let Err(error) = capture.redirect(self.redirect && self.full == 0)
@@ -271,50 +379,5 @@ impl Pressure for Kernel {
         // There is a loop for each IP version: there is room again when none of them waits.
         state.full = if full { state.full + 1 } else { state.full.saturating_sub(1) };
         state.apply();
-    }
-}
-
-/// Names of which each may be meant, as one: `a|b`. An address tells no more where several share it.
-fn any_of<'a>(names: impl IntoIterator<Item = &'a Arc<str>>) -> Option<Arc<str>> {
-    /// More would be no help to a reader.
-    const MOST: usize = 3;
-    let mut distinct: Vec<&Arc<str>> = Vec::new();
-    for name in names {
-        if distinct.len() < MOST && !distinct.contains(&name) {
-            distinct.push(name);
-        }
-    }
-    match &distinct[..] {
-        [] => None,
-        [only] => Some(Arc::clone(only)),
-        several => Some(several.iter().map(|name| &***name).collect::<Vec<_>>().join("|").into()),
-    }
-}
-
-fn reason(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Redirected => "redirected",
-        Verdict::Observed => "observe",
-        Verdict::NoListener => "no_listener",
-        Verdict::Stale => "stale",
-        Verdict::Device => "device",
-        Verdict::Unsaved => "unsaved",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_that_share_an_address_are_all_said() {
-        let names = |names: &[&str]| {
-            let names: Vec<Arc<str>> = names.iter().map(|name| Arc::from(*name)).collect();
-            any_of(&names).map(|name| name.to_string())
-        };
-        assert_eq!(names(&[]), None);
-        assert_eq!(names(&["openai", "openai"]).as_deref(), Some("openai"));
-        assert_eq!(names(&["mistral", "openai", "mistral"]).as_deref(), Some("mistral|openai"));
-        assert_eq!(names(&["a", "b", "c", "d"]).as_deref(), Some("a|b|c"));
     }
 }

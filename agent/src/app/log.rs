@@ -6,7 +6,7 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::config::{Level, Log, LogFormat};
 
 /// Starts logging. Requests' contents and credentials are never logged, at any level.
-pub(super) fn start(log: Log) {
+pub(crate) fn start(log: Log) {
     let level = match log.level {
         Level::Error => LevelFilter::ERROR,
         Level::Warn => LevelFilter::WARN,

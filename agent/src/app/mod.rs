@@ -1,6 +1,7 @@
 //! The composition root: everything is made here, started in the order in which it is safe to, and
 //! stopped in the opposite one.
 
+mod privileges;
 mod start;
 mod account_key;
 mod alerts;
@@ -11,6 +12,7 @@ mod takers;
 mod restore;
 mod freezer;
 mod kernel;
+mod direct;
 mod modes;
 mod kept;
 mod toggles;
@@ -21,7 +23,7 @@ mod control;
 mod rows;
 mod standing;
 mod trial;
-mod log;
+pub(crate) mod log;
 
 use std::io;
 use std::sync::Arc;
@@ -50,8 +52,10 @@ pub fn main(effective: Effective, paths: Paths, flags: Flags) -> anyhow::Result<
         .install_default()
         .map_err(|_| anyhow::anyhow!("another cryptography provider was installed before ours"))?;
     let most = file_limit();
+    let split = privileges::split(config, &paths)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let ledger = runtime.block_on(run(effective, paths, flags, most))?;
+    let launch = Launch { flags, files: most, split };
+    let ledger = runtime.block_on(run(effective, paths, launch))?;
     // What did not finish in time is ended here, and settles: the ledger is the last to close.
     runtime.shutdown_timeout(Duration::from_secs(1));
     ledger.close();
@@ -69,16 +73,11 @@ fn file_limit() -> usize {
     current.map_or(usize::MAX, |current| usize::try_from(current).unwrap_or(usize::MAX))
 }
 
-async fn run(
-    effective: Effective,
-    paths: Paths,
-    flags: Flags,
-    files: usize,
-) -> anyhow::Result<Arc<Ledger>> {
+async fn run(effective: Effective, paths: Paths, launch: Launch) -> anyhow::Result<Arc<Ledger>> {
     // From the first moment on: unasked for, this signal would end the process.
     let mut hangup = signal(SignalKind::hangup())?;
     let grace = effective.config.limits.drain_timeout;
-    let started = start::start(effective, &paths, Launch { flags, files }).await?;
+    let started = start::start(effective, &paths, launch).await?;
     for (name, address) in &started.running.listeners {
         tracing::info!(%address, "listening: {name}");
     }
@@ -122,7 +121,7 @@ async fn stop(started: Started, grace: Duration) -> Arc<Ledger> {
     freezer::let_go(&running.freezer).await;
     if let Some(kernel) = running.kernel.clone() {
         // A panic in it has been reported; the programs go with the process in any case.
-        drop(tokio::task::spawn_blocking(move || kernel.down()).await);
+        drop(tokio::task::spawn_blocking(move || kernel.release()).await);
     }
     let left = drain.finish(grace).await;
     // And whatever was frozen meanwhile.

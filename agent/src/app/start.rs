@@ -14,6 +14,7 @@ use super::freezer::{self, Freezer};
 use super::front::{PIPES, front};
 use super::kernel::Kernel;
 use super::modes::Modes;
+use super::privileges::Split;
 use super::sweep::sweep;
 use super::takers::Takers;
 use super::toggles::Toggles;
@@ -24,7 +25,7 @@ use crate::capture::resolve::Resolver;
 use crate::capture::{self, Helper};
 use crate::cli::daemon::Flags;
 use crate::clock::{Clock, System};
-use crate::config::{Config, Effective, Fsync, Paths, Toggle};
+use crate::config::{Config, Effective, Fsync, OnAgentFailure, Paths, Toggle};
 use crate::downstream::accept::{self, Limit, Pressure};
 use crate::downstream::intercept::Accepted;
 use crate::downstream::{Front, Runtime, explicit};
@@ -40,11 +41,12 @@ const FIRST_NAMES: Duration = Duration::from_secs(3);
 const RESERVED: usize = 256;
 
 /// What the start depends on beside the configuration.
-#[derive(Debug, Clone, Copy)]
 pub(super) struct Launch {
     pub(super) flags: Flags,
     /// Files that may be open.
     pub(super) files: usize,
+    /// How privileges are divided.
+    pub(super) split: Split,
 }
 
 /// The agent while it runs.
@@ -84,7 +86,7 @@ pub(super) async fn start(
     let takers = Arc::new(takers);
 
     let runtime = Runtime { clock, drain: drain.clone() };
-    let helper = Helper::in_process();
+    let helper = launch.split.helper.clone();
     let resolver = Resolver::new(helper.clone());
     let front = Arc::new(front(config, paths, (&helper, &resolver), &runtime, &takers)?);
 
@@ -108,7 +110,7 @@ pub(super) async fn start(
     })?;
     let explicit = bind_explicit(config).await?;
 
-    let (kernel, no_kernel) = attach(config, launch, &front, (&helper, &resolver))?;
+    let (kernel, no_kernel) = attach(config, &launch, &front, (&helper, &resolver))?;
     let modes = Modes::new(config.mode, &paths.state, Arc::clone(&front), kernel.clone());
     let toggles = Toggles::open(&paths.state);
     toggles.apply(&front.rules.load().policies);
@@ -120,7 +122,7 @@ pub(super) async fn start(
     }
     front.upstream.tcp.own().fixed(listeners.iter().map(|(_, address)| *address).collect());
     for listener in explicit {
-        let limit = Limit { permits: permits(config, launch), pressure: Arc::new(NoPressure) };
+        let limit = Limit { permits: permits(config, &launch), pressure: Arc::new(NoPressure) };
         let front = Arc::clone(&front);
         let serve = move |stream, client, permit| {
             let accepted = Accepted { stream, client, permit };
@@ -133,6 +135,7 @@ pub(super) async fn start(
     modes.apply();
     if let Some(kernel) = &kernel {
         kernel.keep_targets();
+        kernel.follow(&helper)?;
         let settled = tokio::time::timeout(FIRST_NAMES, kernel.settled()).await;
         if settled.is_err() {
             tracing::warn!("some providers' names do not resolve yet; they are asked for again");
@@ -155,6 +158,7 @@ pub(super) async fn start(
         listeners,
         socket: paths.socket(),
         root: paths.root_certificate(),
+        remark: launch.split.remark,
     });
     drain.spawn(sweep(Arc::clone(&running), paths.clone()));
     let front = &running.front;
@@ -171,7 +175,7 @@ pub(super) async fn start(
 /// The kernel half, or why there is none.
 fn attach(
     config: &Config,
-    launch: Launch,
+    launch: &Launch,
     front: &Arc<Front>,
     (helper, resolver): (&Helper, &Resolver),
 ) -> anyhow::Result<(Option<Arc<Kernel>>, Option<String>)> {
@@ -183,7 +187,9 @@ fn attach(
         ports: config.capture.ports.iter().map(|port| port.get()).collect(),
         log: launch.flags.log_bpf,
     };
-    let kernel = Kernel::new(settings, Arc::clone(front), (helper.clone(), resolver.clone()));
+    let closed = config.on_agent_failure == OnAgentFailure::Closed;
+    let kernel =
+        Kernel::new((settings, closed), Arc::clone(front), (helper.clone(), resolver.clone()));
     let pressure = Arc::clone(&kernel) as Arc<dyn Pressure>;
     kernel.bound(Limit { permits: permits(config, launch), pressure });
     if let Err(error) = kernel.up() {
@@ -203,7 +209,7 @@ fn attach(
 
 /// Permits for one kind of listener: a connection takes a descriptor on either side, and there
 /// are two kinds.
-fn permits(config: &Config, launch: Launch) -> Arc<Semaphore> {
+fn permits(config: &Config, launch: &Launch) -> Arc<Semaphore> {
     let wanted = config.limits.connections.get() as usize;
     let room = launch.files.saturating_sub(2 * PIPES + RESERVED) / 4;
     if room < wanted {

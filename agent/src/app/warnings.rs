@@ -23,13 +23,27 @@ impl Running {
             warn(format!("no connection is captured: {why}"), Some(fix), false);
         }
         if let Some(kernel) = &self.kernel {
-            if !kernel.is_up() {
-                warn("interception is off".to_owned(), Some("weir up"), true);
+            match kernel.lost() {
+                Some(why) => {
+                    let fix = Some("restart the agent where this stays");
+                    warn(format!("interception is off: {why}"), fix, true);
+                }
+                None if !kernel.is_up() => {
+                    warn("interception is off".to_owned(), Some("weir up"), true);
+                }
+                None => {}
+            }
+            if let Some(why) = kernel.unguarded() {
+                warn(why, Some("fix this, then: weir up"), true);
             }
             for row in kernel.capabilities().rows.iter().filter(|row| !row.ok) {
                 let what = format!("{}: {}; {}", row.hook, row.missing, row.consequence);
                 warn(what, Some("weir doctor"), true);
             }
+        }
+        if let Some(remark) = &self.remark {
+            let fix = "make the user (useradd --system weir), or say user: root where it is meant";
+            warn(remark.clone(), Some(fix), false);
         }
         let providers = &self.front.rules.load().providers;
         if let Some(leaves) = &self.front.client.leaves {

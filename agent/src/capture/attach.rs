@@ -8,8 +8,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use agent_common::{Config, FlowKey, MAX_PORTS, Record, map, program};
-use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf};
+use agent_common::{Config, MAX_PORTS, map, program};
+use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError};
 use aya::programs::cgroup_sock_addr::CgroupSockAddrLink;
 use aya::programs::sock_ops::SockOpsLink;
 use aya::programs::{CgroupAttachMode, CgroupSockAddr, Program, ProgramError, SockOps};
@@ -17,14 +17,18 @@ use aya::{Ebpf, EbpfError, EbpfLoader};
 use ipnet::IpNet;
 use rustix::thread::CapabilitySet;
 
+use super::attached::{Doors, HANDED, Made, descriptor};
 use super::capability::{self, Capabilities};
-use super::listen::{ListenError, Listening};
+use super::guard::{self, GuardError};
+use super::listen::ListenError;
+use super::narration::Narration;
 use super::query::{self, Hook, Scope};
 use super::stats::ProgramStats;
 use super::table::Table;
 use super::{MARK, Settings, cgroup};
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weir-ebpf"));
+pub(super) static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weir-ebpf"));
 static OBJECT_WITH_LOG: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weir-ebpf-log"));
 
@@ -37,8 +41,8 @@ const HOOKS: [(&str, &str, Hook); 5] = [
     (program::CONNECT4, capability::CONNECT4, Hook::Connect4),
 ];
 
-/// Inode of the initial pid namespace (`PROC_PID_INIT_INO`).
-const INITIAL_PID_NAMESPACE: u64 = 0xefff_fffc;
+/// What names of the helper's processes begin with.
+const NAME: &str = "weir";
 
 /// Why the programs are not attached. Nothing is left behind then.
 #[derive(Debug, thiserror::Error)]
@@ -68,38 +72,26 @@ pub enum AttachError {
     #[error("connect4 cannot be attached: {0}")]
     Connect(String),
     /// Another agent captures this cgroup.
-    #[error("another Weir is attached to this cgroup already (program {0})")]
-    Running(u32),
+    #[error("another Weir is attached to this cgroup already ({0})")]
+    Running(String),
     /// A map is missing, or refuses an entry.
     #[error("a map of the programs does not work")]
     Map(#[from] MapError),
     /// Input or output failed.
     #[error("the kernel half's set-up failed")]
     Io(#[from] io::Error),
+    /// There is no guard.
+    #[error("on_agent_failure: closed cannot be kept: {0}")]
+    Guard(#[from] GuardError),
+    /// What the helper process says.
+    #[error("{0}")]
+    Remote(String),
+    /// The helper process is gone, or hangs.
+    #[error("the helper process does not answer")]
+    Gone,
     /// The privileged side gave an answer that does not belong to the question.
     #[error("the helper process does not speak our protocol")]
     Protocol,
-}
-
-/// What the unprivileged side needs of the programs' maps.
-pub(super) struct Attached {
-    pub(super) flows: HashMap<MapData, FlowKey, Record>,
-    pub(super) records: HashMap<MapData, u64, Record>,
-    pub(super) heartbeat: Array<MapData, u64>,
-    pub(super) events: RingBuf<MapData>,
-    pub(super) stats: PerCpuArray<MapData, u64>,
-    pub(super) narration: Option<Narration>,
-    pub(super) capabilities: Capabilities,
-    /// Whether the programs know our thread-group id.
-    pub(super) spared: bool,
-}
-
-/// What the programs log, where they were asked to.
-pub(super) struct Narration {
-    /// Readable when there is something.
-    pub(super) ready: OwnedFd,
-    /// Passes it on to the log.
-    pub(super) flush: Box<dyn FnMut() + Send>,
 }
 
 /// The programs in the kernel. Dropping it unlinks and unloads them.
@@ -109,6 +101,11 @@ pub(super) struct Attachment {
     configs: Array<MapData, Config>,
     table: Table,
     ebpf: Ebpf,
+    cgroup: PathBuf,
+    /// As last set, for a guard that is put in place later.
+    networks: Vec<IpNet>,
+    post: Option<guard::Post>,
+    _narration: Option<Narration>,
 }
 
 /// Held for what dropping it does.
@@ -119,10 +116,7 @@ enum Link {
 
 impl Attachment {
     /// Loads, configures, links. Programs other than connect4 may fail; the table says so then.
-    pub(super) fn new(
-        settings: &Settings,
-        listening: &Listening,
-    ) -> Result<(Self, Attached), AttachError> {
+    pub(super) fn new(settings: &Settings, doors: Doors) -> Result<(Self, Made), AttachError> {
         let path = match &settings.cgroup {
             Some(path) => path.clone(),
             None => cgroup::mount()?.ok_or(AttachError::NoCgroup)?,
@@ -133,7 +127,7 @@ impl Attachment {
 
         let object = if settings.log { OBJECT_WITH_LOG } else { OBJECT };
         let mut ebpf = EbpfLoader::new().load(object)?;
-        let config = configuration(settings, listening);
+        let config = configuration(settings, doors);
         let mut configs = Array::try_from(take(&mut ebpf, map::CONFIG)?)?;
         configs.set(0, config, 0)?;
         let table = Table::new(
@@ -143,10 +137,20 @@ impl Attachment {
         let mut capabilities = Capabilities::default();
         capabilities.set(capability::CGROUP, whole_host(settings, &path));
         let absent = || "IPv6 loopback in this network namespace".to_owned();
-        capabilities
-            .set(capability::LISTENER6, listening.port6().map(|_port| ()).ok_or_else(absent));
+        capabilities.set(capability::LISTENER6, doors.port6.map(|_port| ()).ok_or_else(absent));
 
-        let mut attachment = Self { links: Vec::new(), config, configs, table, ebpf };
+        let narration = settings.log.then(|| Narration::start(&mut ebpf)).transpose()?;
+        let mut attachment = Self {
+            links: Vec::new(),
+            config,
+            configs,
+            table,
+            ebpf,
+            cgroup: path,
+            networks: Vec::new(),
+            post: None,
+            _narration: narration,
+        };
         for (name, hook, kind) in HOOKS {
             let linked = attachment.link(name, &cgroup, kind);
             if hook == capability::CONNECT4
@@ -159,17 +163,9 @@ impl Attachment {
         check_alone(&cgroup, Some(attachment.id(program::CONNECT4)))?;
 
         let ebpf = &mut attachment.ebpf;
-        let attached = Attached {
-            flows: HashMap::try_from(take(ebpf, map::FLOWS)?)?,
-            records: HashMap::try_from(take(ebpf, map::RECORDS)?)?,
-            heartbeat: Array::try_from(take(ebpf, map::HEARTBEAT)?)?,
-            events: RingBuf::try_from(take(ebpf, map::EVENTS)?)?,
-            stats: PerCpuArray::try_from(take(ebpf, map::STATS)?)?,
-            narration: settings.log.then(|| narration(ebpf)).transpose()?,
-            capabilities,
-            spared: config.tgid != 0,
-        };
-        Ok((attachment, attached))
+        let maps = HANDED.iter().map(|name| descriptor(&take(ebpf, name)?));
+        let maps = maps.collect::<Result<_, AttachError>>()?;
+        Ok((attachment, Made { maps, capabilities }))
     }
 
     /// Leaves the connections of this thread-group id alone.
@@ -189,7 +185,30 @@ impl Attachment {
         let left_out = self.table.replace(networks);
         self.config.networks = u32::from(self.table.has_networks());
         self.configs.set(0, self.config, 0)?;
+        if let Some(post) = &mut self.post {
+            post.targets(networks)?;
+        }
+        networks.clone_into(&mut self.networks);
         Ok(left_out)
+    }
+
+    /// Puts the guard in place for this network namespace, or removes it where there is none given.
+    /// Returns the map of the daemon's signs of life.
+    pub(super) fn guard(&mut self, netns: Option<u64>) -> Result<Option<OwnedFd>, AttachError> {
+        self.post = None;
+        let Some(netns) = netns else {
+            guard::leave(&self.cgroup)?;
+            return Ok(None);
+        };
+        let settings = guard::settings(&self.config, netns);
+        let mut post = guard::Post::take_up(&self.cgroup, settings)?;
+        // What an earlier agent guarded stays guarded until there is something to put in its place.
+        if !self.networks.is_empty() {
+            post.targets(&self.networks)?;
+        }
+        let beat = post.beat()?;
+        self.post = Some(post);
+        Ok(Some(beat))
     }
 
     /// Run time and number of runs of each program.
@@ -248,30 +267,21 @@ fn load_and_link(program: &mut Program, cgroup: &File) -> Result<Link, ProgramEr
     Ok(Link::Address { _link: program.take_link(id)? })
 }
 
-fn configuration(settings: &Settings, listening: &Listening) -> Config {
+fn configuration(settings: &Settings, doors: Doors) -> Config {
     let mut ports = [settings.ports.first().copied().unwrap_or(443); MAX_PORTS];
     for (to, from) in ports.iter_mut().zip(&settings.ports) {
         *to = *from;
     }
     Config {
-        tgid: own_tgid(),
+        tgid: doors.tgid,
         mark: MARK,
         redirect: 0,
         networks: 0,
-        listener4: listening.port4(),
-        listener6: listening.port6().unwrap_or(0),
+        listener4: doors.port4,
+        listener6: doors.port6.unwrap_or(0),
         pad: 0,
         ports,
     }
-}
-
-/// Our thread-group id as the programs see it; 0 in a pid namespace of our own, where that number
-/// belongs to somebody else: then the self-test finds it out.
-fn own_tgid() -> u32 {
-    use std::os::unix::fs::MetadataExt;
-    let initial = std::fs::metadata("/proc/self/ns/pid")
-        .is_ok_and(|namespace| namespace.ino() == INITIAL_PID_NAMESPACE);
-    if initial { std::process::id() } else { 0 }
 }
 
 fn whole_host(settings: &Settings, path: &Path) -> Result<(), String> {
@@ -285,8 +295,16 @@ fn whole_host(settings: &Settings, path: &Path) -> Result<(), String> {
 /// linking too: of two that start at once, the later to link finds the earlier.
 fn check_alone(cgroup: &File, own: Option<u32>) -> Result<(), AttachError> {
     let programs = query::programs(cgroup.as_fd(), Hook::Connect4, Scope::Attached)?;
-    let other = programs.iter().find(|(id, name)| name == program::CONNECT4 && Some(*id) != own);
-    other.map_or(Ok(()), |(id, _)| Err(AttachError::Running(*id)))
+    for (id, name) in programs.iter().filter(|(id, _)| Some(*id) != own) {
+        let owner = if name.is_empty() { query::owner(*id) } else { None };
+        if name == program::CONNECT4
+            || owner.as_ref().is_some_and(|owner| owner.name.starts_with(NAME))
+        {
+            let who = owner.map(|owner| format!("pid {}, ", owner.pid)).unwrap_or_default();
+            return Err(AttachError::Running(format!("{who}program {id}")));
+        }
+    }
+    Ok(())
 }
 
 /// `CAP_PERFMON` is for the calling thread's name, which the kernel gives away only with it; before
@@ -316,19 +334,17 @@ fn explain(error: &ProgramError, cgroup: &File, hook: Hook) -> String {
             let names: Vec<_> = there
                 .unwrap_or_default()
                 .into_iter()
-                .map(|(id, name)| format!("{name} (program {id})"))
+                .map(|(id, name)| match query::owner(id).filter(|_| name.is_empty()) {
+                    Some(owner) => format!("program {id} of {owner}"),
+                    None if name.is_empty() => format!("program {id}"),
+                    None => format!("{name} (program {id})"),
+                })
                 .collect();
             format!("the hook is held exclusively by {}", names.join(", "))
         }
         (Some(libc::EINVAL), true) => "this kernel has no such hook".to_owned(),
         _ => error.to_string(),
     }
-}
-
-fn narration(ebpf: &mut Ebpf) -> Result<Narration, AttachError> {
-    let mut logger = aya_log::EbpfLogger::init(ebpf).map_err(io::Error::other)?;
-    let ready = logger.as_fd().try_clone_to_owned()?;
-    Ok(Narration { ready, flush: Box::new(move || logger.flush()) })
 }
 
 fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, AttachError> {

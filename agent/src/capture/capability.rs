@@ -1,5 +1,7 @@
 //! What of the kernel half works on this machine, for `weir status` and `weir doctor`.
 
+use serde::{Deserialize, Serialize};
+
 /// One thing the kernel half does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capability {
@@ -14,10 +16,36 @@ pub struct Capability {
 }
 
 /// All of them, in the order a connection meets them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "Vec<Told>", from = "Vec<Told>")]
 pub struct Capabilities {
     /// The rows of the table.
     pub rows: Vec<Capability>,
+}
+
+/// A row as it crosses from the helper: the words come from the same tables here.
+type Told = (String, Result<(), String>);
+
+impl From<Capabilities> for Vec<Told> {
+    fn from(table: Capabilities) -> Self {
+        let told = |row: Capability| {
+            let found = if row.ok { Ok(()) } else { Err(row.missing) };
+            (row.hook.to_owned(), found)
+        };
+        table.rows.into_iter().map(told).collect()
+    }
+}
+
+impl From<Vec<Told>> for Capabilities {
+    fn from(rows: Vec<Told>) -> Self {
+        let mut table = Self::default();
+        for (told, found) in rows {
+            if let Some(hook) = ORDER.iter().find(|hook| **hook == told) {
+                table.set(hook, found);
+            }
+        }
+        table
+    }
 }
 
 impl Capabilities {
@@ -86,5 +114,7 @@ mod tests {
         assert_eq!(table.rows[1].missing, "no CAP_BPF");
         assert!(!table.complete());
         assert!(table.works(CONNECT4) && !table.works(CONNECT6));
+        let crossed = serde_json::to_vec(&table).unwrap();
+        assert_eq!(serde_json::from_slice::<Capabilities>(&crossed).unwrap(), table);
     }
 }

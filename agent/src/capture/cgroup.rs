@@ -13,7 +13,7 @@ const ROOT_INODE: u64 = 1;
 
 /// Where the cgroup v2 hierarchy is mounted: `/sys/fs/cgroup`, or beside version 1 on hybrid hosts.
 pub(super) fn mount() -> io::Result<Option<PathBuf>> {
-    Ok(find_mount(&fs::read_to_string("/proc/self/mounts")?))
+    Ok(find_mount(&fs::read_to_string("/proc/self/mounts")?, "cgroup2"))
 }
 
 /// Whether `path` is the root of the host's hierarchy.
@@ -29,11 +29,12 @@ pub(super) fn is_inside(cgroup: &Path) -> io::Result<bool> {
     Ok(mount.join(own).starts_with(cgroup.canonicalize()?))
 }
 
-fn find_mount(mounts: &str) -> Option<PathBuf> {
+/// Where a file system of this kind is mounted, by the format of proc(5) `mounts`.
+pub(super) fn find_mount(mounts: &str, kind: &str) -> Option<PathBuf> {
     mounts.lines().find_map(|line| {
         let mut fields = line.split(' ');
         let path = fields.nth(1)?;
-        (fields.next()? == "cgroup2").then(|| unescape(path))
+        (fields.next()? == kind).then(|| unescape(path))
     })
 }
 
@@ -67,18 +68,18 @@ mod tests {
     #[test]
     fn finds_the_mount_on_unified_and_hybrid_hosts() {
         let unified = "proc /proc proc rw 0 0\ncgroup2 /sys/fs/cgroup cgroup2 rw,nsdelegate 0 0\n";
-        assert_eq!(find_mount(unified), Some(PathBuf::from("/sys/fs/cgroup")));
+        assert_eq!(find_mount(unified, "cgroup2"), Some(PathBuf::from("/sys/fs/cgroup")));
         let hybrid = "tmpfs /sys/fs/cgroup tmpfs ro 0 0\n\
                       cgroup /sys/fs/cgroup/memory cgroup rw,memory 0 0\n\
                       cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
-        assert_eq!(find_mount(hybrid), Some(PathBuf::from("/sys/fs/cgroup/unified")));
-        assert_eq!(find_mount("cgroup /sys/fs/cgroup/memory cgroup rw 0 0\n"), None);
+        assert_eq!(find_mount(hybrid, "cgroup2"), Some(PathBuf::from("/sys/fs/cgroup/unified")));
+        assert_eq!(find_mount("cgroup /sys/fs/cgroup/memory cgroup rw 0 0\n", "cgroup2"), None);
     }
 
     #[test]
     fn mount_points_are_unescaped() {
         let odd = "cgroup2 /mnt/a\\040b\\134c cgroup2 rw 0 0\n";
-        assert_eq!(find_mount(odd), Some(PathBuf::from("/mnt/a b\\c")));
+        assert_eq!(find_mount(odd, "cgroup2"), Some(PathBuf::from("/mnt/a b\\c")));
     }
 
     #[test]

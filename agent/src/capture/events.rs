@@ -14,7 +14,6 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::attach::Narration;
 use super::flows;
 use super::origin::Origin;
 use crate::drain::Drain;
@@ -166,30 +165,8 @@ impl Ring {
     }
 }
 
-/// Passes on what the programs log, until `over`.
-pub(super) fn narrate(
-    narration: Narration,
-    drain: &Drain,
-    over: CancellationToken,
-) -> io::Result<()> {
-    let Narration { ready, mut flush } = narration;
-    let ready = watch(ready)?;
-    drain.spawn(async move {
-        let reading = async {
-            while let Ok(mut guard) = ready.readable().await {
-                guard.clear_ready();
-                flush();
-            }
-        };
-        tokio::select! {
-            () = reading => {}
-            () = over.cancelled() => {}
-        }
-    });
-    Ok(())
-}
-
-fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+/// A descriptor of which the runtime tells when it can be read.
+pub(super) fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` is open for as long as it lives, and always the same.
     let registered = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
     registered.map_err(|error| error.into_parts().1)

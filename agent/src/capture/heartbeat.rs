@@ -3,9 +3,11 @@
 //! It is given by a task of the runtime that also serves the connections: a runtime that hangs
 //! stops giving it, and within three seconds nothing is redirected to it any more.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aya::maps::{Array, MapData};
+use parking_lot::Mutex;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -17,11 +19,15 @@ const INTERVAL: Duration = Duration::from_millis(400);
 /// Beats while it lives; stops on drop.
 pub(super) struct Heart {
     map: Array<MapData, u64>,
+    guard: Second,
 }
 
+/// The guard's own map, while there is a guard.
+pub(super) type Second = Arc<Mutex<Option<Array<MapData, u64>>>>;
+
 impl Heart {
-    pub(super) fn new(map: Array<MapData, u64>) -> Self {
-        Self { map }
+    pub(super) fn new(map: Array<MapData, u64>, guard: Second) -> Self {
+        Self { map, guard }
     }
 
     /// Gives one sign of life.
@@ -47,6 +53,12 @@ impl Heart {
     }
 
     fn write(&mut self, at: u64) {
+        // The guard first: it must not take an agent for dead that the other programs lead to.
+        if let Some(guard) = &mut *self.guard.lock()
+            && let Err(error) = guard.set(0, at, 0)
+        {
+            tracing::error!(%error, "the guard was given no sign of life: it will refuse");
+        }
         if let Err(error) = self.map.set(0, at, 0) {
             tracing::error!(%error, "no sign of life could be given: connections will go direct");
         }

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::process::{Resource, getrlimit};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -58,6 +58,15 @@ impl Listening {
         Ok(Self { netns, v4, v6 })
     }
 
+    /// The listeners that another process has opened, IPv4 first.
+    pub(super) fn of(netns: u64, sockets: Vec<OwnedFd>) -> Result<Self, ListenError> {
+        let mut sockets = sockets.into_iter().map(TcpListener::from);
+        let missing = || ListenError::Bind(io::ErrorKind::NotConnected.into());
+        let v4 = numbered(&sockets.next().ok_or_else(missing)?)?;
+        let v6 = sockets.next().map(|socket| numbered(&socket)).transpose()?;
+        Ok(Self { netns, v4, v6 })
+    }
+
     /// Port on 127.0.0.1.
     pub(super) fn port4(&self) -> u16 {
         self.v4.1
@@ -92,7 +101,11 @@ fn bind(addr: SocketAddr) -> Result<(TcpListener, u16), ListenError> {
         socket.listen(BACKLOG)
     };
     open().map_err(ListenError::Bind)?;
-    let listener = outermost(&socket.into()).map_err(ListenError::Bind)?;
+    numbered(&socket.into())
+}
+
+fn numbered(listener: &TcpListener) -> Result<(TcpListener, u16), ListenError> {
+    let listener = outermost(listener).map_err(ListenError::Bind)?;
     let port = listener.local_addr().map_err(ListenError::Bind)?.port();
     Ok((listener, port))
 }

@@ -15,12 +15,16 @@ pub mod resolve;
 pub mod owner;
 pub mod identity;
 mod attach;
+mod attached;
 mod cgroup;
 mod capability;
 mod flows;
+mod guard;
 mod heartbeat;
 pub mod helper;
 mod listen;
+mod narration;
+mod preflight;
 mod query;
 mod selftest;
 mod stats;
@@ -33,14 +37,17 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use ipnet::IpNet;
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use attach::AttachError;
 pub use capability::{Capabilities, Capability};
 pub use events::{Closed, Event, Opened, Verdict};
-pub use helper::{Helper, TRUST_VARIABLE};
+pub use guard::{GuardError, leave_all as leave_guards};
+pub use helper::{Helper, Standing, TRUST_VARIABLE};
 pub use listen::ListenError;
+pub use preflight::preflight;
 pub use stats::{Measuring, ProgramStats};
 
 use crate::drain::Drain;
@@ -53,7 +60,7 @@ use origin::Origins;
 pub const MARK: u32 = 0x2057;
 
 /// What to capture.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Settings {
     /// The cgroup (v2) whose processes are captured; `None` for the root, that is everybody.
     pub cgroup: Option<PathBuf>,
@@ -78,6 +85,8 @@ pub struct Capture {
     events: Mutex<Option<mpsc::Receiver<Event>>>,
     capabilities: Capabilities,
     counters: stats::Counters,
+    netns: u64,
+    second: heartbeat::Second,
     /// Ends the heartbeat and the reading of events.
     over: CancellationToken,
 }
@@ -94,7 +103,7 @@ impl Capture {
         drain: &Drain,
     ) -> Result<Self, AttachError> {
         let listening = helper.listen()?;
-        let attached = helper.attach(settings, &listening)?;
+        let attached = helper.attach(settings, attached::Doors::of(&listening))?;
         // Dropped on every way out but the last: it detaches.
         let mut this = Self {
             helper: helper.clone(),
@@ -104,9 +113,11 @@ impl Capture {
             events: Mutex::default(),
             capabilities: attached.capabilities,
             counters: stats::Counters::new(attached.stats),
+            netns: listening.netns,
+            second: heartbeat::Second::default(),
             over: CancellationToken::new(),
         };
-        let mut heart = heartbeat::Heart::new(attached.heartbeat);
+        let mut heart = heartbeat::Heart::new(attached.heartbeat, Arc::clone(&this.second));
         let mut ring = events::Ring::new(attached.events);
         let probe = selftest::Probe {
             settings,
@@ -119,9 +130,6 @@ impl Capture {
 
         heart.run(drain, this.over.clone());
         this.events = Mutex::new(Some(ring.run(drain, this.over.clone())?));
-        if let Some(narration) = attached.narration {
-            events::narrate(narration, drain, this.over.clone())?;
-        }
         this.listeners = listening.into_sockets();
         Ok(this)
     }
@@ -141,6 +149,21 @@ impl Capture {
     /// Whether connections to targets are redirected (true) or only watched (false).
     pub fn redirect(&self, on: bool) -> Result<(), AttachError> {
         self.helper.redirect(on)
+    }
+
+    /// Puts the guard in place, which refuses connections to targets once the agent is gone or
+    /// hangs, until the next one is there; or removes it, whoever put it there.
+    pub fn guard(&self, on: bool) -> Result<(), AttachError> {
+        let beat = self.helper.guard(on.then_some(self.netns))?;
+        let beat = beat.map(aya::maps::MapData::from_fd).transpose()?;
+        let beat = beat.map(aya::maps::Map::from_map_data).transpose()?;
+        let mut beat = beat.map(aya::maps::Array::try_from).transpose()?;
+        if let Some(beat) = &mut beat {
+            let now = u64::try_from(crate::clock::since_boot().as_nanos()).unwrap_or(u64::MAX);
+            aya::maps::Array::set(beat, 0, now, 0)?;
+        }
+        *self.second.lock() = beat;
+        Ok(())
     }
 
     /// Replaces the targets. Returns how many did not fit into the kernel's tables: connections to

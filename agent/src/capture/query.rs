@@ -2,8 +2,11 @@
 //! there already. The loader has no call for it.
 #![expect(unsafe_code, reason = "bpf(2) has no safe wrapper for BPF_PROG_QUERY")]
 
+use std::fmt;
+use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::path::Path;
 
 use aya::programs::loaded_programs;
 
@@ -30,6 +33,8 @@ pub(super) enum Scope {
 
 /// Number of `BPF_PROG_QUERY` in the kernel's `enum bpf_cmd`.
 const BPF_PROG_QUERY: libc::c_long = 16;
+/// Most open files of one process that are looked at.
+const MOST_FILES: usize = 16_384;
 /// More programs than the kernel lets be attached to one hook of a cgroup.
 const MOST: usize = 64;
 
@@ -77,4 +82,62 @@ pub(super) fn programs(
         }
     }
     Ok(programs)
+}
+
+/// Who holds the link of a program, as `NAME (pid N)`. Names of programs take `CAP_SYS_ADMIN`; what
+/// is said of a descriptor in `/proc` takes no more than looking into its process.
+pub(super) fn owner(id: u32) -> Option<Owner> {
+    fs::read_dir("/proc").ok()?.flatten().find_map(|process| {
+        let pid: u32 = process.file_name().to_str()?.parse().ok()?;
+        let files = fs::read_dir(process.path().join("fd")).ok()?;
+        let holds = files.flatten().take(MOST_FILES).any(|file| {
+            fs::read_link(file.path()).is_ok_and(|to| is_program(&to))
+                && fs::read_to_string(process.path().join("fdinfo").join(file.file_name()))
+                    .is_ok_and(|info| is_about(&info, id))
+        });
+        holds.then(|| Owner {
+            name: fs::read_to_string(process.path().join("comm"))
+                .unwrap_or_default()
+                .trim()
+                .to_owned(),
+            pid,
+        })
+    })
+}
+
+/// A process that holds a program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Owner {
+    pub(super) name: String,
+    pub(super) pid: u32,
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (pid {})", self.name, self.pid)
+    }
+}
+
+fn is_program(descriptor: &Path) -> bool {
+    descriptor.to_str().is_some_and(|to| to.starts_with("anon_inode:") && to.contains("bpf"))
+}
+
+/// By the format of `/proc/PID/fdinfo/N`.
+fn is_about(info: &str, id: u32) -> bool {
+    let told = info.lines().find_map(|line| line.strip_prefix("prog_id:"));
+    told.is_some_and(|told| told.trim().parse() == Ok(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptors_of_programs_are_told_by_what_the_kernel_says_of_them() {
+        assert!(is_program(Path::new("anon_inode:bpf_link")));
+        assert!(is_program(Path::new("anon_inode:[bpf-prog]")));
+        assert!(!is_program(Path::new("/usr/bin/bpftool")));
+        let info = "pos:\t0\nlink_type:\tcgroup\nlink_id:\t3\nprog_id:\t47\n";
+        assert!(is_about(info, 47) && !is_about(info, 4) && !is_about("pos:\t0\n", 0));
+    }
 }

@@ -11,12 +11,14 @@ use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use rustix::event::Timespec;
 use rustix::net::{AddressFamily, SocketAddrAny, SocketFlags, SocketType, ipproto, sockopt};
+use serde::{Deserialize, Serialize};
 
 use super::attach::AttachError;
 use super::capability::{self, Capabilities};
@@ -45,8 +47,8 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const REPORTED: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 /// What one connection looked like from the child.
-#[derive(Debug, Clone, Copy, Default)]
-struct Knock {
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub(super) struct Knock {
     /// Error number of connect(2); 0 for none.
     errno: u8,
     /// Whether getpeername(2) told the address asked for.
@@ -81,7 +83,7 @@ impl Probe<'_> {
         {
             helper.spare(tgid)?;
         }
-        let knocks = knock_from_child(self.settings, port);
+        let knocks = helper.knock(self.settings.cgroup.as_deref(), port)?;
         let arrived = arrivals(self.listening, self.flows);
         helper.redirect(false)?;
         helper.targets(&[])?;
@@ -117,7 +119,7 @@ impl Probe<'_> {
 
 /// What the test saw.
 struct Seen {
-    knocks: io::Result<[Knock; 3]>,
+    knocks: Result<[Knock; 3], String>,
     arrived: Vec<(Origin, Found)>,
     events: Vec<Event>,
     ipv6: bool,
@@ -184,9 +186,10 @@ fn arrivals(listening: &Listening, flows: &Flows) -> Vec<(Origin, Found)> {
     arrived
 }
 
-/// Forks a child that dials from within the cgroup, and collects what it saw.
-fn knock_from_child(settings: &Settings, port: u16) -> io::Result<[Knock; 3]> {
-    let enter = match &settings.cgroup {
+/// Forks a child that dials from within the cgroup, and collects what it saw. Entering a cgroup
+/// takes privilege, so the helper does it.
+pub(super) fn knock_from_child(cgroup: Option<&Path>, port: u16) -> io::Result<[Knock; 3]> {
+    let enter = match cgroup {
         Some(path) if !cgroup::is_inside(path)? => {
             Some(OpenOptions::new().write(true).open(path.join("cgroup.procs"))?)
         }

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use agent_common::Stat;
 use aya::maps::{MapData, PerCpuArray};
+use serde::{Deserialize, Serialize};
 
 /// The kernel's run statistics of one program, since it was loaded and while they were counted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProgramStats {
     /// Name, as the kernel keeps it.
     pub name: String,

@@ -48,6 +48,21 @@ impl Table {
         Self { addresses, networks, held: HashSet::new() }
     }
 
+    /// Tables that another process has filled.
+    pub(super) fn adopt(
+        addresses: HashMap<MapData, Addr, u32>,
+        networks: LpmTrie<MapData, [u32; 4], u32>,
+    ) -> Self {
+        let single = |addr| Prefix { addr, len: 128 };
+        let mut held: HashSet<Prefix> =
+            addresses.keys().filter_map(Result::ok).map(single).collect();
+        held.extend(networks.keys().filter_map(Result::ok).filter_map(|key| {
+            let len = u8::try_from(key.prefix_len()).ok()?;
+            Some(Prefix { addr: Addr { words: key.data() }, len })
+        }));
+        Self { addresses, networks, held }
+    }
+
     /// Whether there is anything in the trie: the programs skip it otherwise.
     pub(super) fn has_networks(&self) -> bool {
         self.held.iter().any(|prefix| !prefix.is_single())

@@ -13,6 +13,7 @@ mod local;
 mod variables;
 mod bundle;
 pub mod daemon;
+pub(crate) mod helper;
 mod demo;
 mod status;
 mod spend;
@@ -87,6 +88,9 @@ struct Global {
 enum Command {
     /// Run the agent (the service does this)
     Daemon(daemon::Args),
+    /// Hold the privileges for the daemon, which starts this itself
+    #[command(hide = true)]
+    Helper(helper::Args),
     /// See it work, on a stage of its own where nothing of this host changes
     Demo(demo::Args),
     /// Whether it works, what it covers, what today cost
@@ -154,6 +158,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, start: daemon::Start) -> E
 fn dispatch(command: &Command, ctx: &Ctx, start: daemon::Start) -> anyhow::Result<ExitCode> {
     let done = match command {
         Command::Daemon(args) => daemon::run(args, ctx, start),
+        Command::Helper(args) => helper::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Status(args) => status::run(args, ctx),
         Command::Spend(args) => spend::run(args, ctx),
@@ -173,6 +178,11 @@ fn dispatch(command: &Command, ctx: &Ctx, start: daemon::Start) -> anyhow::Resul
         Command::Config(args) => config::run(args, ctx),
         Command::Completions(args) => completions::run(args, ctx),
         Command::Trust(args) => return Ok(trust::run(args, &local::site(ctx)?)?.into()),
+        Command::Doctor(args) if args.preflight => {
+            let config = crate::config::load(&ctx.paths)?;
+            let runs = local::findings(ctx).is_some();
+            return Ok(doctor::preflight(args, &config, &ctx.paths, runs)?.into());
+        }
         Command::Doctor(args) => {
             let rows = local::findings(ctx);
             return Ok(doctor::run(args, &local::site(ctx)?, rows)?.into());

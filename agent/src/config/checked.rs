@@ -9,7 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::problem::Problem;
-use super::raw::{Format, Level, LogFormat, Mode, OnUntrusted, UnknownPrice};
+use super::raw::{Format, Level, LogFormat, Mode, OnAgentFailure, OnUntrusted, UnknownPrice};
 use super::secret::SecretSource;
 use super::value::{Fsync, Toggle};
 use crate::alerts::settings::Settings;
@@ -23,6 +23,8 @@ pub struct Config {
     pub mode: Mode,
     /// Name of the environment.
     pub environment: Arc<str>,
+    /// The user to become when started as root.
+    pub user: Arc<str>,
     /// Where the agent listens.
     pub listen: Listen,
     /// The kernel half.
@@ -31,6 +33,8 @@ pub struct Config {
     pub trust_assumed: bool,
     /// What happens to a client that does not accept the CA.
     pub on_untrusted: OnUntrusted,
+    /// What happens to connections while the agent is dead or hangs.
+    pub on_agent_failure: OnAgentFailure,
     /// Bounds and timeouts.
     pub limits: Limits,
     /// Providers added or changed, by name.

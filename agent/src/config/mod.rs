@@ -27,7 +27,9 @@ pub use self::checked::{
 };
 pub use self::paths::{Overrides, Paths};
 pub use self::problem::{Place, Problem, Problems};
-pub use self::raw::{Format, Level, LogFormat, Mode, OnUntrusted, Profile, UnknownPrice};
+pub use self::raw::{
+    Format, Level, LogFormat, Mode, OnAgentFailure, OnUntrusted, Profile, UnknownPrice,
+};
 pub use self::secret::{SecretError, SecretSource};
 pub use self::show::Origin;
 pub use self::value::{Fsync, Toggle, WordError};

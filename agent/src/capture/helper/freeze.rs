@@ -8,21 +8,23 @@ use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::proc::Handle;
 use crate::capture::cgroup;
 
 /// The process whose workload is meant.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::capture) struct Target<'a> {
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(in crate::capture) struct Target {
     pub(in crate::capture) pid: u32,
     /// Tells it from another process that got its pid.
     pub(in crate::capture) start_ticks: u64,
     /// Its unit; all of that is frozen, whatever groups the unit has made below.
-    pub(in crate::capture) unit: Option<&'a str>,
+    pub(in crate::capture) unit: Option<String>,
 }
 
 /// Why a cgroup is not frozen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Why {
     /// Everything would stand still.
     #[error("it is the root of the hierarchy")]
@@ -45,7 +47,7 @@ pub enum Why {
 }
 
 /// Why freezing failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 pub enum FreezeError {
     /// It must not be.
     #[error("{0} may not be frozen: {1}")]
@@ -58,7 +60,7 @@ pub enum FreezeError {
     NoCgroup,
     /// The kernel refuses.
     #[error("{0}/cgroup.freeze: {1}")]
-    Write(String, io::Error),
+    Write(String, #[serde(with = "number")] io::Error),
     /// The privileged side does not answer.
     #[error("{0}")]
     Helper(String),
@@ -110,7 +112,7 @@ fn of_unit<'a>(path: &'a str, unit: &str) -> &'a str {
 }
 
 /// The path of the group that [`freeze`] would freeze.
-pub(super) fn freezable(target: Target<'_>) -> Result<String, FreezeError> {
+pub(super) fn freezable(target: &Target) -> Result<String, FreezeError> {
     let process = Handle::open(target.pid).map_err(|_| FreezeError::Gone)?;
     // Read through the handle: both belong to the same process.
     let lines = process.cgroups().map_err(|_| FreezeError::Gone)?;
@@ -119,7 +121,7 @@ pub(super) fn freezable(target: Target<'_>) -> Result<String, FreezeError> {
         return Err(FreezeError::Gone);
     }
     let path = unified(&lines).ok_or(FreezeError::NoCgroup)?;
-    let path = target.unit.map_or(path, |unit| of_unit(path, unit));
+    let path = target.unit.as_deref().map_or(path, |unit| of_unit(path, unit));
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let own = unified(&own).ok_or(FreezeError::NoCgroup)?;
     may_freeze(path, own).map_err(|why| FreezeError::Forbidden(path.to_owned(), why))?;
@@ -127,7 +129,7 @@ pub(super) fn freezable(target: Target<'_>) -> Result<String, FreezeError> {
 }
 
 /// Freezes the group of a process; returns its path within the hierarchy.
-pub(super) fn freeze(target: Target<'_>) -> Result<String, FreezeError> {
+pub(super) fn freeze(target: &Target) -> Result<String, FreezeError> {
     let path = freezable(target)?;
     set(&path, true)?;
     Ok(path)
@@ -150,6 +152,21 @@ fn set(path: &str, on: bool) -> Result<(), FreezeError> {
     let mut options = fs::OpenOptions::new();
     let file = options.write(true).open(file).map_err(failed)?;
     io::Write::write_all(&mut &file, if on { b"1" } else { b"0" }).map_err(failed)
+}
+
+/// Errors of the kernel's cross as their numbers.
+mod number {
+    use std::io;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(error: &io::Error, to: S) -> Result<S::Ok, S::Error> {
+        error.raw_os_error().unwrap_or(libc::EIO).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<io::Error, D::Error> {
+        i32::deserialize(from).map(io::Error::from_raw_os_error)
+    }
 }
 
 /// The line of version 2.
@@ -208,8 +225,8 @@ mod tests {
     #[test]
     fn a_process_that_is_gone_or_another_is_not_frozen() {
         let target = Target { pid: std::process::id(), start_ticks: 1, unit: None };
-        assert!(matches!(freeze(target), Err(FreezeError::Gone)));
+        assert!(matches!(freeze(&target), Err(FreezeError::Gone)));
         let target = Target { pid: u32::MAX, start_ticks: 1, unit: None };
-        assert!(matches!(freeze(target), Err(FreezeError::Gone)));
+        assert!(matches!(freeze(&target), Err(FreezeError::Gone)));
     }
 }

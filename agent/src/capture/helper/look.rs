@@ -8,23 +8,24 @@ use std::io::ErrorKind;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use serde::{Deserialize, Serialize};
 
 use super::proc::{Handle, Stat};
 
 /// A process to look at.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::capture) struct Look<'a> {
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(in crate::capture) struct Look {
     /// Its pid, in this pid namespace.
     pub(in crate::capture) pid: u32,
     /// Whether its user is asked for: of a redirected connection the kernel half has told it.
     pub(in crate::capture) user: bool,
     /// What it was before: where that still holds, nothing more is read.
-    pub(in crate::capture) known: Option<&'a Instance>,
+    pub(in crate::capture) known: Option<Instance>,
 }
 
 /// What must not change for a process to be the same caller: one that turns into another program
 /// or user is examined again.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::capture) struct Instance {
     /// See [`Stat`].
     pub(in crate::capture) start_ticks: u64,
@@ -37,7 +38,7 @@ pub(in crate::capture) struct Instance {
 }
 
 /// What was seen.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(in crate::capture) enum Sight {
     /// No such process, or not any more.
     Gone,
@@ -48,7 +49,7 @@ pub(in crate::capture) enum Sight {
 }
 
 /// A process instance.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(in crate::capture) struct Facts {
     pub(in crate::capture) stat: Stat,
     /// Path of the executable; `None` for threads of the kernel, and without the privilege to look.
@@ -62,11 +63,11 @@ pub(in crate::capture) struct Facts {
 }
 
 /// Looks at a process.
-pub(super) fn identify(look: Look<'_>) -> Sight {
+pub(super) fn identify(look: &Look) -> Sight {
     examine(look).unwrap_or(Sight::Gone)
 }
 
-fn examine(look: Look<'_>) -> Option<Sight> {
+fn examine(look: &Look) -> Option<Sight> {
     let process = Handle::open(look.pid).ok()?;
     let stat = process.stat().ok()?;
     let exe = match process.exe() {
@@ -77,7 +78,7 @@ fn examine(look: Look<'_>) -> Option<Sight> {
         Err(_) => None,
     };
     let uid = if look.user { Some(process.uid().ok()?) } else { None };
-    if look.known.is_some_and(|known| known.is_still(&stat, exe.as_ref(), uid)) {
+    if look.known.as_ref().is_some_and(|known| known.is_still(&stat, exe.as_ref(), uid)) {
         return Some(Sight::Same);
     }
     let pid = Pid::from_raw(look.pid.try_into().ok()?)?;

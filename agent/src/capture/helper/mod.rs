@@ -2,100 +2,63 @@
 //!
 //! ```text
 //! Capture · Identities · Owners · Resolver · upstream's sockets
-//!        └────────── Helper (one method a question) ──► link ──► server ──► attach, proc, holder, …
+//!     │ Helper (one method a question)
+//!     ▼
+//! link ─┬─ within this process ──────────────────────────────┬─► server ─► attach, proc, holder, …
+//!       └─ lanes ── frames on SEQPACKET sockets ──► worker ──┘     (in the process `weir helper`)
+//!          started, and started again when it ends, by keeper
 //! ```
-//! Threads share memory, so privileges can only be split by process. [`Request`] and [`Reply`] hold
-//! plain values and file descriptors (sockets, maps), which a SEQPACKET socket can carry, and errors
-//! that cross as their text. For now `server` answers within this process, and a question is a
-//! function call; to split it off, `link` is the one file to change: it would send what it now hands
-//! over, and a closed socket would mean [`Request::Detach`]. Two things do not cross, and would have
-//! to be asked for then: what the programs narrate (`--log-bpf`, a closure in the answer), and the
-//! self-test's child, which joins the captured cgroup and is still forked by the asking side.
+//! Threads share memory, so privileges can only be split by process: [`protocol::Request`] and
+//! [`protocol::Reply`] hold plain values, and descriptors (sockets, maps) travel beside them. The
+//! helper ends when its main socket closes, and the programs with it: the death of either side means
+//! that connections go direct. Without privileges there is nothing to split, and `server` answers
+//! within this process.
 //!
 //! Answers say no more than is needed. Of a process's environment only one variable is compared, and
 //! its answer is a yes or no; of its open files only whether a socket is among them.
 
-mod freeze;
-mod holder;
+mod protocol;
 mod link;
-mod look;
-mod marker;
-mod names;
-mod proc;
+mod lanes;
+mod frame;
+mod keeper;
+mod worker;
+pub mod confine;
 mod server;
+mod look;
+mod proc;
+mod marker;
+mod holder;
+mod names;
 mod socket;
+mod freeze;
 
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use tokio::sync::watch;
 
-use self::link::Link;
+use self::link::{Link, Process};
+use self::protocol::{Answer, MAPS, Reply, Request};
 use super::Settings;
-use super::attach::{AttachError, Attached};
+use super::attach::AttachError;
+use super::attached::{Attached, Doors};
 use super::listen::Listening;
+use super::selftest::Knock;
 use super::stats::ProgramStats;
+use crate::drain::Drain;
 
 pub use self::freeze::{FreezeError, Why, may_freeze};
+pub use self::link::Standing;
 pub(super) use self::look::{Facts, Instance, Look, Sight};
 pub use self::marker::VARIABLE as TRUST_VARIABLE;
 pub(super) use self::proc::Stat;
 pub use self::socket::{Kind, Wish};
-
-/// What the unprivileged side may ask for.
-#[derive(Debug, Clone, Copy)]
-enum Request<'a> {
-    /// Listeners in the caller's own network namespace.
-    Listen,
-    /// The programs, redirecting to these listeners.
-    Attach(&'a Settings, &'a Listening),
-    /// The agent's own connections left alone by this thread-group id of the initial namespace.
-    Spare(u32),
-    /// Whether to redirect.
-    Redirect(bool),
-    /// Where connections are wanted.
-    Targets(&'a [IpNet]),
-    /// The kernel's run-time statistics of the programs.
-    Statistics,
-    /// The programs gone.
-    Detach,
-    /// What `/proc` says of a process.
-    Identify(Look<'a>),
-    /// Whether that process instance was started with this root's fingerprint in its environment.
-    Vouched { pid: u32, start_ticks: u64, fingerprint: &'a str },
-    /// Which process has this socket of this user open; those of `recent` are asked first.
-    Holder { inode: u64, uid: u32, recent: &'a [u32] },
-    /// What its runtime calls the container with this id.
-    Container(&'a str),
-    /// What the kubelet calls the pod with this uid.
-    Pod(&'a str),
-    /// A socket that the programs leave alone.
-    Socket(Wish),
-    /// The cgroup of this process's workload, if it may be stopped.
-    Freezable(freeze::Target<'a>),
-    /// The workload of this process stopped where it is.
-    Freeze(freeze::Target<'a>),
-    /// The cgroup at this path going on.
-    Thaw(&'a str),
-}
-
-/// The answers.
-enum Reply {
-    Listening(Listening),
-    Attached(Box<Attached>),
-    Targets(usize),
-    Statistics(Vec<ProgramStats>),
-    Sight(Sight),
-    Vouched(bool),
-    Holder(Option<u32>),
-    Name(Option<String>),
-    Socket(OwnedFd),
-    Frozen(Result<String, FreezeError>),
-    Done,
-}
 
 /// The unprivileged side's end: one method for each question. Clones ask the same server.
 #[derive(Clone)]
@@ -106,7 +69,7 @@ pub struct Helper {
 /// Asks, and takes the one kind of answer that belongs to the question.
 macro_rules! ask {
     ($self:ident, $request:expr, $reply:pat => $answer:expr) => {
-        match $self.link.ask($request)? {
+        match $self.link.ask($request)?.reply {
             $reply => Ok($answer),
             _ => Err(AttachError::Protocol),
         }
@@ -124,16 +87,61 @@ impl Helper {
         Self { link: Arc::new(Link::in_process(root)) }
     }
 
+    /// A process that `command` starts (`weir helper`). With the privileges this process has now:
+    /// it may drop its own afterwards.
+    pub fn start(command: Command) -> io::Result<Self> {
+        Ok(Self { link: Arc::new(Link::start(command)?) })
+    }
+
+    /// The other end of [`Helper::start`], in the process started. `socket` leads to the daemon;
+    /// `command` starts what then runs [`Helper::serve`], again whenever it ends.
+    pub fn keep(socket: &OwnedFd, command: impl FnMut() -> Command) -> io::Result<()> {
+        keeper::run(socket, command)
+    }
+
+    /// Serves the daemon at the other end of `socket` until that closes.
+    pub fn serve(socket: &OwnedFd) -> io::Result<()> {
+        worker::run(socket)
+    }
+
+    /// Follows the helper process's ends and restarts. `None` where there is no such process. Must
+    /// be called within a tokio runtime, once.
+    pub fn follow(&self, drain: &Drain) -> io::Result<Option<watch::Receiver<Standing>>> {
+        let Link::Process(process) = &*self.link else { return Ok(None) };
+        Process::follow(&self.link, drain)?;
+        Ok(Some(process.standing()))
+    }
+
     pub(super) fn listen(&self) -> Result<Listening, AttachError> {
-        ask!(self, Request::Listen, Reply::Listening(listening) => listening)
+        match self.link.ask(Request::Listen)? {
+            Answer { reply: Reply::Listening(netns), fds } => Ok(Listening::of(netns, fds)?),
+            _ => Err(AttachError::Protocol),
+        }
     }
 
     pub(super) fn attach(
         &self,
         settings: &Settings,
-        listening: &Listening,
+        doors: Doors,
     ) -> Result<Attached, AttachError> {
-        ask!(self, Request::Attach(settings, listening), Reply::Attached(attached) => *attached)
+        match self.link.ask(Request::Attach(settings.clone(), doors))? {
+            Answer { reply: Reply::Attached { capabilities, spared }, fds }
+                if fds.len() == MAPS =>
+            {
+                Attached::new(fds, capabilities, spared)
+            }
+            _ => Err(AttachError::Protocol),
+        }
+    }
+
+    /// What connections to `port` look like from within the cgroup captured.
+    pub(super) fn knock(
+        &self,
+        cgroup: Option<&Path>,
+        port: u16,
+    ) -> Result<Result<[Knock; 3], String>, AttachError> {
+        let request = Request::Knock(cgroup.map(Path::to_owned), port);
+        ask!(self, request, Reply::Knocks(knocks) => knocks)
     }
 
     pub(super) fn spare(&self, tgid: u32) -> Result<(), AttachError> {
@@ -145,7 +153,16 @@ impl Helper {
     }
 
     pub(super) fn targets(&self, networks: &[IpNet]) -> Result<usize, AttachError> {
-        ask!(self, Request::Targets(networks), Reply::Targets(left_out) => left_out)
+        ask!(self, Request::Targets(networks.to_vec()), Reply::Targets(left_out) => left_out)
+    }
+
+    /// Puts the guard in place for a network namespace, or removes it; returns the map of the
+    /// daemon's signs of life for one in place.
+    pub(super) fn guard(&self, netns: Option<u64>) -> Result<Option<OwnedFd>, AttachError> {
+        match self.link.ask(Request::Guard(netns))? {
+            Answer { reply: Reply::Guarded, fds } => Ok(fds.into_iter().next()),
+            _ => Err(AttachError::Protocol),
+        }
     }
 
     pub(super) fn statistics(&self) -> Result<Vec<ProgramStats>, AttachError> {
@@ -160,13 +177,14 @@ impl Helper {
     }
 
     /// What is to be seen of a process; nothing where the helper does not answer.
-    pub(super) fn identify(&self, look: Look<'_>) -> Sight {
+    pub(super) fn identify(&self, look: Look) -> Sight {
         let seen = || ask!(self, Request::Identify(look), Reply::Sight(sight) => sight);
         answered(seen()).unwrap_or(Sight::Gone)
     }
 
     /// Whether that process instance was started with the root `fingerprint` in its environment.
     pub(super) fn vouched(&self, pid: u32, start_ticks: u64, fingerprint: &str) -> bool {
+        let fingerprint = fingerprint.to_owned();
         let request = Request::Vouched { pid, start_ticks, fingerprint };
         let vouched = || ask!(self, request, Reply::Vouched(vouched) => vouched);
         answered(vouched()).unwrap_or(false)
@@ -174,30 +192,30 @@ impl Helper {
 
     /// The process that has the socket among its open files, tried first among `recent`.
     pub(super) fn holder(&self, inode: u64, uid: u32, recent: &[u32]) -> Option<u32> {
-        let request = Request::Holder { inode, uid, recent };
+        let request = Request::Holder { inode, uid, recent: recent.to_vec() };
         let holder = || ask!(self, request, Reply::Holder(holder) => holder);
         answered(holder()).flatten()
     }
 
     /// Name of the container with this full id.
     pub(super) fn container(&self, id: &str) -> Option<String> {
-        let name = || ask!(self, Request::Container(id), Reply::Name(name) => name);
+        let name = || ask!(self, Request::Container(id.to_owned()), Reply::Name(name) => name);
         answered(name()).flatten()
     }
 
     /// `NAMESPACE/NAME` of the pod with this uid.
     pub(super) fn pod(&self, uid: &str) -> Option<String> {
-        let name = || ask!(self, Request::Pod(uid), Reply::Name(name) => name);
+        let name = || ask!(self, Request::Pod(uid.to_owned()), Reply::Name(name) => name);
         answered(name()).flatten()
     }
 
     /// A non-blocking, close-on-exec socket that connects past the programs.
     pub fn socket(&self, wish: Wish) -> io::Result<OwnedFd> {
-        let made = || ask!(self, Request::Socket(wish), Reply::Socket(socket) => socket);
-        made().map_err(|error| match error {
+        let answer = self.link.ask(Request::Socket(wish)).map_err(|error| match error {
             AttachError::Io(error) => error,
             other => io::Error::other(other),
-        })
+        })?;
+        answer.fds.into_iter().next().ok_or_else(|| io::Error::other(AttachError::Protocol))
     }
 
     /// Path of the cgroup of a process's workload. Refused where freezing it would stop more than
@@ -207,6 +225,7 @@ impl Helper {
         (pid, start_ticks): (u32, u64),
         unit: Option<&str>,
     ) -> Result<String, FreezeError> {
+        let unit = unit.map(str::to_owned);
         self.ask_frozen(Request::Freezable(freeze::Target { pid, start_ticks, unit }))
     }
 
@@ -217,15 +236,16 @@ impl Helper {
         (pid, start_ticks): (u32, u64),
         unit: Option<&str>,
     ) -> Result<String, FreezeError> {
+        let unit = unit.map(str::to_owned);
         self.ask_frozen(Request::Freeze(freeze::Target { pid, start_ticks, unit }))
     }
 
     /// Lets the cgroup at `path` go on. Fine where it is gone.
     pub fn thaw(&self, path: &str) -> Result<(), FreezeError> {
-        self.ask_frozen(Request::Thaw(path)).map(drop)
+        self.ask_frozen(Request::Thaw(path.to_owned())).map(drop)
     }
 
-    fn ask_frozen(&self, request: Request<'_>) -> Result<String, FreezeError> {
+    fn ask_frozen(&self, request: Request) -> Result<String, FreezeError> {
         let answer = || ask!(self, request, Reply::Frozen(answer) => answer);
         answer().unwrap_or_else(|error| Err(FreezeError::Helper(error.to_string())))
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, openat, readlinkat};
+use serde::{Deserialize, Serialize};
 
 /// Longest command line examined; `java` with its class path needs tens of kilobytes.
 const COMMAND_LINE: usize = 32 * 1024;
@@ -25,7 +26,7 @@ pub(super) struct Handle {
 }
 
 /// What `/proc/PID/stat` tells.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::capture) struct Stat {
     /// Name of the leading thread: a hint.
     pub(in crate::capture) comm: String,

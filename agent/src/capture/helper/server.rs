@@ -1,20 +1,23 @@
 //! What runs with privileges: answers one question at a time, from any thread.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
 use super::names::Names;
-use super::{Reply, Request, freeze, holder, look, marker, socket};
+use super::protocol::{Answer, Reply, Request};
+use super::{freeze, holder, look, marker, socket};
 use crate::capture::attach::{self, AttachError, Attachment};
 use crate::capture::listen::Listening;
+use crate::capture::selftest;
 
 /// Answers requests.
 pub(super) struct Server {
     attachment: Mutex<Option<Attachment>>,
     names: Names,
-    /// Whether the programs know this process by its thread-group id, and not by its mark alone.
+    /// Whether the programs know the daemon by its thread-group id, and not by its mark alone.
     spared: AtomicBool,
 }
 
@@ -27,53 +30,79 @@ impl Server {
         }
     }
 
-    pub(super) fn serve(&self, request: Request<'_>) -> Result<Reply, AttachError> {
+    pub(super) fn serve(&self, request: Request) -> Result<Answer, AttachError> {
         Ok(match request {
             Request::Listen => {
                 attach::check_privileges()?;
-                Reply::Listening(Listening::open()?)
+                let listening = Listening::open()?;
+                let reply = Reply::Listening(listening.netns);
+                // No copy stays here: the programs must see it when the daemon is gone.
+                Answer {
+                    reply,
+                    fds: listening.into_sockets().into_iter().map(Into::into).collect(),
+                }
             }
-            Request::Attach(settings, listening) => {
-                let (attachment, attached) = Attachment::new(settings, listening)?;
-                self.spared.store(attached.spared, Relaxed);
+            Request::Attach(settings, doors) => {
+                let (attachment, made) = Attachment::new(&settings, doors)?;
+                self.spared.store(doors.tgid != 0, Relaxed);
                 *self.attachment.lock() = Some(attachment);
-                Reply::Attached(Box::new(attached))
+                let reply =
+                    Reply::Attached { capabilities: made.capabilities, spared: doors.tgid != 0 };
+                Answer { reply, fds: made.maps }
             }
             Request::Spare(tgid) => {
                 self.attachment.lock().as_mut().map_or(Ok(()), |it| it.spare(tgid))?;
                 self.spared.store(true, Relaxed);
-                Reply::Done
+                Reply::Done.into()
             }
             Request::Redirect(on) => {
                 self.attachment.lock().as_mut().map_or(Ok(()), |it| it.redirect(on))?;
-                Reply::Done
+                Reply::Done.into()
             }
             Request::Targets(networks) => {
                 let mut attachment = self.attachment.lock();
-                Reply::Targets(attachment.as_mut().map_or(Ok(0), |it| it.targets(networks))?)
+                Reply::Targets(attachment.as_mut().map_or(Ok(0), |it| it.targets(&networks))?)
+                    .into()
+            }
+            Request::Knock(cgroup, port) => {
+                let knocks = selftest::knock_from_child(cgroup.as_deref(), port);
+                Reply::Knocks(knocks.map_err(|error| error.to_string())).into()
             }
             Request::Statistics => {
                 let found = self.attachment.lock().as_ref().map(Attachment::statistics);
-                Reply::Statistics(found.unwrap_or_default())
+                Reply::Statistics(found.unwrap_or_default()).into()
+            }
+            Request::Guard(netns) => {
+                let mut attachment = self.attachment.lock();
+                let beat = attachment.as_mut().map_or(Ok(None), |it| it.guard(netns))?;
+                Answer { reply: Reply::Guarded, fds: beat.into_iter().collect() }
             }
             Request::Detach => {
-                *self.attachment.lock() = None;
-                Reply::Done
+                self.end();
+                Reply::Done.into()
             }
-            Request::Identify(wanted) => Reply::Sight(look::identify(wanted)),
+            Request::Identify(wanted) => Reply::Sight(look::identify(&wanted)).into(),
             Request::Vouched { pid, start_ticks, fingerprint } => {
-                Reply::Vouched(marker::vouched(pid, start_ticks, fingerprint))
+                Reply::Vouched(marker::vouched(pid, start_ticks, &fingerprint)).into()
             }
             Request::Holder { inode, uid, recent } => {
-                let recent = holder::among(recent.iter().copied(), inode);
-                Reply::Holder(recent.or_else(|| holder::of(inode, uid)))
+                let recent = holder::among(recent, inode);
+                Reply::Holder(recent.or_else(|| holder::of(inode, uid))).into()
             }
-            Request::Container(id) => Reply::Name(self.names.container(id)),
-            Request::Pod(uid) => Reply::Name(self.names.pod(uid)),
-            Request::Socket(wish) => Reply::Socket(socket::open(wish, self.spared.load(Relaxed))?),
-            Request::Freezable(target) => Reply::Frozen(freeze::freezable(target)),
-            Request::Freeze(target) => Reply::Frozen(freeze::freeze(target)),
-            Request::Thaw(path) => Reply::Frozen(freeze::thaw(path).map(|()| path.to_owned())),
+            Request::Container(id) => Reply::Name(self.names.container(&id)).into(),
+            Request::Pod(uid) => Reply::Name(self.names.pod(&uid)).into(),
+            Request::Socket(wish) => {
+                let fds: Vec<OwnedFd> = vec![socket::open(wish, self.spared.load(Relaxed))?];
+                Answer { reply: Reply::Socket, fds }
+            }
+            Request::Freezable(target) => Reply::Frozen(freeze::freezable(&target)).into(),
+            Request::Freeze(target) => Reply::Frozen(freeze::freeze(&target)).into(),
+            Request::Thaw(path) => Reply::Frozen(freeze::thaw(&path).map(|()| path)).into(),
         })
+    }
+
+    /// Detaches the programs.
+    pub(super) fn end(&self) {
+        *self.attachment.lock() = None;
     }
 }

@@ -8,12 +8,13 @@ use std::io;
 use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 
+use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::capture::MARK;
 
 /// What a socket is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     /// TCP.
     Stream,
@@ -22,7 +23,7 @@ pub enum Kind {
 }
 
 /// A socket wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wish {
     /// Its protocol.
     pub kind: Kind,

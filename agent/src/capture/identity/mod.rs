@@ -109,7 +109,7 @@ impl Identities {
 
     fn examine(&self, pid: u32, caller: Option<&Caller>) -> Option<Arc<Subject>> {
         let known = self.known.get(&pid).filter(|known| known.may_be(caller));
-        let instance = known.as_ref().map(|known| &known.instance);
+        let instance = known.as_ref().map(|known| known.instance.clone());
         let look = Look { pid, user: caller.is_none(), known: instance };
         let facts = match self.helper.identify(look) {
             Sight::Gone => return None,

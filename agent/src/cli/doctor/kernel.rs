@@ -3,19 +3,12 @@
 use std::path::Path;
 
 use super::Row;
+use crate::capture::helper::confine;
 
 /// The oldest kernel the programs are made for.
 const MINIMUM: (u32, u32) = (5, 15);
 
 const EXPLICIT: &str = "without it only the explicit proxy and base URLs are metered";
-
-/// Capabilities the daemon works with, by number (linux/capability.h), and what they are for.
-const CAPABILITIES: [(u32, &str, &str); 4] = [
-    (39, "CAP_BPF", "loading the programs"),
-    (12, "CAP_NET_ADMIN", "attaching them, marking sockets"),
-    (38, "CAP_PERFMON", "passing the verifier of older kernels"),
-    (19, "CAP_SYS_PTRACE", "seeing other users' processes"),
-];
 
 /// The checks.
 pub(super) fn rows(root: &Path) -> Vec<Row> {
@@ -79,9 +72,9 @@ fn capabilities(status: &str) -> Row {
         .find_map(|line| line.strip_prefix("CapEff:"))
         .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
         .unwrap_or(0);
-    let missing: Vec<_> = CAPABILITIES
+    let missing: Vec<_> = confine::HELPER
         .iter()
-        .filter(|(bit, ..)| held & (1 << bit) == 0)
+        .filter(|(capability, ..)| held & capability.bits() == 0)
         .map(|(_, name, purpose)| format!("{name} ({purpose})"))
         .collect();
     if missing.is_empty() {

@@ -4,6 +4,7 @@
 
 mod clients;
 mod kernel;
+mod preflight;
 mod trust;
 
 use std::io::{self, Write};
@@ -15,6 +16,7 @@ use serde_json::json;
 
 use super::site::{Site, code};
 use super::variables::{Environment, environment};
+use crate::config::{Config, Paths};
 
 /// Checks this host, and says how to fix what is wrong.
 #[derive(Debug, Args)]
@@ -22,6 +24,9 @@ pub(super) struct DoctorArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Before it is installed: only what the agent itself needs, with its programs really loaded
+    #[arg(long)]
+    pub(super) preflight: bool,
 }
 
 /// What a check found.
@@ -79,6 +84,18 @@ impl Row {
 /// the daemon says of itself, `None` where it does not run.
 pub(super) fn run(args: &DoctorArgs, site: &Site, daemon: Option<Vec<Row>>) -> anyhow::Result<u8> {
     let rows = rows(&environment(), site, Path::new("/"), daemon);
+    print(&rows, args.json, &mut io::stdout().lock())?;
+    Ok(exit_code(&rows))
+}
+
+/// Checks whether the agent would work here; returns the exit code. `runs` says that it does.
+pub(super) fn preflight(
+    args: &DoctorArgs,
+    config: &Config,
+    paths: &Paths,
+    runs: bool,
+) -> anyhow::Result<u8> {
+    let rows = preflight::rows(config, paths, runs);
     print(&rows, args.json, &mut io::stdout().lock())?;
     Ok(exit_code(&rows))
 }

@@ -50,6 +50,7 @@ pub(in crate::config) fn check(
     Config {
         mode: raw.mode,
         environment: check.name(&raw.environment, &root.key("environment")),
+        user: check.name(&raw.user, &root.key("user")),
         listen: Listen {
             proxy: check.loopback(raw.listen.proxy, &root.key("listen").key("proxy")),
             admin: check.loopback(raw.listen.admin, &root.key("listen").key("admin")),
@@ -67,6 +68,7 @@ pub(in crate::config) fn check(
         },
         trust_assumed: raw.trust.assume,
         on_untrusted: raw.on_untrusted,
+        on_agent_failure: raw.on_agent_failure,
         limits: Limits {
             connections: NonZeroU32::new(raw.limits.connections).unwrap_or_else(|| {
                 check.problem(&limits.key("connections"), "must be at least 1".to_owned());

@@ -77,6 +77,17 @@ pub enum OnUntrusted {
     Block,
 }
 
+/// What happens to connections to providers while the agent is dead or hangs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnAgentFailure {
+    /// They go where they were going, unmetered.
+    #[default]
+    Open,
+    /// They are refused, until the agent is back, or `weir down` is said.
+    Closed,
+}
+
 /// What happens to a call whose model has no known price.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -137,6 +148,10 @@ pub(in crate::config) struct Raw {
     pub(in crate::config) mode: Mode,
     /// Name of the environment (`prod`, `dev`), put on every record and metric.
     pub(in crate::config) environment: String,
+    /// The user that the agent becomes when it is started as root. Its files are given to this
+    /// user; without such a user it stays root, without root's capabilities. `root` says that this
+    /// is meant.
+    pub(in crate::config) user: String,
     /// Where the agent listens; loopback only. Port 0 takes a free port.
     pub(in crate::config) listen: RawListen,
     /// The kernel half: which connections are looked at.
@@ -145,6 +160,9 @@ pub(in crate::config) struct Raw {
     pub(in crate::config) trust: RawTrust,
     /// What happens to a client that does not accept the agent's CA.
     pub(in crate::config) on_untrusted: OnUntrusted,
+    /// What happens to connections to providers while the agent is dead or hangs, in modes `meter`
+    /// and `enforce`.
+    pub(in crate::config) on_agent_failure: OnAgentFailure,
     /// Bounds on what the agent takes on, and timeouts.
     pub(in crate::config) limits: RawLimits,
     /// Providers beside the built-in ones, or changes to those, by name.
@@ -198,10 +216,12 @@ impl Default for Raw {
         Self {
             mode: Mode::default(),
             environment: "default".to_owned(),
+            user: "weir".to_owned(),
             listen: RawListen::default(),
             capture: RawCapture::default(),
             trust: RawTrust::default(),
             on_untrusted: OnUntrusted::default(),
+            on_agent_failure: OnAgentFailure::default(),
             limits: RawLimits::default(),
             providers: BTreeMap::new(),
             prices: BTreeMap::new(),

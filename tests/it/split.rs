@@ -1,0 +1,349 @@
+//! The daemon and its helper process: what each may do, and what the death of either costs.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use harness::{Output, Route, Stage, curl, on_stage, until};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+
+/// In the order of their numbers (linux/capability.h).
+const DAC_READ_SEARCH: u64 = 1 << 2;
+const DAC_OVERRIDE: u64 = 1 << 1;
+const NET_ADMIN: u64 = 1 << 12;
+const SYS_PTRACE: u64 = 1 << 19;
+const PERFMON: u64 = 1 << 38;
+const BPF: u64 = 1 << 39;
+const HELPER: u64 = DAC_READ_SEARCH | NET_ADMIN | SYS_PTRACE | PERFMON | BPF;
+
+/// A process as `/proc` tells it.
+#[derive(Debug)]
+struct Seen {
+    pid: u32,
+    name: String,
+    uid: u32,
+    sets: Vec<u64>,
+    no_new_privileges: bool,
+}
+
+impl Seen {
+    fn of(pid: u32) -> anyhow::Result<Self> {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.map(str::trim).with_context(|| format!("{name} of {pid}"))
+        };
+        let sets = ["CapEff:", "CapPrm:", "CapBnd:"].map(|name| {
+            let found = field(name)?;
+            Ok(u64::from_str_radix(found, 16)?)
+        });
+        Ok(Self {
+            pid,
+            name: field("Name:")?.to_owned(),
+            uid: field("Uid:")?.split_whitespace().next().context("a user")?.parse()?,
+            sets: sets.into_iter().collect::<anyhow::Result<_>>()?,
+            no_new_privileges: field("NoNewPrivs:")? == "1",
+        })
+    }
+
+    /// A process that nobody of its own user may look into: its files belong to root.
+    fn is_closed(&self) -> anyhow::Result<bool> {
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", self.pid))?;
+        let core = limits.lines().find(|line| line.starts_with("Max core file size"));
+        let core = core.context("a limit of core files")?;
+        let uid = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(format!(
+            "/proc/{}/environ",
+            self.pid
+        ))?);
+        Ok(uid == 0 && core.split_whitespace().filter(|word| *word == "0").count() == 2)
+    }
+}
+
+fn children(of: u32) -> anyhow::Result<Vec<u32>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc")?.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        let status = std::fs::read_to_string(entry.path().join("status")).unwrap_or_default();
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+        if parent.and_then(|parent| parent.trim().parse().ok()) == Some(of) {
+            found.push(pid);
+        }
+    }
+    Ok(found)
+}
+
+/// The daemon, the helper's keeper, the helper.
+fn processes(stage: &Stage) -> anyhow::Result<[Seen; 3]> {
+    let daemon = stage.daemon()?.pid().context("it runs")?;
+    let keeper = *children(daemon)?.first().context("the helper's keeper")?;
+    let helper = *children(keeper)?.first().context("the helper")?;
+    Ok([Seen::of(daemon)?, Seen::of(keeper)?, Seen::of(helper)?])
+}
+
+fn kill(pid: u32) -> anyhow::Result<()> {
+    let pid = Pid::from_raw(i32::try_from(pid)?).context("a process id is not 0")?;
+    Ok(kill_process(pid, Signal::KILL)?)
+}
+
+/// Whether an answer (with its head) came without the agent.
+fn is_direct(output: &Output) -> bool {
+    !output.stdout.to_ascii_lowercase().contains("\nx-weir-call-id: ")
+}
+
+async fn metered(stage: &Stage) -> anyhow::Result<Option<()>> {
+    let output = stage.run(Route::Redirect, &curl(&["-i", "--max-time", "2"])).await?;
+    Ok((output.code == Some(0) && !is_direct(&output)).then_some(()))
+}
+
+#[test]
+fn each_process_holds_what_its_work_takes_and_nothing_else() -> anyhow::Result<()> {
+    on_stage(async |stage| {
+        let config = stage.config().with(&["user"], json!("nobody"));
+        stage.start(&config).await?;
+        let [daemon, keeper, helper] = processes(stage)?;
+        assert_eq!((&*keeper.name, &*helper.name), ("weir-keeper", "weir-helper"));
+        assert_eq!(daemon.sets, [0, 0, 0], "the daemon can do nothing more than its user");
+        assert_ne!(daemon.uid, 0);
+        for process in [&keeper, &helper] {
+            assert_eq!(process.sets, [HELPER; 3], "{process:?}");
+        }
+        for process in [&daemon, &keeper, &helper] {
+            assert!(process.no_new_privileges && process.is_closed()?, "{process:?}");
+        }
+
+        // And it works: of another user's process too, whose open files and environment are closed.
+        stage.succeed(Route::Redirect, &curl(&[])).await?;
+        let call = &stage.settled(1).await?[0];
+        assert_eq!(call["outcome"], "ok");
+        assert_eq!(call["user"], "root", "{call}");
+        assert!(call["workload"].as_str().is_some_and(|name| name.contains("curl")), "{call}");
+        let explicit = ["-x", "127.0.0.1:4180"];
+        stage.succeed(Route::Direct, &curl(&explicit)).await?;
+        let calls = stage.settled(2).await?;
+        assert!(calls.iter().all(|call| call["user"] == "root"), "{calls:?}");
+        let status = stage.daemon()?.read(&["status"]).await?;
+        assert_eq!(status["capture"]["on"], true);
+        assert!(status["warnings"].as_array().is_some_and(Vec::is_empty), "{status}");
+        assert!(
+            status["capabilities"]
+                .as_array()
+                .is_some_and(|all| all.iter().all(|it| it["ok"] == true)),
+            "{status}"
+        );
+        // Its files are its own, and a later start as somebody else takes them over.
+        assert_eq!(stage.stop().await?, Some(0));
+        stage.start(&stage.config().with(&["user"], json!("root"))).await?;
+        assert_eq!(stage.calls().await?.len(), 2);
+        Ok(())
+    })
+}
+
+#[test]
+fn without_its_user_the_daemon_is_root_without_roots_powers_and_says_so() -> anyhow::Result<()> {
+    on_stage(async |stage| {
+        let freeze = json!({"*": {"requests_per_day": 100_000, "on_breach": "freeze"}});
+        let config = stage
+            .config()
+            .with(&["user"], json!("nobody-by-this-name"))
+            .with(&["rate_limits"], freeze);
+        stage.start(&config).await?;
+        let [daemon, _, helper] = processes(stage)?;
+        assert_eq!((daemon.uid, &*daemon.sets), (0, &[0, 0, 0][..]));
+        assert_eq!(helper.sets, [HELPER | DAC_OVERRIDE; 3], "a policy freezes");
+        let status = stage.daemon()?.read(&["status"]).await?;
+        let warnings = status["warnings"].to_string();
+        assert!(warnings.contains("there is no user nobody-by-this-name"), "{warnings}");
+        metered(stage).await?.context("a metered call")
+    })
+}
+
+#[test]
+fn a_killed_helper_sends_connections_direct_until_the_next_one_is_there() -> anyhow::Result<()> {
+    on_stage(async |stage| {
+        let config = stage.config().with(&["user"], json!("nobody"));
+        stage.start(&config).await?;
+        let [daemon, keeper, helper] = processes(stage)?;
+        metered(stage).await?.context("a metered call")?;
+
+        // Held down, so that there is a time without: it cannot start another.
+        let stopped = Pid::from_raw(i32::try_from(keeper.pid)?).context("a process")?;
+        kill_process(stopped, Signal::STOP)?;
+        kill(helper.pid)?;
+        let direct = until("a direct connection", async || {
+            let output = stage.succeed(Route::Redirect, &curl(&["-i"])).await?;
+            Ok(is_direct(&output).then_some(()))
+        })
+        .await;
+        let told = until("a word of it", async || {
+            let status = stage.daemon()?.read(&["status"]).await?;
+            let told = status["warnings"].to_string().contains("its helper process ended");
+            Ok(told.then_some(status))
+        })
+        .await;
+        kill_process(stopped, Signal::CONT)?;
+        direct?;
+        assert_eq!(told?["capture"]["on"], false);
+
+        until("a metered connection", async || metered(stage).await).await?;
+        let [same, _, next] = processes(stage)?;
+        assert_eq!(same.pid, daemon.pid, "the daemon went on");
+        assert_ne!(next.pid, helper.pid);
+        let status = stage.daemon()?.read(&["status"]).await?;
+        assert_eq!(status["capture"]["on"], true, "{status}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_helper_that_hangs_is_replaced() -> anyhow::Result<()> {
+    on_stage(async |stage| {
+        let config = stage.config().with(&["user"], json!("nobody"));
+        stage.start(&config).await?;
+        let [_, _, helper] = processes(stage)?;
+        kill_process(
+            Pid::from_raw(i32::try_from(helper.pid)?).context("a process")?,
+            Signal::STOP,
+        )?;
+        // Its answer is waited for, then it is given up; nobody's call fails over it.
+        stage.succeed(Route::Redirect, &curl(&["--max-time", "20"])).await?;
+        until("another helper", async || {
+            let Ok([_, _, next]) = processes(stage) else { return Ok(None) };
+            Ok((next.pid != helper.pid).then_some(()))
+        })
+        .await?;
+        until("a metered connection", async || metered(stage).await).await
+    })
+}
+
+#[test]
+fn a_killed_daemon_takes_its_helper_and_the_programs_with_it() -> anyhow::Result<()> {
+    on_stage(async |stage| {
+        let config = stage.config().with(&["user"], json!("nobody"));
+        stage.start(&config).await?;
+        let [_, keeper, helper] = processes(stage)?;
+        stage.crash().await;
+        let output = stage.succeed(Route::Redirect, &curl(&["-i"])).await?;
+        assert!(is_direct(&output), "{}", output.stdout);
+        until("the helper's end", async || {
+            let gone = |seen: &Seen| !PathBuf::from(format!("/proc/{}/fd/0", seen.pid)).exists();
+            Ok((gone(&keeper) && gone(&helper)).then_some(()))
+        })
+        .await?;
+        // The cgroup is free: the next agent does not take the old one's programs for another's.
+        stage.start(&config).await?;
+        metered(stage).await?.context("a metered call")
+    })
+}
+
+#[test]
+fn a_second_agent_is_told_who_was_there_first() -> anyhow::Result<()> {
+    on_stage(async |stage| {
+        let config = stage.config().with(&["user"], json!("nobody"));
+        stage.start(&config).await?;
+        let [_, _, helper] = processes(stage)?;
+        let home = stage.scratch().join("second");
+        let second = config
+            .with(&["listen"], json!({"proxy": "127.0.0.1:0", "admin": "127.0.0.1:0"}))
+            .with(&["capture", "enabled"], json!(true));
+        let refused =
+            agent::demo::daemon::Daemon::start(&harness::artefacts::weir()?, &home, &second).await;
+        let told = refused.err().context("there is one already")?.to_string();
+        let expected =
+            format!("another Weir is attached to this cgroup already (pid {}", helper.pid);
+        assert!(told.contains(&expected), "{told}");
+        tokio::time::timeout(Duration::from_secs(5), metered(stage)).await??.context("the first")
+    })
+}
+
+#[test]
+fn a_preflight_loads_the_programs_and_leaves_nothing_behind() -> anyhow::Result<()> {
+    on_stage(async |stage| {
+        let config = stage.config().with(&["user"], json!("nobody"));
+        stage.start(&config).await?;
+        let output = stage.daemon()?.weir(&["doctor", "--preflight", "--json"]).output().await?;
+        anyhow::ensure!(output.status.code() == Some(0), "{output:?}");
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+        let row = |check: &str| {
+            let rows = report["rows"].as_array().into_iter().flatten();
+            rows.clone().find(|row| row["check"] == check).cloned().unwrap_or_default()
+        };
+        for check in ["kernel", "cgroup v2", "capabilities", "connect4", "sockops", "user"] {
+            assert_eq!(row(check)["status"], "PASS", "{check}: {report}");
+        }
+        assert_eq!(row("connect4")["detail"], "loads and links");
+        assert!(row("listen.proxy")["detail"].to_string().contains("the running agent's"));
+        let left = std::fs::read_dir(stage.inner().cgroup().path())?.flatten();
+        let mut left = left.filter(|it| it.file_name().to_string_lossy().contains("preflight"));
+        assert!(left.next().is_none(), "a cgroup is left");
+        metered(stage).await?.context("the running agent is not disturbed")?;
+        Ok(())
+    })
+}
+
+/// Prints the error number of one connect(2).
+const KNOCK: &str = "
+import socket, sys
+print(socket.socket().connect_ex((sys.argv[1], 443)))
+";
+
+async fn knocked(stage: &Stage, at: &str) -> anyhow::Result<i32> {
+    let output = stage.succeed(Route::Redirect, &["python3", "-c", KNOCK, at]).await?;
+    Ok(output.stdout.trim().parse()?)
+}
+
+#[test]
+fn where_it_is_wanted_a_dead_agent_is_not_got_past_until_somebody_says_so() -> anyhow::Result<()> {
+    on_stage(async |stage| {
+        // The stage has its own view of what is mounted.
+        let flags = rustix::mount::MountFlags::empty();
+        rustix::mount::mount("bpf", "/sys/fs/bpf", "bpf", flags, None)?;
+        let (target, bystander) = ("192.0.2.10", harness::BYSTANDER.1.to_string());
+        let (refused, nobody) = (libc::EPERM, libc::ECONNREFUSED);
+        let config = stage
+            .config()
+            .with(&["user"], json!("nobody"))
+            .with(&["on_agent_failure"], json!("closed"));
+        stage.start(&config).await?;
+        metered(stage).await?.context("a metered call")?;
+
+        stage.crash().await;
+        assert_eq!(knocked(stage, target).await?, refused);
+        assert_eq!(knocked(stage, &bystander).await?, nobody, "others are not guarded");
+        stage.start(&config).await?;
+        until("a metered connection", async || metered(stage).await).await?;
+
+        // One that hangs is as good as dead.
+        stage.signal(Signal::STOP)?;
+        let hung = until("a refusal", async || {
+            Ok((knocked(stage, target).await? == refused).then_some(()))
+        })
+        .await;
+        stage.signal(Signal::CONT)?;
+        hung?;
+        until("a metered connection", async || metered(stage).await).await?;
+
+        // An agent that only watches, or was told to let go, leaves nothing behind.
+        for words in [&["mode", "observe"][..], &["down"]] {
+            stage.told(&["mode", "meter"]).await?;
+            stage.told(words).await?;
+            assert_eq!(knocked(stage, target).await?, 0, "after {words:?}");
+            stage.crash().await;
+            assert_eq!(knocked(stage, target).await?, 0, "after {words:?} and a crash");
+            stage.start(&config).await?;
+        }
+
+        stage.told(&["mode", "meter"]).await?;
+        stage.crash().await;
+        assert_eq!(knocked(stage, target).await?, refused);
+        let weir = harness::artefacts::weir()?;
+        let run = stage.scratch().join("weir/run");
+        let words = [weir.to_str(), Some("--run-dir"), run.to_str(), Some("down")];
+        let words: Vec<&str> = words.into_iter().flatten().collect();
+        stage.succeed(Route::Direct, &words).await?;
+        assert_eq!(knocked(stage, target).await?, 0, "the guard was removed without an agent");
+        Ok(())
+    })
+}
