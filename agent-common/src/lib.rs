@@ -6,13 +6,15 @@
 #![no_std]
 
 mod addr;
+mod answer;
 mod config;
 mod event;
 mod record;
 mod stat;
 
 pub use addr::Addr;
-pub use config::{Config, HEARTBEAT_LIMIT_NS, MAX_PORTS};
+pub use answer::{PACKET, Packet};
+pub use config::{Config, HEARTBEAT_LIMIT_NS, MAX_LEVEL, MAX_PORTS};
 pub use event::{Event, kind, tcp};
 pub use record::{FlowKey, Record, seen, verdict};
 pub use stat::Stat;
@@ -35,6 +37,12 @@ pub mod map {
     pub const EVENTS: &str = "EVENTS";
     /// Counters per CPU, by [`Stat`](crate::Stat).
     pub const STATS: &str = "STATS";
+    /// Ring buffer of [`Packet`](crate::Packet)s.
+    pub const ANSWERS: &str = "ANSWERS";
+    /// Cgroups whose processes' connections are wanted wherever they go, by id.
+    pub const CGROUPS: &str = "CGROUPS";
+    /// Users whose processes' connections are wanted wherever they go, by uid.
+    pub const USERS: &str = "USERS";
 }
 
 /// Names of the programs in the object. The kernel keeps 15 bytes of them.
@@ -49,6 +57,12 @@ pub mod program {
     pub const PEERNAME6: &str = "weir_peername6";
     /// `sockops`.
     pub const SOCKOPS: &str = "weir_sockops";
+    /// `cgroup/sendmsg4`.
+    pub const SENDMSG4: &str = "weir_sendmsg4";
+    /// `cgroup/sendmsg6`.
+    pub const SENDMSG6: &str = "weir_sendmsg6";
+    /// `cgroup_skb/ingress`.
+    pub const ANSWERS: &str = "weir_answers";
 }
 
 #[cfg(feature = "user")]

@@ -2,18 +2,20 @@
 //! reports taken down.
 
 use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::capture::origin::Origin;
 use crate::capture::resolve::Resolver;
 use crate::capture::targets::{Targets, Wanted};
 use crate::capture::{
-    AttachError, Capabilities, Capture, Closed, Event, Helper, Opened, Settings, Verdict,
+    Answers, AttachError, Capabilities, Capture, Closed, Event, Helper, Opened, Settings, Verdict,
 };
 use crate::downstream::accept::{self, Limit, Pressure};
 use crate::downstream::{Front, intercept};
@@ -118,6 +120,9 @@ impl Kernel {
         self.front.upstream.tcp.own().intercept(addresses);
         let (kernel, events) = (Arc::clone(self), capture.events());
         drain.spawn(async move { kernel.take_events(events).await });
+        if let Some(answers) = capture.answers() {
+            drain.spawn(overhear(answers, self.targets.clone(), Arc::clone(&capture)));
+        }
         state.capabilities = capture.capabilities().clone();
         if !state.networks.is_empty() {
             capture.targets(&state.networks)?;
@@ -161,8 +166,13 @@ impl Kernel {
 
     /// What the programs counted, by metric name.
     pub(super) fn counters(&self) -> Vec<(&'static str, u64)> {
-        let state = self.state.lock();
-        state.capture.as_ref().map(|(capture, _)| capture.counters()).unwrap_or_default()
+        let counters = {
+            let state = self.state.lock();
+            state.capture.as_ref().map(|(capture, _)| capture.counters())
+        };
+        let mut counters = counters.unwrap_or_default();
+        counters.push(("dns_addresses_dropped", self.targets.dropped()));
+        counters
     }
 
     /// Addresses of the listeners that redirected connections arrive at.
@@ -200,8 +210,14 @@ impl Kernel {
     /// nothing keeps it alive until they end.
     async fn take_events(&self, mut events: tokio::sync::mpsc::Receiver<Event>) {
         let mut open: HashMap<u64, Arc<Subject>> = HashMap::new();
+        let mut refused = Refused::default();
         while let Some(event) = events.recv().await {
             match event {
+                Event::Opened(Opened { origin, verdict })
+                    if verdict == Verdict::Early && !self.is_provider(&origin) => {}
+                Event::Closed(Closed { origin, verdict, .. })
+                    if verdict == Verdict::Early && !self.is_provider(&origin) => {}
+                Event::Refused(origin) => self.refused(origin, &mut refused).await,
                 Event::Opened(Opened { origin, .. }) => {
                     if open.len() >= DIRECT {
                         open.clear();
@@ -223,13 +239,49 @@ impl Kernel {
         }
     }
 
-    fn direct(&self, closed: &Closed, subject: Arc<Subject>) -> Connection {
-        let address = closed.origin.destination;
-        let hosts = self.targets.hosts(address.ip());
+    /// Whether an address is known as a provider's by now.
+    fn is_provider(&self, origin: &Origin) -> bool {
+        !self.targets.hosts(origin.destination.ip()).is_empty()
+    }
+
+    /// Takes down that a process was refused QUIC: once in a while, it may try many times.
+    async fn refused(&self, origin: Origin, known: &mut Refused) {
+        let now = self.front.runtime.clock.now();
+        if !known.is_news((origin.caller.tgid, origin.destination.ip()), now.mono) {
+            return;
+        }
+        let subject = self.front.resolve(origin.caller).await;
+        tracing::info!(
+            workload = %subject.workload.name, to = %origin.destination,
+            "QUIC is refused, for it to fall back to TCP"
+        );
+        let (provider, host) = self.name(origin.destination.ip());
+        self.front.sink.connection(Connection {
+            opened_at: now.wall,
+            duration: Duration::ZERO,
+            subject,
+            provider,
+            host,
+            treatment: Treatment::Blocked,
+            reason: Arc::from("quic"),
+            bytes_up: 0,
+            bytes_down: 0,
+            failed: true,
+        });
+    }
+
+    /// Provider and host behind an address, as far as the address tells.
+    fn name(&self, address: IpAddr) -> (Arc<str>, Arc<str>) {
+        let hosts = self.targets.hosts(address);
         let rules = self.front.rules.load();
         let providers = hosts.iter().filter_map(|host| rules.providers.by_host(host));
         let provider = any_of(providers.map(|provider| &provider.name));
-        let host = any_of(&hosts);
+        let provider = provider.unwrap_or_else(|| Arc::from("unknown"));
+        (provider, any_of(&hosts).unwrap_or_else(|| Arc::from(address.to_string())))
+    }
+
+    fn direct(&self, closed: &Closed, subject: Arc<Subject>) -> Connection {
+        let (provider, host) = self.name(closed.origin.destination.ip());
         Connection {
             opened_at: self
                 .front
@@ -241,14 +293,47 @@ impl Kernel {
                 .unwrap_or(std::time::SystemTime::UNIX_EPOCH),
             duration: closed.duration,
             subject,
-            provider: provider.unwrap_or_else(|| Arc::from("unknown")),
-            host: host.unwrap_or_else(|| Arc::from(address.ip().to_string())),
+            provider,
+            host,
             treatment: Treatment::Direct,
             reason: Arc::from(reason(closed.verdict)),
             bytes_up: closed.tx,
             bytes_down: closed.rx,
             failed: closed.failed,
         }
+    }
+}
+
+/// Listens to what name servers tell the processes of this machine.
+async fn overhear(answers: Answers, targets: Targets, capture: Arc<Capture>) {
+    let add = |addrs: &[IpAddr]| match capture.add(addrs) {
+        Ok(0) => {}
+        Ok(left_out) => tracing::warn!(left_out, "more LLM addresses than the kernel's tables hold"),
+        Err(error) => tracing::error!(%error, "the kernel's targets could not be added to"),
+    };
+    answers.run(|packet| targets.overhear(packet, add)).await;
+}
+
+/// Who was refused QUIC to where of late.
+#[derive(Debug, Default)]
+struct Refused(HashMap<(u32, IpAddr), Instant>);
+
+impl Refused {
+    /// How long another refusal is no news.
+    const QUIET: Duration = Duration::from_mins(1);
+    /// Pairs remembered; beyond it all are forgotten, and told again.
+    const MOST: usize = 1024;
+
+    fn is_news(&mut self, pair: (u32, IpAddr), now: Instant) -> bool {
+        let quiet =
+            self.0.get(&pair).is_some_and(|at| now.saturating_duration_since(*at) < Self::QUIET);
+        if !quiet {
+            if self.0.len() >= Self::MOST {
+                self.0.clear();
+            }
+            self.0.insert(pair, now);
+        }
+        !quiet
     }
 }
 
@@ -299,6 +384,7 @@ fn reason(verdict: Verdict) -> &'static str {
         Verdict::Stale => "stale",
         Verdict::Device => "device",
         Verdict::Unsaved => "unsaved",
+        Verdict::Early => "early",
     }
 }
 

@@ -178,6 +178,7 @@ fn attach(
     let settings = capture::Settings {
         cgroup: config.capture.cgroup.clone(),
         ports: config.capture.ports.iter().map(|port| port.get()).collect(),
+        refuse_quic: true,
         log: launch.flags.log_bpf,
     };
     let kernel = Kernel::new(settings, Arc::clone(front), (helper.clone(), resolver.clone()));

@@ -5,19 +5,25 @@
 
 use std::fs::File;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use agent_common::{Config, FlowKey, MAX_PORTS, Record, map, program};
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf};
+use aya::programs::cgroup_skb::CgroupSkbLink;
 use aya::programs::cgroup_sock_addr::CgroupSockAddrLink;
 use aya::programs::sock_ops::SockOpsLink;
-use aya::programs::{CgroupAttachMode, CgroupSockAddr, Program, ProgramError, SockOps};
+use aya::programs::{
+    CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, Program, ProgramError,
+    SockOps,
+};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use ipnet::IpNet;
 use rustix::thread::CapabilitySet;
 
 use super::capability::{self, Capabilities};
+use super::chosen::{Chosen, ChosenSet};
 use super::listen::{ListenError, Listening};
 use super::query::{self, Hook, Scope};
 use super::stats::ProgramStats;
@@ -29,10 +35,13 @@ static OBJECT_WITH_LOG: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weir-ebpf-log"));
 
 /// The programs in the order they are linked.
-const HOOKS: [(&str, &str, Hook); 5] = [
+const HOOKS: [(&str, &str, Hook); 8] = [
+    (program::ANSWERS, capability::ANSWERS, Hook::SkbIngress),
     (program::SOCKOPS, capability::SOCKOPS, Hook::SockOps),
     (program::PEERNAME4, capability::PEERNAME4, Hook::Peername4),
     (program::PEERNAME6, capability::PEERNAME6, Hook::Peername6),
+    (program::SENDMSG6, capability::QUIC6, Hook::Sendmsg6),
+    (program::SENDMSG4, capability::QUIC4, Hook::Sendmsg4),
     (program::CONNECT6, capability::CONNECT6, Hook::Connect6),
     (program::CONNECT4, capability::CONNECT4, Hook::Connect4),
 ];
@@ -87,6 +96,7 @@ pub(super) struct Attached {
     pub(super) records: HashMap<MapData, u64, Record>,
     pub(super) heartbeat: Array<MapData, u64>,
     pub(super) events: RingBuf<MapData>,
+    pub(super) answers: RingBuf<MapData>,
     pub(super) stats: PerCpuArray<MapData, u64>,
     pub(super) narration: Option<Narration>,
     pub(super) capabilities: Capabilities,
@@ -108,6 +118,7 @@ pub(super) struct Attachment {
     config: Config,
     configs: Array<MapData, Config>,
     table: Table,
+    chosen: Chosen,
     ebpf: Ebpf,
 }
 
@@ -115,6 +126,7 @@ pub(super) struct Attachment {
 enum Link {
     Address { _link: CgroupSockAddrLink },
     Operations { _link: SockOpsLink },
+    Packets { _link: CgroupSkbLink },
 }
 
 impl Attachment {
@@ -146,7 +158,11 @@ impl Attachment {
         capabilities
             .set(capability::LISTENER6, listening.port6().map(|_port| ()).ok_or_else(absent));
 
-        let mut attachment = Self { links: Vec::new(), config, configs, table, ebpf };
+        let chosen = Chosen::new(
+            HashMap::try_from(take(&mut ebpf, map::CGROUPS)?)?,
+            HashMap::try_from(take(&mut ebpf, map::USERS)?)?,
+        );
+        let mut attachment = Self { links: Vec::new(), config, configs, table, chosen, ebpf };
         for (name, hook, kind) in HOOKS {
             let linked = attachment.link(name, &cgroup, kind);
             if hook == capability::CONNECT4
@@ -164,6 +180,7 @@ impl Attachment {
             records: HashMap::try_from(take(ebpf, map::RECORDS)?)?,
             heartbeat: Array::try_from(take(ebpf, map::HEARTBEAT)?)?,
             events: RingBuf::try_from(take(ebpf, map::EVENTS)?)?,
+            answers: RingBuf::try_from(take(ebpf, map::ANSWERS)?)?,
             stats: PerCpuArray::try_from(take(ebpf, map::STATS)?)?,
             narration: settings.log.then(|| narration(ebpf)).transpose()?,
             capabilities,
@@ -188,6 +205,20 @@ impl Attachment {
     pub(super) fn targets(&mut self, networks: &[IpNet]) -> Result<usize, AttachError> {
         let left_out = self.table.replace(networks);
         self.config.networks = u32::from(self.table.has_networks());
+        self.configs.set(0, self.config, 0)?;
+        Ok(left_out)
+    }
+
+    /// Adds targets, for a client that is about to connect; returns how many did not fit.
+    pub(super) fn add(&mut self, addrs: &[IpAddr]) -> usize {
+        self.table.add(addrs)
+    }
+
+    /// Replaces whose connections are redirected wherever they go.
+    pub(super) fn choose(&mut self, wanted: &ChosenSet) -> Result<usize, AttachError> {
+        let left_out = self.chosen.replace(wanted);
+        self.config.levels = self.chosen.levels();
+        self.config.users = u32::from(self.chosen.has_users());
         self.configs.set(0, self.config, 0)?;
         Ok(left_out)
     }
@@ -242,6 +273,13 @@ fn load_and_link(program: &mut Program, cgroup: &File) -> Result<Link, ProgramEr
         let id = program.attach(cgroup, CgroupAttachMode::Single)?;
         return Ok(Link::Operations { _link: program.take_link(id)? });
     }
+    if let Program::CgroupSkb(_) = program {
+        let program: &mut CgroupSkb = program.try_into()?;
+        program.load()?;
+        let ingress = CgroupSkbAttachType::Ingress;
+        let id = program.attach(cgroup, ingress, CgroupAttachMode::Single)?;
+        return Ok(Link::Packets { _link: program.take_link(id)? });
+    }
     let program: &mut CgroupSockAddr = program.try_into()?;
     program.load()?;
     let id = program.attach(cgroup, CgroupAttachMode::Single)?;
@@ -260,7 +298,9 @@ fn configuration(settings: &Settings, listening: &Listening) -> Config {
         networks: 0,
         listener4: listening.port4(),
         listener6: listening.port6().unwrap_or(0),
-        pad: 0,
+        quic: u32::from(settings.refuse_quic),
+        levels: 0,
+        users: 0,
         ports,
     }
 }

@@ -38,6 +38,9 @@ pub enum Verdict {
     Device,
     /// Left alone, because no record could be saved.
     Unsaved,
+    /// Left alone: its address was not wanted, but a name server's answer was on its way to us.
+    /// Where that made the address one of a provider's, this connection came too early for us.
+    Early,
 }
 
 /// A connection that goes direct begins.
@@ -71,6 +74,8 @@ pub struct Closed {
 /// What the programs report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
+    /// A datagram was refused, or that a datagram socket be connected: QUIC, to a target.
+    Refused(Origin),
     /// A connection that goes direct begins; its process can be examined now.
     Opened(Opened),
     /// A connection to a target is over.
@@ -81,6 +86,7 @@ impl Event {
     /// The connection it is about.
     pub fn origin(&self) -> &Origin {
         match self {
+            Self::Refused(origin) => origin,
             Self::Opened(opened) => &opened.origin,
             Self::Closed(closed) => &closed.origin,
         }
@@ -189,7 +195,7 @@ pub(super) fn narrate(
     Ok(())
 }
 
-fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+pub(super) fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` is open for as long as it lives, and always the same.
     let registered = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
     registered.map_err(|error| error.into_parts().1)
@@ -203,10 +209,12 @@ fn parse(bytes: &[u8]) -> Option<Event> {
         verdict::NO_LISTENER => Verdict::NoListener,
         verdict::STALE => Verdict::Stale,
         verdict::DEVICE => Verdict::Device,
+        verdict::EARLY => Verdict::Early,
         _ => Verdict::Unsaved,
     };
     let origin = flows::origin(&event.record);
     match event.kind {
+        kind::REFUSED => Some(Event::Refused(origin)),
         kind::OPENED => Some(Event::Opened(Opened { origin, verdict })),
         kind::CLOSED => Some(Event::Closed(Closed {
             origin,

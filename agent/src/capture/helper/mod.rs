@@ -27,6 +27,7 @@ mod socket;
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use ipnet::IpNet;
 use self::link::Link;
 use super::Settings;
 use super::attach::{AttachError, Attached};
+use super::chosen::ChosenSet;
 use super::listen::Listening;
 use super::stats::ProgramStats;
 
@@ -58,6 +60,10 @@ enum Request<'a> {
     Redirect(bool),
     /// Where connections are wanted.
     Targets(&'a [IpNet]),
+    /// More of them, at once.
+    Add(&'a [IpAddr]),
+    /// Whose connections are wanted wherever they go.
+    Choose(&'a ChosenSet),
     /// The kernel's run-time statistics of the programs.
     Statistics,
     /// The programs gone.
@@ -146,6 +152,14 @@ impl Helper {
 
     pub(super) fn targets(&self, networks: &[IpNet]) -> Result<usize, AttachError> {
         ask!(self, Request::Targets(networks), Reply::Targets(left_out) => left_out)
+    }
+
+    pub(super) fn add(&self, addrs: &[IpAddr]) -> Result<usize, AttachError> {
+        ask!(self, Request::Add(addrs), Reply::Targets(left_out) => left_out)
+    }
+
+    pub(super) fn choose(&self, wanted: &ChosenSet) -> Result<usize, AttachError> {
+        ask!(self, Request::Choose(wanted), Reply::Targets(left_out) => left_out)
     }
 
     pub(super) fn statistics(&self) -> Result<Vec<ProgramStats>, AttachError> {

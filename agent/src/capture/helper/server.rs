@@ -52,6 +52,14 @@ impl Server {
                 let mut attachment = self.attachment.lock();
                 Reply::Targets(attachment.as_mut().map_or(Ok(0), |it| it.targets(networks))?)
             }
+            Request::Add(addrs) => {
+                let mut attachment = self.attachment.lock();
+                Reply::Targets(attachment.as_mut().map_or(0, |it| it.add(addrs)))
+            }
+            Request::Choose(wanted) => {
+                let mut attachment = self.attachment.lock();
+                Reply::Targets(attachment.as_mut().map_or(Ok(0), |it| it.choose(wanted))?)
+            }
             Request::Statistics => {
                 let found = self.attachment.lock().as_ref().map(Attachment::statistics);
                 Reply::Statistics(found.unwrap_or_default())
