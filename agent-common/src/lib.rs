@@ -13,7 +13,7 @@ mod record;
 mod stat;
 
 pub use addr::Addr;
-pub use answer::{PACKET, Packet};
+pub use answer::{NameKey, PACKET, Packet};
 pub use config::{Config, HEARTBEAT_LIMIT_NS, MAX_LEVEL, MAX_PORTS};
 pub use event::{Event, kind, tcp};
 pub use record::{FlowKey, Record, seen, verdict};
@@ -39,6 +39,8 @@ pub mod map {
     pub const STATS: &str = "STATS";
     /// Ring buffer of [`Packet`](crate::Packet)s.
     pub const ANSWERS: &str = "ANSWERS";
+    /// Wanted hosts, by [`NameKey`](crate::NameKey).
+    pub const HOSTS: &str = "HOSTS";
     /// Cgroups whose processes' connections are wanted wherever they go, by id.
     pub const CGROUPS: &str = "CGROUPS";
     /// Users whose processes' connections are wanted wherever they go, by uid.

@@ -43,10 +43,8 @@ pub mod verdict {
     pub const DEVICE: u8 = 5;
     /// Left alone: the record could not be saved.
     pub const UNSAVED: u8 = 6;
-    /// Left alone: no wanted address, but a DNS answer that may say otherwise is on its way.
-    pub const EARLY: u8 = 7;
     /// Refused: QUIC, which cannot be redirected.
-    pub const QUIC: u8 = 8;
+    pub const QUIC: u8 = 7;
 }
 
 /// What a socket went through: bits of [`Record::seen`].

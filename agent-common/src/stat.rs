@@ -28,11 +28,11 @@ pub enum Stat {
     Chosen,
     /// Datagrams, and connectings of datagram sockets, refused because they were QUIC.
     QuicRefused,
-    /// Packets that came from a name server's port.
+    /// Packets with name servers' answers about wanted hosts.
     Answers,
     /// … that did not fit into their ring buffer.
     AnswersDropped,
-    /// Connections to addresses that were not wanted while such a packet was on its way.
+    /// Connections to addresses not wanted that were redirected because such a packet was on its way.
     Early,
 }
 
@@ -53,7 +53,7 @@ impl Stat {
         (Self::QuicRefused, "quic_refused"),
         (Self::Answers, "dns_answers"),
         (Self::AnswersDropped, "dns_answers_dropped"),
-        (Self::Early, "dns_answer_on_its_way"),
+        (Self::Early, "redirected_early"),
     ];
 }
 

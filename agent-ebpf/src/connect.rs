@@ -130,8 +130,8 @@ fn redirect(ctx: &SockAddrContext, destination: &Addr, v4: bool) -> Option<u16> 
     } else if config.redirect != 0 && map::is_chosen(config) {
         Claim::Chosen
     } else {
-        map::count(Stat::Misses);
         if config.redirect == 0 || !map::is_behind() {
+            map::count(Stat::Misses);
             return None;
         }
         Claim::Early
@@ -150,8 +150,8 @@ enum Claim {
     Target,
     /// Whoever opens it is to be captured wherever they go.
     Chosen,
-    /// Its address is not wanted, but a name server's answer is on its way to the daemon: maybe it
-    /// will be in a moment, too late for this one.
+    /// Its address is not wanted, but a name server's answer about a wanted host is on its way to the
+    /// daemon, and this may well be the connection it was asked for: it is faster than the daemon.
     Early,
 }
 
@@ -198,12 +198,11 @@ impl Wanted<'_> {
             verdict::NO_LISTENER => Stat::NoListener,
             verdict::STALE => Stat::Stale,
             verdict::DEVICE => Stat::Device,
-            verdict::EARLY => Stat::Early,
             _ => Stat::Unsaved,
         });
-        if self.claim == Claim::Chosen {
+        if self.claim != Claim::Target {
             if verdict == verdict::REDIRECTED {
-                map::count(Stat::Chosen);
+                map::count(if self.claim == Claim::Early { Stat::Early } else { Stat::Chosen });
             } else {
                 // It may be to anybody: without its name it is nobody's business.
                 map::forget(self.sk);
@@ -242,9 +241,6 @@ impl Wanted<'_> {
     fn judge(&self, record: &Record) -> u8 {
         if self.config.redirect == 0 {
             return verdict::OBSERVED;
-        }
-        if self.claim == Claim::Early {
-            return verdict::EARLY;
         }
         let beat = map::HEARTBEAT.get(0).copied().unwrap_or_default();
         if !Config::alive(beat, record.at) {

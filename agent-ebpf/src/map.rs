@@ -2,7 +2,7 @@
 
 use core::ffi::c_void;
 
-use agent_common::{Addr, Config, Event, FlowKey, MAX_LEVEL, Packet, Record, Stat};
+use agent_common::{Addr, Config, Event, FlowKey, MAX_LEVEL, NameKey, Packet, Record, Stat};
 use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock};
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SkStorage};
@@ -49,6 +49,10 @@ static EVENTS: RingBuf<(), 262_144> = RingBuf::new();
 /// [`Packet`]s from name servers: room for some 340 that the daemon has not got round to.
 #[btf_map]
 static ANSWERS: RingBuf<(), 524_288> = RingBuf::new();
+
+/// Wanted hosts, by the beginning of their name.
+#[btf_map]
+static HOSTS: LpmTrie<[u32; NameKey::BYTES / 4], u32, 1024> = LpmTrie::new();
 
 /// Cgroups whose processes' connections are wanted wherever they go.
 #[btf_map]
@@ -113,6 +117,12 @@ fn is_in_chosen_cgroup(levels: u32) -> bool {
     false
 }
 
+/// Whether the daemon wants the host of a question.
+#[inline(always)]
+pub(crate) fn is_host(name: &NameKey) -> bool {
+    HOSTS.get(&Key::new(name.bits, name.words)).is_some()
+}
+
 /// Room for a packet from a name server.
 #[inline(always)]
 pub(crate) fn packet() -> Option<RingBufEntry<Packet>> {
@@ -123,7 +133,7 @@ pub(crate) fn packet() -> Option<RingBufEntry<Packet>> {
     room
 }
 
-/// Whether the daemon has yet to take in what a name server said.
+/// Whether the daemon has yet to take in what a name server said about a wanted host.
 #[inline(always)]
 pub(crate) fn is_behind() -> bool {
     let buffer = (&raw const ANSWERS).cast_mut().cast();

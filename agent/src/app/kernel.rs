@@ -95,6 +95,10 @@ impl Kernel {
     /// Whether anything is captured or watched at all: not in mode `off`.
     pub(super) fn watch(&self, on: bool) {
         let wanted = if on { Arc::clone(&self.all.lock()) } else { Arc::default() };
+        let state = self.state.lock();
+        if let Some((capture, _)) = &state.capture {
+            listen_for(capture, &wanted);
+        }
         self.wanted.send_replace(wanted);
     }
 
@@ -124,6 +128,7 @@ impl Kernel {
             drain.spawn(overhear(answers, self.targets.clone(), Arc::clone(&capture)));
         }
         state.capabilities = capture.capabilities().clone();
+        listen_for(&capture, &self.wanted.borrow());
         if !state.networks.is_empty() {
             capture.targets(&state.networks)?;
         }
@@ -213,10 +218,6 @@ impl Kernel {
         let mut refused = Refused::default();
         while let Some(event) = events.recv().await {
             match event {
-                Event::Opened(Opened { origin, verdict })
-                    if verdict == Verdict::Early && !self.is_provider(&origin) => {}
-                Event::Closed(Closed { origin, verdict, .. })
-                    if verdict == Verdict::Early && !self.is_provider(&origin) => {}
                 Event::Refused(origin) => self.refused(origin, &mut refused).await,
                 Event::Opened(Opened { origin, .. }) => {
                     if open.len() >= DIRECT {
@@ -237,11 +238,6 @@ impl Kernel {
                 Event::Closed(_) => {}
             }
         }
-    }
-
-    /// Whether an address is known as a provider's by now.
-    fn is_provider(&self, origin: &Origin) -> bool {
-        !self.targets.hosts(origin.destination.ip()).is_empty()
     }
 
     /// Takes down that a process was refused QUIC: once in a while, it may try many times.
@@ -301,6 +297,16 @@ impl Kernel {
             bytes_down: closed.rx,
             failed: closed.failed,
         }
+    }
+}
+
+/// Has name servers' answers about the wanted hosts passed on.
+fn listen_for(capture: &Capture, wanted: &Wanted) {
+    let hosts: Vec<Arc<str>> = wanted.hosts.iter().cloned().collect();
+    match capture.hosts(&hosts) {
+        Ok(0) => {}
+        Ok(left_out) => tracing::warn!(left_out, "hosts that name servers' answers are not read about"),
+        Err(error) => tracing::error!(%error, "name servers' answers are not heard"),
     }
 }
 
@@ -384,7 +390,6 @@ fn reason(verdict: Verdict) -> &'static str {
         Verdict::Stale => "stale",
         Verdict::Device => "device",
         Verdict::Unsaved => "unsaved",
-        Verdict::Early => "early",
     }
 }
 

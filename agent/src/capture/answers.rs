@@ -36,7 +36,7 @@ impl Answers {
     /// agent is told to finish.
     ///
     /// A packet leaves the buffer when it has been taken, and not before: as long as it is there, the
-    /// programs know that connections to addresses nobody wanted may come too early.
+    /// programs lead connections here whose addresses it may be about.
     pub async fn run(mut self, mut take: impl FnMut(&[u8])) {
         loop {
             tokio::select! {
@@ -45,7 +45,10 @@ impl Answers {
                 ready = self.ready.readable() => match ready {
                     // Before reading: what is written while we read must wake us again.
                     Ok(mut guard) => guard.clear_ready(),
-                    Err(_closed) => return,
+                    Err(error) => {
+                        tracing::error!(%error, "name servers' answers are no longer heard");
+                        return;
+                    }
                 },
             }
             let mut taken = 0;

@@ -8,6 +8,7 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use agent_common::{Config, FlowKey, MAX_PORTS, Record, map, program};
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf};
@@ -24,6 +25,7 @@ use rustix::thread::CapabilitySet;
 
 use super::capability::{self, Capabilities};
 use super::chosen::{Chosen, ChosenSet};
+use super::hosts::Hosts;
 use super::listen::{ListenError, Listening};
 use super::query::{self, Hook, Scope};
 use super::stats::ProgramStats;
@@ -119,6 +121,7 @@ pub(super) struct Attachment {
     configs: Array<MapData, Config>,
     table: Table,
     chosen: Chosen,
+    hosts: Hosts,
     ebpf: Ebpf,
 }
 
@@ -162,7 +165,8 @@ impl Attachment {
             HashMap::try_from(take(&mut ebpf, map::CGROUPS)?)?,
             HashMap::try_from(take(&mut ebpf, map::USERS)?)?,
         );
-        let mut attachment = Self { links: Vec::new(), config, configs, table, chosen, ebpf };
+        let hosts = Hosts::new(LpmTrie::try_from(take(&mut ebpf, map::HOSTS)?)?);
+        let mut attachment = Self { links: Vec::new(), config, configs, table, chosen, hosts, ebpf };
         for (name, hook, kind) in HOOKS {
             let linked = attachment.link(name, &cgroup, kind);
             if hook == capability::CONNECT4
@@ -212,6 +216,11 @@ impl Attachment {
     /// Adds targets, for a client that is about to connect; returns how many did not fit.
     pub(super) fn add(&mut self, addrs: &[IpAddr]) -> usize {
         self.table.add(addrs)
+    }
+
+    /// Replaces the hosts that answers of name servers are wanted about; returns how many did not fit.
+    pub(super) fn hosts(&mut self, hosts: &[Arc<str>]) -> usize {
+        self.hosts.replace(hosts)
     }
 
     /// Replaces whose connections are redirected wherever they go.

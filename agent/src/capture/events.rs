@@ -38,9 +38,6 @@ pub enum Verdict {
     Device,
     /// Left alone, because no record could be saved.
     Unsaved,
-    /// Left alone: its address was not wanted, but a name server's answer was on its way to us.
-    /// Where that made the address one of a provider's, this connection came too early for us.
-    Early,
 }
 
 /// A connection that goes direct begins.
@@ -209,7 +206,6 @@ fn parse(bytes: &[u8]) -> Option<Event> {
         verdict::NO_LISTENER => Verdict::NoListener,
         verdict::STALE => Verdict::Stale,
         verdict::DEVICE => Verdict::Device,
-        verdict::EARLY => Verdict::Early,
         _ => Verdict::Unsaved,
     };
     let origin = flows::origin(&event.record);

@@ -22,6 +22,7 @@ mod capability;
 mod chosen;
 mod flows;
 mod heartbeat;
+mod hosts;
 pub mod helper;
 mod listen;
 mod query;
@@ -166,13 +167,20 @@ impl Capture {
         self.helper.add(addrs)
     }
 
+    /// Replaces the hosts that [`Capture::answers`] are about. Returns how many are left out.
+    pub fn hosts(&self, hosts: &[Arc<str>]) -> Result<usize, AttachError> {
+        self.helper.hosts(hosts)
+    }
+
     /// Replaces whose connections are redirected wherever they go. Returns how much did not fit into
     /// the kernel's tables.
     pub fn choose(&self, wanted: &ChosenSet) -> Result<usize, AttachError> {
         self.helper.choose(wanted)
     }
 
-    /// What name servers answer to processes of this machine. As of events, there is one stream.
+    /// What name servers answer to processes of this machine about [`Capture::hosts`]. As of events,
+    /// there is one stream. It must be taken from: while something waits there, connections to any
+    /// address are redirected, lest one be faster than we are.
     pub fn answers(&self) -> Option<Answers> {
         self.answers.lock().take()
     }

@@ -10,5 +10,7 @@ mod events;
 mod lifecycle;
 mod capabilities;
 mod targets;
+mod dns;
+mod quic;
 mod costs;
 mod freeze;

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -47,7 +48,7 @@ pub(super) struct Arrival {
 
 pub(super) struct World {
     pub(super) cgroup: Cgroup,
-    pub(super) capture: Capture,
+    pub(super) capture: Arc<Capture>,
     pub(super) drain: Drain,
     pub(super) events: mpsc::Receiver<Event>,
     arrivals: mpsc::UnboundedReceiver<Arrival>,
@@ -120,15 +121,22 @@ impl World {
     /// Attached to the cgroup, redirecting the targets, with a server at every address.
     pub(super) async fn new() -> Self {
         let cgroup = Cgroup::new();
+        let settings = cgroup.settings();
+        Self::attached(cgroup, &settings).await
+    }
+
+    /// The same with other settings.
+    pub(super) async fn attached(cgroup: Cgroup, settings: &Settings) -> Self {
         let drain = Drain::new();
         for addr in [WANTED4, WANTED6, OTHER4] {
             drain.spawn(serve(TcpListener::bind(addr).await.unwrap()));
         }
-        let capture = Capture::attach(&cgroup.settings(), &Helper::in_process(), &drain).unwrap();
+        let capture = Capture::attach(settings, &Helper::in_process(), &drain).unwrap();
         assert!(capture.capabilities().complete(), "{:#?}", capture.capabilities());
         capture.targets(&TARGETS.map(|net| net.parse().unwrap())).unwrap();
         capture.redirect(true).unwrap();
         let events = capture.events();
+        let capture = Arc::new(capture);
         Self { cgroup, capture, drain, events, arrivals: mpsc::unbounded_channel().1 }
     }
 

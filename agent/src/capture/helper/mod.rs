@@ -62,6 +62,8 @@ enum Request<'a> {
     Targets(&'a [IpNet]),
     /// More of them, at once.
     Add(&'a [IpAddr]),
+    /// Which hosts' addresses to listen for.
+    Hosts(&'a [Arc<str>]),
     /// Whose connections are wanted wherever they go.
     Choose(&'a ChosenSet),
     /// The kernel's run-time statistics of the programs.
@@ -156,6 +158,10 @@ impl Helper {
 
     pub(super) fn add(&self, addrs: &[IpAddr]) -> Result<usize, AttachError> {
         ask!(self, Request::Add(addrs), Reply::Targets(left_out) => left_out)
+    }
+
+    pub(super) fn hosts(&self, hosts: &[Arc<str>]) -> Result<usize, AttachError> {
+        ask!(self, Request::Hosts(hosts), Reply::Targets(left_out) => left_out)
     }
 
     pub(super) fn choose(&self, wanted: &ChosenSet) -> Result<usize, AttachError> {

@@ -56,6 +56,10 @@ impl Server {
                 let mut attachment = self.attachment.lock();
                 Reply::Targets(attachment.as_mut().map_or(0, |it| it.add(addrs)))
             }
+            Request::Hosts(hosts) => {
+                let mut attachment = self.attachment.lock();
+                Reply::Targets(attachment.as_mut().map_or(0, |it| it.hosts(hosts)))
+            }
             Request::Choose(wanted) => {
                 let mut attachment = self.attachment.lock();
                 Reply::Targets(attachment.as_mut().map_or(Ok(0), |it| it.choose(wanted))?)
