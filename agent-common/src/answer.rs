@@ -50,6 +50,7 @@ pub struct NameKey {
 impl NameKey {
     /// Bytes compared.
     pub const BYTES: usize = 32;
+    const BITS: u32 = 256;
     const CASE: u8 = 0x20;
 
     /// The key of a host, given without a trailing dot; `None` where it cannot be a name.
@@ -78,7 +79,7 @@ impl NameKey {
     #[inline]
     pub fn of_question(words: [u32; Self::BYTES / 4]) -> Self {
         let case = u32::from_ne_bytes([Self::CASE; 4]);
-        Self { bits: 8 * Self::BYTES as u32, words: words.map(|word| word | case) }
+        Self { bits: Self::BITS, words: words.map(|word| word | case) }
     }
 }
 

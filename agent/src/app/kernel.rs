@@ -4,30 +4,34 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::heard::{Refused, listen_for, overhear};
 use crate::capture::origin::Origin;
 use crate::capture::resolve::Resolver;
 use crate::capture::targets::{Targets, Wanted};
+use crate::capture::workloads::Workloads;
 use crate::capture::{
-    Answers, AttachError, Capabilities, Capture, Closed, Event, Helper, Opened, Settings, Verdict,
+    AttachError, Capabilities, Capture, ChosenSet, Closed, Event, Helper, Opened, Settings, Verdict,
 };
 use crate::downstream::accept::{self, Limit, Pressure};
 use crate::downstream::{Front, intercept};
 use crate::drain::Drain;
 use crate::record::{Connection, Treatment};
-use crate::subject::Subject;
+use crate::subject::{Pick, Subject};
 
 /// The kernel half and everything that hangs on it.
 pub(super) struct Kernel {
     settings: Settings,
     helper: Helper,
     front: Arc<Front>,
+    /// Captured wherever they connect to.
+    picks: Vec<Pick>,
     limit: Mutex<Option<Limit>>,
     targets: Targets,
     all: Mutex<Arc<Wanted>>,
@@ -40,6 +44,8 @@ struct State {
     capture: Option<(Arc<Capture>, Drain)>,
     /// As last resolved; given to the programs again when they are attached anew.
     networks: Vec<IpNet>,
+    /// The same of those captured wherever they connect to.
+    chosen: ChosenSet,
     redirect: bool,
     /// How many accept loops wait for room.
     full: usize,
@@ -56,12 +62,13 @@ const ON_THE_WAY: Duration = Duration::from_millis(100);
 impl Kernel {
     /// Nothing attached yet.
     pub(super) fn new(
-        settings: Settings,
+        (settings, picks): (Settings, Vec<Pick>),
         front: Arc<Front>,
         (helper, resolver): (Helper, Resolver),
     ) -> Arc<Self> {
         Arc::new(Self {
             settings,
+            picks,
             helper,
             targets: Targets::new(resolver, Arc::clone(&front.runtime.clock)),
             front,
@@ -84,6 +91,14 @@ impl Kernel {
         self.front.runtime.drain.spawn(async move {
             let apply = |networks: &[IpNet]| this.retarget(networks);
             this.targets.keep(wanted, apply, drain).await;
+        });
+        if self.picks.is_empty() {
+            return;
+        }
+        let (this, drain) = (Arc::clone(self), self.front.runtime.drain.clone());
+        let workloads = Workloads::new(self.helper.clone(), &self.picks);
+        self.front.runtime.drain.spawn(async move {
+            workloads.keep(|chosen| this.choose(chosen), drain).await;
         });
     }
 
@@ -132,6 +147,7 @@ impl Kernel {
         if !state.networks.is_empty() {
             capture.targets(&state.networks)?;
         }
+        capture.choose(&state.chosen)?;
         capture.redirect(state.redirect && state.full == 0)?;
         state.capture = Some((capture, drain));
         Ok(())
@@ -198,6 +214,17 @@ impl Kernel {
                 tracing::warn!(left_out, "more LLM addresses than the kernel's tables hold");
             }
             Err(error) => tracing::error!(%error, "the kernel's targets could not be set"),
+        }
+    }
+
+    fn choose(&self, chosen: &ChosenSet) {
+        let mut state = self.state.lock();
+        chosen.clone_into(&mut state.chosen);
+        let Some((capture, _)) = &state.capture else { return };
+        match capture.choose(chosen) {
+            Ok(0) => {}
+            Ok(left_out) => tracing::warn!(left_out, "capture.all names more than the kernel holds"),
+            Err(error) => tracing::error!(%error, "capture.all could not be set"),
         }
     }
 
@@ -297,49 +324,6 @@ impl Kernel {
             bytes_down: closed.rx,
             failed: closed.failed,
         }
-    }
-}
-
-/// Has name servers' answers about the wanted hosts passed on.
-fn listen_for(capture: &Capture, wanted: &Wanted) {
-    let hosts: Vec<Arc<str>> = wanted.hosts.iter().cloned().collect();
-    match capture.hosts(&hosts) {
-        Ok(0) => {}
-        Ok(left_out) => tracing::warn!(left_out, "hosts that name servers' answers are not read about"),
-        Err(error) => tracing::error!(%error, "name servers' answers are not heard"),
-    }
-}
-
-/// Listens to what name servers tell the processes of this machine.
-async fn overhear(answers: Answers, targets: Targets, capture: Arc<Capture>) {
-    let add = |addrs: &[IpAddr]| match capture.add(addrs) {
-        Ok(0) => {}
-        Ok(left_out) => tracing::warn!(left_out, "more LLM addresses than the kernel's tables hold"),
-        Err(error) => tracing::error!(%error, "the kernel's targets could not be added to"),
-    };
-    answers.run(|packet| targets.overhear(packet, add)).await;
-}
-
-/// Who was refused QUIC to where of late.
-#[derive(Debug, Default)]
-struct Refused(HashMap<(u32, IpAddr), Instant>);
-
-impl Refused {
-    /// How long another refusal is no news.
-    const QUIET: Duration = Duration::from_mins(1);
-    /// Pairs remembered; beyond it all are forgotten, and told again.
-    const MOST: usize = 1024;
-
-    fn is_news(&mut self, pair: (u32, IpAddr), now: Instant) -> bool {
-        let quiet =
-            self.0.get(&pair).is_some_and(|at| now.saturating_duration_since(*at) < Self::QUIET);
-        if !quiet {
-            if self.0.len() >= Self::MOST {
-                self.0.clear();
-            }
-            self.0.insert(pair, now);
-        }
-        !quiet
     }
 }
 

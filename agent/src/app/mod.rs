@@ -9,6 +9,7 @@ mod rules;
 mod takers;
 mod restore;
 mod freezer;
+mod heard;
 mod kernel;
 mod modes;
 mod kept;

@@ -178,9 +178,10 @@ fn attach(
     let settings = capture::Settings {
         cgroup: config.capture.cgroup.clone(),
         ports: config.capture.ports.iter().map(|port| port.get()).collect(),
-        refuse_quic: true,
+        refuse_quic: config.capture.refuse_quic,
         log: launch.flags.log_bpf,
     };
+    let settings = (settings, config.capture.all.clone());
     let kernel = Kernel::new(settings, Arc::clone(front), (helper.clone(), resolver.clone()));
     let pressure = Arc::clone(&kernel) as Arc<dyn Pressure>;
     kernel.bound(Limit { permits: permits(config, launch), pressure });

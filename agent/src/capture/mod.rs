@@ -13,6 +13,7 @@ pub mod events;
 pub mod dns;
 pub mod targets;
 pub mod resolve;
+pub mod workloads;
 pub mod owner;
 pub mod identity;
 mod answers;

@@ -2,6 +2,7 @@
 //! than the word itself.
 
 mod builtin;
+mod picks;
 mod limits;
 mod reliability;
 mod alerts;
@@ -62,6 +63,8 @@ pub(in crate::config) fn check(
             }),
             ports: check.ports(&raw.capture.ports, &root.key("capture").key("ports")),
             cidrs: check.cidrs(&raw.capture.cidrs, &root.key("capture").key("cidrs")),
+            all: check.picks(&raw.capture.all, &root.key("capture").key("all")),
+            refuse_quic: raw.capture.refuse_quic,
         },
         trust_assumed: raw.trust.assume,
         on_untrusted: raw.on_untrusted,
