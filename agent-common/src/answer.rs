@@ -58,7 +58,8 @@ impl NameKey {
         let mut bytes = [Self::CASE; Self::BYTES];
         let mut at = 0;
         for label in host.split('.') {
-            let length = u8::try_from(label.len()).ok().filter(|length| (1..64).contains(length))?;
+            let length =
+                u8::try_from(label.len()).ok().filter(|length| (1..64).contains(length))?;
             for byte in core::iter::once(length).chain(label.bytes()) {
                 if let Some(to) = bytes.get_mut(at) {
                     *to = byte | Self::CASE;
@@ -111,13 +112,13 @@ mod tests {
 
     #[test]
     fn hosts_are_found_by_questions_in_any_case_and_others_are_not() {
-        let question = b"\x03api\x06OpenAI\x03com\0\0\x01\0\x01\xc0\x0c\0\x01\0\x01\0\0\0\x1e";
+        let question = b"\x03api\x06OpenAI\x03com\0\0\x01\0\x01\xc0\x0c\0\x01\0\x01\0\0\0\x1e\0\x04";
         let question: &[u8; NameKey::BYTES] = question[..NameKey::BYTES].try_into().unwrap();
         assert!(found("api.openai.com", question));
         assert!(!found("api.openai.co", question));
         assert!(!found("api.openai.com.example", question));
         assert!(!found("openai.com", question));
-        let long = b"\x0fbedrock-runtime\x0aap-south-1\x09amazo";
+        let long = b"\x0fbedrock-runtime\x0aap-south-1\x09amazon";
         let long: &[u8; NameKey::BYTES] = long[..NameKey::BYTES].try_into().unwrap();
         assert!(found("bedrock-runtime.ap-south-1.amazonaws.com", long));
         assert!(!found("bedrock-runtime.ap-south-2.amazonaws.com", long));

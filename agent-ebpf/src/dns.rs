@@ -8,7 +8,7 @@
 //! the question, in its fixed place: answers about others are not even copied.
 
 use agent_common::{NameKey, PACKET, Stat};
-use aya_ebpf::bindings::{BPF_RB_FORCE_WAKEUP, __sk_buff};
+use aya_ebpf::bindings::{__sk_buff, BPF_RB_FORCE_WAKEUP};
 use aya_ebpf::helpers::bpf_skb_load_bytes;
 use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;

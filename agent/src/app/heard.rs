@@ -13,7 +13,9 @@ pub(super) fn listen_for(capture: &Capture, wanted: &Wanted) {
     let hosts: Vec<Arc<str>> = wanted.hosts.iter().cloned().collect();
     match capture.hosts(&hosts) {
         Ok(0) => {}
-        Ok(left_out) => tracing::warn!(left_out, "hosts that name servers' answers are not read about"),
+        Ok(left_out) => {
+            tracing::warn!(left_out, "hosts that name servers' answers are not read about")
+        }
         Err(error) => tracing::error!(%error, "name servers' answers are not heard"),
     }
 }
@@ -22,7 +24,9 @@ pub(super) fn listen_for(capture: &Capture, wanted: &Wanted) {
 pub(super) async fn overhear(answers: Answers, targets: Targets, capture: Arc<Capture>) {
     let add = |addrs: &[IpAddr]| match capture.add(addrs) {
         Ok(0) => {}
-        Ok(left_out) => tracing::warn!(left_out, "more LLM addresses than the kernel's tables hold"),
+        Ok(left_out) => {
+            tracing::warn!(left_out, "more LLM addresses than the kernel's tables hold")
+        }
         Err(error) => tracing::error!(%error, "the kernel's targets could not be added to"),
     };
     answers.run(|packet| targets.overhear(packet, add)).await;

@@ -223,7 +223,9 @@ impl Kernel {
         let Some((capture, _)) = &state.capture else { return };
         match capture.choose(chosen) {
             Ok(0) => {}
-            Ok(left_out) => tracing::warn!(left_out, "capture.all names more than the kernel holds"),
+            Ok(left_out) => {
+                tracing::warn!(left_out, "capture.all names more than the kernel holds")
+            }
             Err(error) => tracing::error!(%error, "capture.all could not be set"),
         }
     }

@@ -166,7 +166,8 @@ impl Attachment {
             HashMap::try_from(take(&mut ebpf, map::USERS)?)?,
         );
         let hosts = Hosts::new(LpmTrie::try_from(take(&mut ebpf, map::HOSTS)?)?);
-        let mut attachment = Self { links: Vec::new(), config, configs, table, chosen, hosts, ebpf };
+        let mut attachment =
+            Self { links: Vec::new(), config, configs, table, chosen, hosts, ebpf };
         for (name, hook, kind) in HOOKS {
             let linked = attachment.link(name, &cgroup, kind);
             if hook == capability::CONNECT4

@@ -184,3 +184,174 @@ impl Found {
         (!service.target_name.is_root()).then_some(&service.target_name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HOST: &str = "api.example.com";
+    const A: u16 = 1;
+    const CNAME: u16 = 5;
+    const AAAA: u16 = 28;
+    const HTTPS: u16 = 65;
+
+    fn name(name: &str) -> Vec<u8> {
+        let labels = name.split('.').filter(|label| !label.is_empty());
+        let mut bytes: Vec<u8> = labels
+            .flat_map(|label| [&[u8::try_from(label.len()).unwrap()], label.as_bytes()].concat())
+            .collect();
+        bytes.push(0);
+        bytes
+    }
+
+    fn a(octets: [u8; 4]) -> Vec<u8> {
+        octets.to_vec()
+    }
+
+    /// A whole answer about `asked`, with records in the sections it counts.
+    fn message(asked: &str, records: &[(&str, u16, u32, Vec<u8>)]) -> Vec<u8> {
+        let count = u16::try_from(records.len()).unwrap().to_be_bytes();
+        let mut bytes = vec![0x12, 0x34, 0x81, 0x80, 0, 1, count[0], count[1], 0, 0, 0, 0];
+        bytes.extend([name(asked), vec![0, 1, 0, 1]].concat());
+        for (owner, kind, ttl, data) in records {
+            bytes.extend(name(owner));
+            bytes.extend(kind.to_be_bytes());
+            bytes.extend([0, 1]);
+            bytes.extend(ttl.to_be_bytes());
+            bytes.extend(u16::try_from(data.len()).unwrap().to_be_bytes());
+            bytes.extend(data);
+        }
+        bytes
+    }
+
+    fn udp4(payload: &[u8]) -> Vec<u8> {
+        let mut packet = vec![0; 28];
+        (packet[0], packet[9], packet[21]) = (0x45, UDP, 53);
+        packet.extend(payload);
+        packet
+    }
+
+    fn udp6(payload: &[u8]) -> Vec<u8> {
+        let mut packet = vec![0; 48];
+        (packet[0], packet[6], packet[41]) = (0x60, UDP, 53);
+        packet.extend(payload);
+        packet
+    }
+
+    /// With options, as real segments have them.
+    fn tcp4(payload: &[u8]) -> Vec<u8> {
+        let mut packet = vec![0; 52];
+        (packet[0], packet[9], packet[21], packet[32]) = (0x45, TCP, 53, 0x80);
+        packet.extend(payload);
+        packet
+    }
+
+    fn framed(message: &[u8]) -> Vec<u8> {
+        [&u16::try_from(message.len()).unwrap().to_be_bytes(), message].concat()
+    }
+
+    fn learned(packet: &[u8]) -> Vec<Learned> {
+        learn(packet, |host| (host == HOST).then(|| HOST.into()))
+    }
+
+    fn addrs(packet: &[u8]) -> Vec<String> {
+        let learned = learned(packet);
+        learned.iter().flat_map(|it| &it.addrs).map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn addresses_of_a_wanted_host_are_learned_over_both_protocols() {
+        let six = "2001:db8::1".parse::<std::net::Ipv6Addr>().unwrap().octets().to_vec();
+        let message = message(
+            "API.Example.com",
+            &[(HOST, A, 30, a([192, 0, 2, 1])), ("api.EXAMPLE.com", AAAA, 90, six)],
+        );
+        for packet in [udp4(&message), udp6(&message), tcp4(&framed(&message)), tcp4(&message)] {
+            let learned = learned(&packet);
+            assert_eq!(learned.len(), 1);
+            assert_eq!((&*learned[0].host, learned[0].ttl), (HOST, Duration::from_secs(90)));
+            assert_eq!(addrs(&packet), ["192.0.2.1", "2001:db8::1"]);
+        }
+    }
+
+    #[test]
+    fn chains_are_followed_and_what_hangs_on_none_is_not() {
+        let message = message(
+            HOST,
+            &[
+                ("edge.cdn.example", A, 30, a([192, 0, 2, 2])),
+                (HOST, CNAME, 30, name("api.example.com.cdn.example")),
+                ("api.example.com.cdn.example", CNAME, 30, name("edge.cdn.example")),
+                ("edge.cdn.example", CNAME, 30, name(HOST)),
+                ("bank.example", A, 30, a([192, 0, 2, 66])),
+            ],
+        );
+        assert_eq!(addrs(&udp4(&message)), ["192.0.2.2"]);
+    }
+
+    #[test]
+    fn service_bindings_tell_addresses_and_further_names() {
+        // Priority 1, another name, ipv4hint with two addresses.
+        let hints = [4, 0, 8, 192, 0, 2, 3, 192, 0, 2, 4];
+        let service = [vec![0, 1], name("svc.example.net"), vec![0], hints.to_vec()].concat();
+        let message = message(
+            HOST,
+            &[(HOST, HTTPS, 30, service), ("svc.example.net", A, 30, a([192, 0, 2, 5]))],
+        );
+        assert_eq!(addrs(&udp4(&message)), ["192.0.2.3", "192.0.2.4", "192.0.2.5"]);
+    }
+
+    #[test]
+    fn other_questions_refusals_and_questions_teach_nothing() {
+        let about = |asked: &str| message(asked, &[(HOST, A, 30, a([192, 0, 2, 1]))]);
+        assert!(learned(&udp4(&about("other.example.com"))).is_empty());
+        let mut refused = about(HOST);
+        refused[3] = 0x85;
+        assert!(learned(&udp4(&refused)).is_empty());
+        let mut question = about(HOST);
+        question[2] = 1;
+        assert!(learned(&udp4(&question)).is_empty());
+        assert!(learned(&udp4(&message(HOST, &[]))).is_empty());
+    }
+
+    #[test]
+    fn an_answer_cut_short_teaches_what_it_has() {
+        let whole =
+            message(HOST, &[(HOST, A, 30, a([192, 0, 2, 1])), (HOST, A, 30, a([192, 0, 2, 2]))]);
+        assert_eq!(addrs(&udp4(&whole[..whole.len() - 1])), ["192.0.2.1"]);
+        let segment = framed(&whole);
+        assert_eq!(addrs(&tcp4(&segment[..segment.len() - 1])), ["192.0.2.1"]);
+        let two = [framed(&message("other.example.com", &[])), framed(&whole)].concat();
+        assert_eq!(addrs(&tcp4(&two)), ["192.0.2.1", "192.0.2.2"]);
+    }
+
+    #[test]
+    fn a_chain_without_end_ends() {
+        let names: Vec<String> = (0..40).map(|n| format!("n{n}.example")).collect();
+        let mut records = vec![(HOST, CNAME, 30, name(&names[0]))];
+        for pair in names.windows(2) {
+            records.push((&pair[0], CNAME, 30, name(&pair[1])));
+        }
+        records.push((&names[39], A, 30, a([192, 0, 2, 9])));
+        assert!(addrs(&udp4(&message(HOST, &records))).is_empty(), "too long to be true");
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200), at in 0_usize..120) {
+            learn(&bytes, |_| Some(HOST.into()));
+            for packet in [udp4(&bytes), udp6(&bytes), tcp4(&bytes)] {
+                learn(&packet, |_| Some(HOST.into()));
+            }
+            let mut damaged = udp4(&message(
+                HOST,
+                &[(HOST, CNAME, 30, name("b.example")), ("b.example", A, 30, a([192, 0, 2, 1]))],
+            ));
+            let at = at % damaged.len();
+            damaged[at] ^= bytes.first().copied().unwrap_or(1);
+            learn(&damaged, |_| Some(HOST.into()));
+        }
+    }
+}

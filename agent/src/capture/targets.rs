@@ -300,9 +300,8 @@ impl Book {
 
     /// Drops addresses that nobody named for long; true where there were any.
     fn expire(&mut self, now: Instant) -> bool {
-        let count = |hosts: &BTreeMap<Arc<str>, Page>| -> usize {
-            hosts.values().map(Page::len).sum()
-        };
+        let count =
+            |hosts: &BTreeMap<Arc<str>, Page>| -> usize { hosts.values().map(Page::len).sum() };
         let before = count(&self.hosts);
         for page in self.hosts.values_mut() {
             page.addrs.retain(|_, until| *until > now);
@@ -453,5 +452,54 @@ mod tests {
         }
         assert_eq!(book.networks().len(), PER_HOST);
         assert!(!book.names().contains_key(&"192.0.2.0".parse().unwrap()), "the oldest went");
+    }
+
+    fn overheard(host: &str, addrs: &[&str], seconds: u64) -> Learned {
+        let Answer { addrs, ttl } = answer(addrs, seconds);
+        Learned { host: host.into(), addrs, ttl }
+    }
+
+    #[test]
+    fn what_is_overheard_is_wanted_beside_our_own_answers_and_for_longer() {
+        let (mut book, now) = (Book::default(), start());
+        book.want(&wanted(&["a"], &[]));
+        book.answered("a", Some(answer(&[ADDR], 30)), now);
+        let heard = book.overheard(&overheard("a", &[ADDR, "::ffff:192.0.2.2"], 30), now);
+        assert_eq!(heard.new, ["192.0.2.2".parse::<IpAddr>().unwrap()]);
+        assert!(book.overheard(&overheard("a", &["192.0.2.2"], 30), now).new.is_empty());
+        assert_eq!(book.networks().len(), 2);
+        assert_eq!(book.names().len(), 2);
+        assert!(!book.expire(now + OVERHEARD.0), "an hour at least");
+        assert!(book.expire(now + OVERHEARD.0 + LINGER));
+        assert!(book.networks().is_empty());
+        book.overheard(&overheard("a", &[ADDR], u64::from(u32::MAX)), now);
+        assert!(book.expire(now + OVERHEARD.1 + LINGER), "a day at most");
+        assert!(book.overheard(&overheard("b", &[ADDR], 30), now).new.is_empty(), "not wanted");
+        let local = overheard("a", &["127.0.0.1", "169.254.169.254", "::1", "0.0.0.0"], 30);
+        assert!(book.overheard(&local, now).new.is_empty(), "left alone anyway");
+    }
+
+    #[test]
+    fn lies_take_no_room_from_our_own_answers() {
+        let (mut book, now) = (Book::default(), start());
+        let hosts: Vec<String> = (0..20).map(|n| format!("h{n}")).collect();
+        let names: Vec<&str> = hosts.iter().map(String::as_str).collect();
+        book.want(&wanted(&names, &[]));
+        book.answered("h0", Some(answer(&[ADDR], 30)), now);
+        let mut dropped = 0;
+        for (n, host) in hosts.iter().enumerate() {
+            for m in 0..PER_HOST + 10 {
+                let addr = std::net::Ipv4Addr::from_bits(
+                    0x0a00_0000 + u32::try_from(n * 1000 + m).unwrap(),
+                );
+                let later = now + Duration::from_millis(m.try_into().unwrap());
+                dropped +=
+                    book.overheard(&overheard(host, &[&addr.to_string()], 30), later).dropped;
+            }
+        }
+        assert_eq!(book.networks().len(), OVERHEARD_IN_ALL + 1);
+        assert!(book.names().contains_key(&ADDR.parse().unwrap()));
+        assert_eq!(dropped, u64::try_from(20 * (PER_HOST + 10) - OVERHEARD_IN_ALL).unwrap());
+        assert!(!book.names().contains_key(&"10.0.0.0".parse().unwrap()), "the oldest went");
     }
 }

@@ -66,7 +66,8 @@ impl Server {
             let mut question = vec![0; len.into()];
             socket.read_exact(&mut question).await.unwrap();
             let answer = self.answer(&question);
-            let framed = [&u16::try_from(answer.len()).unwrap().to_be_bytes(), &answer[..]].concat();
+            let framed =
+                [&u16::try_from(answer.len()).unwrap().to_be_bytes(), &answer[..]].concat();
             socket.write_all(&framed).await.unwrap();
         }
     }

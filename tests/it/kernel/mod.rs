@@ -12,5 +12,6 @@ mod capabilities;
 mod targets;
 mod dns;
 mod quic;
+mod chosen;
 mod costs;
 mod freeze;

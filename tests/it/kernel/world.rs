@@ -141,7 +141,7 @@ impl World {
     }
 
     /// Takes in what arrives at the agent's listeners and answers it.
-    fn accept(&mut self) {
+    pub(super) fn accept(&mut self) {
         let (sender, arrivals) = mpsc::unbounded_channel();
         self.arrivals = arrivals;
         for listener in self.capture.listeners().unwrap() {
@@ -223,14 +223,33 @@ pub(super) struct Cgroup {
 
 impl Cgroup {
     pub(super) fn new() -> Self {
+        Self::ending("")
+    }
+
+    /// One in which a manager keeps units.
+    pub(super) fn slice() -> Self {
+        Self::ending(".slice")
+    }
+
+    fn ending(ending: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
         let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
         let root =
             fields.filter(|field| field[2] == "cgroup2").map(|field| field[1].to_owned()).next();
-        let name =
-            format!("weir-kernel-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "weir-kernel-{}-{}{ending}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
         let path = PathBuf::from(root.expect("a cgroup v2 hierarchy")).join(name);
+        fs::create_dir(&path).unwrap();
+        Self { path }
+    }
+
+    /// One in this one. Must go before it.
+    pub(super) fn child(&self, name: &str) -> Self {
+        let path = self.path.join(name);
         fs::create_dir(&path).unwrap();
         Self { path }
     }

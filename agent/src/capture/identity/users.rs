@@ -78,8 +78,7 @@ fn entry<T>(
     loop {
         let mut entry = MaybeUninit::<libc::passwd>::uninit();
         let mut found = ptr::null_mut();
-        let room =
-            Room { entry: entry.as_mut_ptr(), buffer: &mut buffer, found: &raw mut found };
+        let room = Room { entry: entry.as_mut_ptr(), buffer: &mut buffer, found: &raw mut found };
         let code = ask(room);
         if code == libc::ERANGE && buffer.len() < ENTRY {
             buffer.resize(buffer.len() * 4, 0);

@@ -267,7 +267,14 @@ pub(in crate::config) struct RawCapture {
 
 impl Default for RawCapture {
     fn default() -> Self {
-        Self { enabled: Toggle::Auto, cgroup: None, ports: vec![443], cidrs: Vec::new(), all: Vec::new(), refuse_quic: true }
+        Self {
+            enabled: Toggle::Auto,
+            cgroup: None,
+            ports: vec![443],
+            cidrs: Vec::new(),
+            all: Vec::new(),
+            refuse_quic: true,
+        }
     }
 }
 
