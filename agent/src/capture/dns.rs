@@ -46,7 +46,12 @@ pub fn learn(packet: &[u8], wanted: impl Fn(&str) -> Option<Arc<str>>) -> Vec<Le
     if protocol == UDP {
         return read(payload, &wanted).into_iter().collect();
     }
-    segment(payload).filter_map(|message| read(message, &wanted)).collect()
+    let framed: Vec<_> = segment(payload).filter_map(|it| read(it, &wanted)).collect();
+    if framed.is_empty() {
+        // Its length may have come in a segment of its own.
+        return read(payload, &wanted).into_iter().collect();
+    }
+    framed
 }
 
 /// The protocol above IP, and what it carries.
@@ -67,21 +72,11 @@ fn transport(packet: &[u8]) -> Option<(u8, &[u8])> {
     Some((protocol, rest.get(header..)?))
 }
 
-/// The messages in a TCP segment: each after its length, but for a first one whose length came in a
-/// segment before. What another segment goes on with is read as far as this one has it.
+/// The messages in a TCP segment, each after its length. What another segment goes on with is read as
+/// far as this one has it.
 fn segment(payload: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let framed = |rest: &[u8]| rest.split_first_chunk::<2>().map(|(length, _)| length.to_owned());
-    // An identifier is random, so that it may look like a length; then the message is lost.
-    let begins = framed(payload).is_some_and(|length| {
-        let length = usize::from(u16::from_be_bytes(length));
-        length + 2 >= payload.len() || payload.get(length + 2..).is_some_and(|it| it.len() > 2)
-    });
     let mut rest = payload;
-    let mut bare = !begins;
     std::iter::from_fn(move || {
-        if std::mem::take(&mut bare) {
-            return Some(std::mem::take(&mut rest));
-        }
         let (length, after) = rest.split_first_chunk::<2>()?;
         let length = usize::from(u16::from_be_bytes(*length)).min(after.len());
         let (message, next) = after.split_at(length);
@@ -128,7 +123,7 @@ fn addresses(name: &Name, records: &[Record]) -> Option<(Vec<IpAddr>, Duration)>
     let mut at = 0;
     while let Some(owner) = chain.get(at).cloned() {
         at += 1;
-        let of_owner = records.iter().filter(|record| record.name.eq_ignore_root_case(&owner));
+        let of_owner = records.iter().filter(|record| record.name.eq_ignore_root(&owner));
         for record in of_owner {
             let next = match &record.data {
                 RData::CNAME(target) => Some(&target.0),
