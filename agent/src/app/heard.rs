@@ -14,7 +14,7 @@ pub(super) fn listen_for(capture: &Capture, wanted: &Wanted) {
     match capture.hosts(&hosts) {
         Ok(0) => {}
         Ok(left_out) => {
-            tracing::warn!(left_out, "hosts that name servers' answers are not read about")
+            tracing::warn!(left_out, "hosts that name servers' answers are not read about");
         }
         Err(error) => tracing::error!(%error, "name servers' answers are not heard"),
     }
@@ -25,7 +25,7 @@ pub(super) async fn overhear(answers: Answers, targets: Targets, capture: Arc<Ca
     let add = |addrs: &[IpAddr]| match capture.add(addrs) {
         Ok(0) => {}
         Ok(left_out) => {
-            tracing::warn!(left_out, "more LLM addresses than the kernel's tables hold")
+            tracing::warn!(left_out, "more LLM addresses than the kernel's tables hold");
         }
         Err(error) => tracing::error!(%error, "the kernel's targets could not be added to"),
     };

@@ -224,7 +224,7 @@ impl Kernel {
         match capture.choose(chosen) {
             Ok(0) => {}
             Ok(left_out) => {
-                tracing::warn!(left_out, "capture.all names more than the kernel holds")
+                tracing::warn!(left_out, "capture.all names more than the kernel holds");
             }
             Err(error) => tracing::error!(%error, "capture.all could not be set"),
         }
