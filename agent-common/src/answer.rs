@@ -112,7 +112,8 @@ mod tests {
 
     #[test]
     fn hosts_are_found_by_questions_in_any_case_and_others_are_not() {
-        let question = b"\x03api\x06OpenAI\x03com\0\0\x01\0\x01\xc0\x0c\0\x01\0\x01\0\0\0\x1e\0\x04";
+        let question =
+            b"\x03api\x06OpenAI\x03com\0\0\x01\0\x01\xc0\x0c\0\x01\0\x01\0\0\0\x1e\0\x04";
         let question: &[u8; NameKey::BYTES] = question[..NameKey::BYTES].try_into().unwrap();
         assert!(found("api.openai.com", question));
         assert!(!found("api.openai.co", question));
