@@ -7,6 +7,10 @@ pub const MAX_PORTS: usize = 8;
 /// missed beats: long enough for a loaded machine, short enough for a client's patience.
 pub const HEARTBEAT_LIMIT_NS: u64 = 3_000_000_000;
 
+/// Deepest level below the root at which a cgroup can be chosen. Units of a user's own manager lie
+/// at 5, pods' containers at 5.
+pub const MAX_LEVEL: u32 = 12;
+
 /// Written by the daemon, read by every hook. Ports are in host byte order; 0 stands for none.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -25,13 +29,17 @@ pub struct Config {
     pub listener4: u16,
     /// Port of the listener on `::1`.
     pub listener6: u16,
-    /// Explicit padding.
-    pub pad: u32,
+    /// 1 where QUIC to wanted addresses is refused while connections are redirected.
+    pub quic: u32,
+    /// Bit n where a cgroup n levels below the root is in [`CGROUPS`](crate::map::CGROUPS).
+    pub levels: u32,
+    /// 1 where [`USERS`](crate::map::USERS) has entries.
+    pub users: u32,
     /// Ports wanted.
     pub ports: [u16; MAX_PORTS],
 }
 
-const _: () = assert!(size_of::<Config>() == 40 && align_of::<Config>() == 4);
+const _: () = assert!(size_of::<Config>() == 48 && align_of::<Config>() == 4);
 
 impl Config {
     /// Whether connections to `port` are of interest.

@@ -6,6 +6,7 @@
 #![no_std]
 
 mod addr;
+mod answer;
 mod config;
 mod event;
 mod guard;
@@ -13,7 +14,8 @@ mod record;
 mod stat;
 
 pub use addr::Addr;
-pub use config::{Config, HEARTBEAT_LIMIT_NS, MAX_PORTS};
+pub use answer::{NameKey, PACKET, Packet};
+pub use config::{Config, HEARTBEAT_LIMIT_NS, MAX_LEVEL, MAX_PORTS};
 pub use event::{Event, kind, tcp};
 pub use guard::Guard;
 pub use record::{FlowKey, Record, seen, verdict};
@@ -45,6 +47,14 @@ pub mod map {
     pub const GUARDED: &str = "GUARDED";
     /// Guarded networks, where there are any.
     pub const GUARD_NETWORKS: &str = "GUARD_NETWORKS";
+    /// Ring buffer of [`Packet`](crate::Packet)s.
+    pub const ANSWERS: &str = "ANSWERS";
+    /// Wanted hosts, by [`NameKey`](crate::NameKey).
+    pub const HOSTS: &str = "HOSTS";
+    /// Cgroups whose processes' connections are wanted wherever they go, by id.
+    pub const CGROUPS: &str = "CGROUPS";
+    /// Users whose processes' connections are wanted wherever they go, by uid.
+    pub const USERS: &str = "USERS";
 }
 
 /// Names of the programs in the object. The kernel keeps 15 bytes of them.
@@ -63,6 +73,12 @@ pub mod program {
     pub const GUARD4: &str = "weir_guard4";
     /// `cgroup/connect6` of the guard.
     pub const GUARD6: &str = "weir_guard6";
+    /// `cgroup/sendmsg4`.
+    pub const SENDMSG4: &str = "weir_sendmsg4";
+    /// `cgroup/sendmsg6`.
+    pub const SENDMSG6: &str = "weir_sendmsg6";
+    /// `cgroup_skb/ingress`.
+    pub const ANSWERS: &str = "weir_answers";
 }
 
 #[cfg(feature = "user")]

@@ -43,6 +43,8 @@ pub mod verdict {
     pub const DEVICE: u8 = 5;
     /// Left alone: the record could not be saved.
     pub const UNSAVED: u8 = 6;
+    /// Refused: QUIC, which cannot be redirected.
+    pub const QUIC: u8 = 7;
 }
 
 /// What a socket went through: bits of [`Record::seen`].

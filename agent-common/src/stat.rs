@@ -24,11 +24,21 @@ pub enum Stat {
     Unpublished,
     /// Events that did not fit into the ring buffer.
     EventsDropped,
+    /// Connections redirected for who opened them, whatever their address.
+    Chosen,
+    /// Datagrams, and connectings of datagram sockets, refused because they were QUIC.
+    QuicRefused,
+    /// Packets with name servers' answers about wanted hosts.
+    Answers,
+    /// … that did not fit into their ring buffer.
+    AnswersDropped,
+    /// Connections to addresses not wanted that were redirected because such a packet was on its way.
+    Early,
 }
 
 impl Stat {
     /// All of them, in the order of their indices, with the names metrics use.
-    pub const ALL: [(Self, &'static str); 10] = [
+    pub const ALL: [(Self, &'static str); 15] = [
         (Self::Misses, "misses"),
         (Self::Redirected, "redirected"),
         (Self::Observed, "observed"),
@@ -39,6 +49,11 @@ impl Stat {
         (Self::Own, "own"),
         (Self::Unpublished, "unpublished"),
         (Self::EventsDropped, "events_dropped"),
+        (Self::Chosen, "chosen_redirected"),
+        (Self::QuicRefused, "quic_refused"),
+        (Self::Answers, "dns_answers"),
+        (Self::AnswersDropped, "dns_answers_dropped"),
+        (Self::Early, "redirected_early"),
     ];
 }
 

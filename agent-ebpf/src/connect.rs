@@ -16,9 +16,10 @@ use aya_ebpf::helpers::{
 use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
 
-use crate::map;
+use crate::{map, quic};
 
 const ALLOW: i32 = 1;
+const REFUSE: i32 = 0;
 pub(crate) const SOCK_STREAM: u32 = 1;
 pub(crate) const IPPROTO_TCP: u32 = 6;
 const SOL_SOCKET: i32 = 1;
@@ -30,6 +31,9 @@ pub(crate) fn weir_connect4(ctx: SockAddrContext) -> i32 {
     // SAFETY: the verifier checks every access to the context.
     unsafe {
         let destination = Addr::v4((*call).user_ip4);
+        if quic::is_refused(&ctx, &destination, true) {
+            return REFUSE;
+        }
         if let Some(port) = redirect(&ctx, &destination, true) {
             (*call).user_ip4 = Addr::LOCALHOST4.words[3];
             (*call).user_port = u32::from(port.to_be());
@@ -50,6 +54,9 @@ pub(crate) fn weir_connect6(ctx: SockAddrContext) -> i32 {
         let words = &raw mut (*call).user_ip6;
         let destination = read_words(words);
         let v4 = destination.is_v4();
+        if quic::is_refused(&ctx, &destination, v4) {
+            return REFUSE;
+        }
         if let Some(port) = redirect(&ctx, &destination, v4) {
             let to = if v4 { Addr::LOCALHOST4 } else { Addr::LOCALHOST6 };
             write_words(words, &to);
@@ -118,18 +125,37 @@ fn redirect(ctx: &SockAddrContext, destination: &Addr, v4: bool) -> Option<u16> 
     if !config.wants(port) {
         return None;
     }
-    if !map::is_target(config, destination) {
-        map::count(Stat::Misses);
-        return None;
-    }
+    let claim = if map::is_target(config, destination) {
+        Claim::Target
+    } else if config.redirect != 0 && map::is_chosen(config) {
+        Claim::Chosen
+    } else {
+        if config.redirect == 0 || !map::is_behind() {
+            map::count(Stat::Misses);
+            return None;
+        }
+        Claim::Early
+    };
     if destination.is_untouchable() {
         return None;
     }
-    let wanted = Wanted { ctx, sk, config, destination, port, v4 };
+    let wanted = Wanted { ctx, sk, config, destination, port, v4, claim };
     wanted.capture().then_some(listener)
 }
 
-/// A connection to a wanted address.
+/// Why a connection is looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Claim {
+    /// Its address is wanted.
+    Target,
+    /// Whoever opens it is to be captured wherever they go.
+    Chosen,
+    /// Its address is not wanted, but a name server's answer about a wanted host is on its way to the
+    /// daemon, and this may well be the connection it was asked for: it is faster than the daemon.
+    Early,
+}
+
+/// A connection to a wanted address, or of a wanted process.
 struct Wanted<'a> {
     ctx: &'a SockAddrContext,
     sk: *mut bpf_sock,
@@ -137,6 +163,7 @@ struct Wanted<'a> {
     destination: &'a Addr,
     port: u16,
     v4: bool,
+    claim: Claim,
 }
 
 impl Wanted<'_> {
@@ -148,7 +175,9 @@ impl Wanted<'_> {
         let tgid = self.ctx.tgid();
         if mark == self.config.mark || tgid == self.config.tgid {
             map::forget(self.sk);
-            map::count(Stat::Own);
+            if self.claim == Claim::Target {
+                map::count(Stat::Own);
+            }
             return false;
         }
         let stored = map::record_or_room(self.sk);
@@ -171,6 +200,14 @@ impl Wanted<'_> {
             verdict::DEVICE => Stat::Device,
             _ => Stat::Unsaved,
         });
+        if self.claim != Claim::Target {
+            if verdict == verdict::REDIRECTED {
+                map::count(if self.claim == Claim::Early { Stat::Early } else { Stat::Chosen });
+            } else {
+                // It may be to anybody: without its name it is nobody's business.
+                map::forget(self.sk);
+            }
+        }
         verdict == verdict::REDIRECTED
     }
 
@@ -209,7 +246,7 @@ impl Wanted<'_> {
         if !Config::alive(beat, record.at) {
             return verdict::STALE;
         }
-        if !self.is_listening() {
+        if !is_listening(self.ctx, self.config, self.v4) {
             return verdict::NO_LISTENER;
         }
         if map::RECORDS.insert(record.cookie, record, 0).is_err() {
@@ -223,38 +260,37 @@ impl Wanted<'_> {
         }
         verdict::REDIRECTED
     }
+}
 
-    /// Whether a listener that carries our mark lives in the caller's network namespace. The mark
-    /// takes `CAP_NET_ADMIN`, so nobody can squat on the port of a daemon that died.
-    #[inline(always)]
-    fn is_listening(&self) -> bool {
-        if self.v4 {
-            let ip = Addr::LOCALHOST4.words[3];
-            let port = self.config.listener4.to_be();
-            self.is_ours(Tuple { from: ip, to: ip, from_port: 0, to_port: port })
-        } else {
-            let ip = Addr::LOCALHOST6.words;
-            let port = self.config.listener6.to_be();
-            self.is_ours(Tuple { from: ip, to: ip, from_port: 0, to_port: port })
-        }
+/// Whether a listener that carries our mark lives in the caller's network namespace. The mark
+/// takes `CAP_NET_ADMIN`, so nobody can squat on the port of a daemon that died.
+#[inline(always)]
+pub(crate) fn is_listening(ctx: &SockAddrContext, config: &Config, v4: bool) -> bool {
+    if v4 {
+        let ip = Addr::LOCALHOST4.words[3];
+        let port = config.listener4.to_be();
+        is_ours(ctx, config, Tuple { from: ip, to: ip, from_port: 0, to_port: port })
+    } else {
+        let ip = Addr::LOCALHOST6.words;
+        let port = config.listener6.to_be();
+        is_ours(ctx, config, Tuple { from: ip, to: ip, from_port: 0, to_port: port })
     }
+}
 
-    #[inline(always)]
-    fn is_ours<A>(&self, mut tuple: Tuple<A>) -> bool {
-        let ctx = self.ctx.as_ptr();
-        let here = i64::from(BPF_F_CURRENT_NETNS).cast_unsigned();
-        let (at, size) = ((&raw mut tuple).cast(), size_of::<Tuple<A>>() as u32);
-        // SAFETY: the tuple has the size given.
-        let sk = unsafe { bpf_sk_lookup_tcp(ctx, at, size, here, 0) };
-        if sk.is_null() {
-            return false;
-        }
-        // SAFETY: not null; released on the only way out.
-        unsafe {
-            let ours = (*sk).mark == self.config.mark && (*sk).state == tcp::LISTEN;
-            bpf_sk_release(sk.cast());
-            ours
-        }
+#[inline(always)]
+fn is_ours<A>(ctx: &SockAddrContext, config: &Config, mut tuple: Tuple<A>) -> bool {
+    let here = i64::from(BPF_F_CURRENT_NETNS).cast_unsigned();
+    let (at, size) = ((&raw mut tuple).cast(), size_of::<Tuple<A>>() as u32);
+    // SAFETY: the tuple has the size given.
+    let sk = unsafe { bpf_sk_lookup_tcp(ctx.as_ptr(), at, size, here, 0) };
+    if sk.is_null() {
+        return false;
+    }
+    // SAFETY: not null; released on the only way out.
+    unsafe {
+        let ours = (*sk).mark == config.mark && (*sk).state == tcp::LISTEN;
+        bpf_sk_release(sk.cast());
+        ours
     }
 }
 

@@ -4,7 +4,8 @@
 //! destination; `sockops` publishes under which tuple the record is to be found, and reports the
 //! end; `peername` tells the application the address it asked for. Whatever goes wrong in between,
 //! the connection goes where it was going: no program ever refuses one, but for `guard`, which is
-//! linked only where that was asked for.
+//! linked only where that was asked for. `quic` refuses datagrams that would go past us, for the
+//! application to fall back to TCP; `dns` copies what name servers answer.
 #![no_std]
 #![no_main]
 #![expect(unsafe_code, reason = "contexts, helpers and map values are raw pointers here")]
@@ -21,7 +22,9 @@ macro_rules! narrate {
 }
 
 mod map;
+mod dns;
 mod connect;
+mod quic;
 mod sockops;
 mod peername;
 mod guard;

@@ -250,6 +250,44 @@ fn pod_owner(name: &str) -> Option<&str> {
     }
 }
 
+/// A workload picked by what the kernel itself can tell apart: cgroups and users.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pick {
+    /// A unit of the system's manager, with its ending.
+    Unit(Arc<str>),
+    /// A container by its name, or by at least 12 digits of its id.
+    Container(Arc<str>),
+    /// A user by name or uid.
+    User(Arc<str>),
+}
+
+impl Pick {
+    /// Reads `unit:NAME`, `container:NAME` or `user:NAME`; `None` for anything else.
+    pub fn parse(word: &str) -> Option<Self> {
+        let (kind, name) = word.split_once(':')?;
+        if name.is_empty() || name.chars().any(|c| c.is_control() || c == '*' || c == '/') {
+            return None;
+        }
+        match kind {
+            "unit" if name.contains('.') => Some(Self::Unit(name.into())),
+            "unit" => Some(Self::Unit(format!("{name}.service").into())),
+            "container" => Some(Self::Container(name.into())),
+            "user" => Some(Self::User(name.into())),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Pick {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unit(name) => write!(f, "unit:{name}"),
+            Self::Container(name) => write!(f, "container:{name}"),
+            Self::User(name) => write!(f, "user:{name}"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -358,5 +396,22 @@ mod tests {
         assert_ne!(one, other);
         assert_eq!(printable(&"x".repeat(64), 64), "x".repeat(64));
         assert_eq!(printable(&"x".repeat(65), 64).len(), 64);
+    }
+
+    #[test]
+    fn what_the_kernel_can_tell_apart_can_be_picked() {
+        for (word, read) in [
+            ("unit:batch", Some("unit:batch.service")),
+            ("unit:batch.service", Some("unit:batch.service")),
+            ("container:web", Some("container:web")),
+            ("user:1000", Some("user:1000")),
+            ("exe:python", None),
+            ("batch", None),
+            ("unit:", None),
+            ("unit:a/b", None),
+            ("unit:*", None),
+        ] {
+            assert_eq!(Pick::parse(word).map(|pick| pick.to_string()).as_deref(), read, "{word}");
+        }
     }
 }

@@ -106,6 +106,51 @@ with socket.create_connection(('192.0.2.10', int(sys.argv[1]))) as s, s.makefile
 }
 
 #[test]
+fn hellos_that_name_nobody_we_know_are_relayed_untouched_and_say_why() -> anyhow::Result<()> {
+    // Sends a hello to a server that repeats it; prints whether it came back as it was.
+    const HELLO: &str = "
+import socket, struct, sys
+name, ech = sys.argv[1].encode(), sys.argv[2] == 'ech'
+def extension(kind, data):
+    return struct.pack('!HH', kind, len(data)) + data
+extensions = b''
+if name:
+    extensions += extension(0, struct.pack('!HBH', len(name) + 3, 0, len(name)) + name)
+if ech:
+    extensions += extension(0xfe0d, bytes(200))
+body = b'\\3\\3' + bytes(32) + b'\\0' + b'\\0\\2\\x13\\1' + b'\\1\\0'
+body += struct.pack('!H', len(extensions)) + extensions
+message = b'\\1\\0' + struct.pack('!H', len(body)) + body
+hello = b'\\x16\\3\\1' + struct.pack('!H', len(message)) + message + b'\\n'
+with socket.create_connection(('192.0.2.10', 7007)) as s:
+    s.sendall(hello)
+    came = b''
+    while len(came) < len(hello):
+        came += s.recv(4096)
+    print(came == hello)
+";
+    on_stage(async |stage| {
+        let _echo = Origin::start(SocketAddr::from(([192, 0, 2, 10], 7007)), Manner::Echo).await?;
+        let config = stage.config().with(&["capture", "ports"], json!([443, 7007]));
+        stage.start(&config).await?;
+        for (name, ech, reason) in [
+            ("", "", "no_sni"),
+            ("", "ech", "ech"),
+            ("cloudflare-ech.com", "ech", "ech"),
+            ("example.com", "", "not_llm"),
+        ] {
+            let words = ["python3", "-c", HELLO, name, ech];
+            let output = stage.succeed(Route::Redirect, &words).await?;
+            assert_eq!(output.stdout, "True\n", "{}", output.stderr);
+            let process = stage.process(output.pid).await?;
+            assert_eq!(process["connections"][0]["treatment"], "opaque", "{name} {ech}");
+            assert_eq!(process["connections"][0]["reason"], reason, "{name} {ech}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
 fn processes_outside_the_captured_cgroup_are_left_alone() -> anyhow::Result<()> {
     on_stage(async |stage| {
         let config = stage.config();

@@ -2,6 +2,7 @@
 //! reports taken down.
 
 use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,16 +12,20 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::direct::{any_of, reason};
+use super::heard::{Refused, listen_for, overhear};
+use crate::capture::origin::Origin;
 use crate::capture::resolve::Resolver;
 use crate::capture::targets::{Targets, Wanted};
+use crate::capture::workloads::Workloads;
 use crate::capture::{
-    AttachError, Capabilities, Capture, Closed, Event, Helper, Opened, Settings, Standing,
+    AttachError, Capabilities, Capture, ChosenSet, Closed, Event, Helper, Opened, Settings,
+    Standing,
 };
 use crate::downstream::accept::{self, Limit, Pressure};
 use crate::downstream::{Front, intercept};
 use crate::drain::Drain;
 use crate::record::{Connection, Treatment};
-use crate::subject::Subject;
+use crate::subject::{Pick, Subject};
 
 /// The kernel half and everything that hangs on it.
 pub(super) struct Kernel {
@@ -29,6 +34,8 @@ pub(super) struct Kernel {
     closed: bool,
     helper: Helper,
     front: Arc<Front>,
+    /// Captured wherever they connect to.
+    picks: Vec<Pick>,
     limit: Mutex<Option<Limit>>,
     targets: Targets,
     all: Mutex<Arc<Wanted>>,
@@ -41,6 +48,8 @@ struct State {
     capture: Option<(Arc<Capture>, Drain)>,
     /// As last resolved; given to the programs again when they are attached anew.
     networks: Vec<IpNet>,
+    /// The same of those captured wherever they connect to.
+    chosen: ChosenSet,
     redirect: bool,
     /// How many accept loops wait for room.
     full: usize,
@@ -65,13 +74,14 @@ const SELDOM: Duration = Duration::from_secs(30);
 impl Kernel {
     /// Nothing attached yet.
     pub(super) fn new(
-        (settings, closed): (Settings, bool),
+        (settings, closed, picks): (Settings, bool, Vec<Pick>),
         front: Arc<Front>,
         (helper, resolver): (Helper, Resolver),
     ) -> Arc<Self> {
         Arc::new(Self {
             settings,
             closed,
+            picks,
             helper,
             targets: Targets::new(resolver, Arc::clone(&front.runtime.clock)),
             front,
@@ -94,6 +104,14 @@ impl Kernel {
         self.front.runtime.drain.spawn(async move {
             let apply = |networks: &[IpNet]| this.retarget(networks);
             this.targets.keep(wanted, apply, drain).await;
+        });
+        if self.picks.is_empty() {
+            return;
+        }
+        let (this, drain) = (Arc::clone(self), self.front.runtime.drain.clone());
+        let workloads = Workloads::new(self.helper.clone(), &self.picks);
+        self.front.runtime.drain.spawn(async move {
+            workloads.keep(|chosen| this.choose(chosen), drain).await;
         });
     }
 
@@ -170,6 +188,10 @@ impl Kernel {
     /// Whether anything is captured or watched at all: not in mode `off`.
     pub(super) fn watch(&self, on: bool) {
         let wanted = if on { Arc::clone(&self.all.lock()) } else { Arc::default() };
+        let state = self.state.lock();
+        if let Some((capture, _)) = &state.capture {
+            listen_for(capture, &wanted);
+        }
         self.wanted.send_replace(wanted);
     }
 
@@ -195,10 +217,15 @@ impl Kernel {
         self.front.upstream.tcp.own().intercept(addresses);
         let (kernel, events) = (Arc::clone(self), capture.events());
         drain.spawn(async move { kernel.take_events(events).await });
+        if let Some(answers) = capture.answers() {
+            drain.spawn(overhear(answers, self.targets.clone(), Arc::clone(&capture)));
+        }
         state.capabilities = capture.capabilities().clone();
+        listen_for(&capture, &self.wanted.borrow());
         if !state.networks.is_empty() {
             capture.targets(&state.networks)?;
         }
+        capture.choose(&state.chosen)?;
         capture.redirect(state.redirect && state.full == 0)?;
         state.capture = Some((capture, drain));
         state.lost = None;
@@ -256,8 +283,13 @@ impl Kernel {
 
     /// What the programs counted, by metric name.
     pub(super) fn counters(&self) -> Vec<(&'static str, u64)> {
-        let state = self.state.lock();
-        state.capture.as_ref().map(|(capture, _)| capture.counters()).unwrap_or_default()
+        let counters = {
+            let state = self.state.lock();
+            state.capture.as_ref().map(|(capture, _)| capture.counters())
+        };
+        let mut counters = counters.unwrap_or_default();
+        counters.push(("dns_addresses_dropped", self.targets.dropped()));
+        counters
     }
 
     /// Addresses of the listeners that redirected connections arrive at.
@@ -281,6 +313,19 @@ impl Kernel {
         }
     }
 
+    fn choose(&self, chosen: &ChosenSet) {
+        let mut state = self.state.lock();
+        chosen.clone_into(&mut state.chosen);
+        let Some((capture, _)) = &state.capture else { return };
+        match capture.choose(chosen) {
+            Ok(0) => {}
+            Ok(left_out) => {
+                tracing::warn!(left_out, "capture.all names more than the kernel holds");
+            }
+            Err(error) => tracing::error!(%error, "capture.all could not be set"),
+        }
+    }
+
     fn accept(self: &Arc<Self>, listener: TcpListener, capture: &Capture, drain: &Drain) {
         let Some(limit) = self.limit.lock().clone() else { return };
         let (front, origins) = (Arc::clone(&self.front), capture.origins());
@@ -295,8 +340,10 @@ impl Kernel {
     /// nothing keeps it alive until they end.
     async fn take_events(&self, mut events: tokio::sync::mpsc::Receiver<Event>) {
         let mut open: HashMap<u64, Arc<Subject>> = HashMap::new();
+        let mut refused = Refused::default();
         while let Some(event) = events.recv().await {
             match event {
+                Event::Refused(origin) => self.refused(origin, &mut refused).await,
                 Event::Opened(Opened { origin, .. }) => {
                     if open.len() >= DIRECT {
                         open.clear();
@@ -318,13 +365,44 @@ impl Kernel {
         }
     }
 
-    fn direct(&self, closed: &Closed, subject: Arc<Subject>) -> Connection {
-        let address = closed.origin.destination;
-        let hosts = self.targets.hosts(address.ip());
+    /// Takes down that a process was refused QUIC: once in a while, it may try many times.
+    async fn refused(&self, origin: Origin, known: &mut Refused) {
+        let now = self.front.runtime.clock.now();
+        if !known.is_news((origin.caller.tgid, origin.destination.ip()), now.mono) {
+            return;
+        }
+        let subject = self.front.resolve(origin.caller).await;
+        tracing::info!(
+            workload = %subject.workload.name, to = %origin.destination,
+            "QUIC is refused, for it to fall back to TCP"
+        );
+        let (provider, host) = self.name(origin.destination.ip());
+        self.front.sink.connection(Connection {
+            opened_at: now.wall,
+            duration: Duration::ZERO,
+            subject,
+            provider,
+            host,
+            treatment: Treatment::Blocked,
+            reason: Arc::from("quic"),
+            bytes_up: 0,
+            bytes_down: 0,
+            failed: true,
+        });
+    }
+
+    /// Provider and host behind an address, as far as the address tells.
+    fn name(&self, address: IpAddr) -> (Arc<str>, Arc<str>) {
+        let hosts = self.targets.hosts(address);
         let rules = self.front.rules.load();
         let providers = hosts.iter().filter_map(|host| rules.providers.by_host(host));
         let provider = any_of(providers.map(|provider| &provider.name));
-        let host = any_of(&hosts);
+        let provider = provider.unwrap_or_else(|| Arc::from("unknown"));
+        (provider, any_of(&hosts).unwrap_or_else(|| Arc::from(address.to_string())))
+    }
+
+    fn direct(&self, closed: &Closed, subject: Arc<Subject>) -> Connection {
+        let (provider, host) = self.name(closed.origin.destination.ip());
         Connection {
             opened_at: self
                 .front
@@ -336,8 +414,8 @@ impl Kernel {
                 .unwrap_or(std::time::SystemTime::UNIX_EPOCH),
             duration: closed.duration,
             subject,
-            provider: provider.unwrap_or_else(|| Arc::from("unknown")),
-            host: host.unwrap_or_else(|| Arc::from(address.ip().to_string())),
+            provider,
+            host,
             treatment: Treatment::Direct,
             reason: Arc::from(reason(closed.verdict)),
             bytes_up: closed.tx,

@@ -11,6 +11,7 @@ mod reload;
 mod takers;
 mod restore;
 mod freezer;
+mod heard;
 mod kernel;
 mod direct;
 mod modes;

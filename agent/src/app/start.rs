@@ -185,11 +185,12 @@ fn attach(
     let settings = capture::Settings {
         cgroup: config.capture.cgroup.clone(),
         ports: config.capture.ports.iter().map(|port| port.get()).collect(),
+        refuse_quic: config.capture.refuse_quic,
         log: launch.flags.log_bpf,
     };
     let closed = config.on_agent_failure == OnAgentFailure::Closed;
-    let kernel =
-        Kernel::new((settings, closed), Arc::clone(front), (helper.clone(), resolver.clone()));
+    let settings = (settings, closed, config.capture.all.clone());
+    let kernel = Kernel::new(settings, Arc::clone(front), (helper.clone(), resolver.clone()));
     let pressure = Arc::clone(&kernel) as Arc<dyn Pressure>;
     kernel.bound(Limit { permits: permits(config, launch), pressure });
     if let Err(error) = kernel.up() {

@@ -5,21 +5,29 @@
 
 use std::fs::File;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use agent_common::{Config, MAX_PORTS, map, program};
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError};
+use aya::programs::cgroup_skb::CgroupSkbLink;
 use aya::programs::cgroup_sock_addr::CgroupSockAddrLink;
 use aya::programs::sock_ops::SockOpsLink;
-use aya::programs::{CgroupAttachMode, CgroupSockAddr, Program, ProgramError, SockOps};
+use aya::programs::{
+    CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, Program, ProgramError,
+    SockOps,
+};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use ipnet::IpNet;
 use rustix::thread::CapabilitySet;
 
 use super::attached::{Doors, HANDED, Made, descriptor};
 use super::capability::{self, Capabilities};
+use super::chosen::{Chosen, ChosenSet};
 use super::guard::{self, GuardError};
+use super::hosts::Hosts;
 use super::listen::ListenError;
 use super::narration::Narration;
 use super::query::{self, Hook, Scope};
@@ -33,10 +41,13 @@ static OBJECT_WITH_LOG: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weir-ebpf-log"));
 
 /// The programs in the order they are linked.
-const HOOKS: [(&str, &str, Hook); 5] = [
+const HOOKS: [(&str, &str, Hook); 8] = [
+    (program::ANSWERS, capability::ANSWERS, Hook::SkbIngress),
     (program::SOCKOPS, capability::SOCKOPS, Hook::SockOps),
     (program::PEERNAME4, capability::PEERNAME4, Hook::Peername4),
     (program::PEERNAME6, capability::PEERNAME6, Hook::Peername6),
+    (program::SENDMSG6, capability::QUIC6, Hook::Sendmsg6),
+    (program::SENDMSG4, capability::QUIC4, Hook::Sendmsg4),
     (program::CONNECT6, capability::CONNECT6, Hook::Connect6),
     (program::CONNECT4, capability::CONNECT4, Hook::Connect4),
 ];
@@ -100,6 +111,8 @@ pub(super) struct Attachment {
     config: Config,
     configs: Array<MapData, Config>,
     table: Table,
+    chosen: Chosen,
+    hosts: Hosts,
     ebpf: Ebpf,
     cgroup: PathBuf,
     /// As last set, for a guard that is put in place later.
@@ -112,6 +125,7 @@ pub(super) struct Attachment {
 enum Link {
     Address { _link: CgroupSockAddrLink },
     Operations { _link: SockOpsLink },
+    Packets { _link: CgroupSkbLink },
 }
 
 impl Attachment {
@@ -139,12 +153,19 @@ impl Attachment {
         let absent = || "IPv6 loopback in this network namespace".to_owned();
         capabilities.set(capability::LISTENER6, doors.port6.map(|_port| ()).ok_or_else(absent));
 
+        let chosen = Chosen::new(
+            HashMap::try_from(take(&mut ebpf, map::CGROUPS)?)?,
+            HashMap::try_from(take(&mut ebpf, map::USERS)?)?,
+        );
+        let hosts = Hosts::new(LpmTrie::try_from(take(&mut ebpf, map::HOSTS)?)?);
         let narration = settings.log.then(|| Narration::start(&mut ebpf)).transpose()?;
         let mut attachment = Self {
             links: Vec::new(),
             config,
             configs,
             table,
+            chosen,
+            hosts,
             ebpf,
             cgroup: path,
             networks: Vec::new(),
@@ -211,6 +232,25 @@ impl Attachment {
         Ok(Some(beat))
     }
 
+    /// Adds targets, for a client that is about to connect; returns how many did not fit.
+    pub(super) fn add(&mut self, addrs: &[IpAddr]) -> usize {
+        self.table.add(addrs)
+    }
+
+    /// Replaces the hosts that answers of name servers are wanted about; returns how many did not fit.
+    pub(super) fn hosts(&mut self, hosts: &[Arc<str>]) -> usize {
+        self.hosts.replace(hosts)
+    }
+
+    /// Replaces whose connections are redirected wherever they go.
+    pub(super) fn choose(&mut self, wanted: &ChosenSet) -> Result<usize, AttachError> {
+        let left_out = self.chosen.replace(wanted);
+        self.config.levels = self.chosen.levels();
+        self.config.users = u32::from(self.chosen.has_users());
+        self.configs.set(0, self.config, 0)?;
+        Ok(left_out)
+    }
+
     /// Run time and number of runs of each program.
     pub(super) fn statistics(&self) -> Vec<ProgramStats> {
         HOOKS
@@ -261,6 +301,13 @@ fn load_and_link(program: &mut Program, cgroup: &File) -> Result<Link, ProgramEr
         let id = program.attach(cgroup, CgroupAttachMode::Single)?;
         return Ok(Link::Operations { _link: program.take_link(id)? });
     }
+    if let Program::CgroupSkb(_) = program {
+        let program: &mut CgroupSkb = program.try_into()?;
+        program.load()?;
+        let ingress = CgroupSkbAttachType::Ingress;
+        let id = program.attach(cgroup, ingress, CgroupAttachMode::Single)?;
+        return Ok(Link::Packets { _link: program.take_link(id)? });
+    }
     let program: &mut CgroupSockAddr = program.try_into()?;
     program.load()?;
     let id = program.attach(cgroup, CgroupAttachMode::Single)?;
@@ -279,7 +326,9 @@ fn configuration(settings: &Settings, doors: Doors) -> Config {
         networks: 0,
         listener4: doors.port4,
         listener6: doors.port6.unwrap_or(0),
-        pad: 0,
+        quic: u32::from(settings.refuse_quic),
+        levels: 0,
+        users: 0,
         ports,
     }
 }

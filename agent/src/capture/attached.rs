@@ -37,8 +37,8 @@ impl Doors {
 }
 
 /// The maps that are handed to the unprivileged side, in this order.
-pub(super) const HANDED: [&str; 5] =
-    [map::FLOWS, map::RECORDS, map::HEARTBEAT, map::EVENTS, map::STATS];
+pub(super) const HANDED: [&str; 6] =
+    [map::FLOWS, map::RECORDS, map::HEARTBEAT, map::EVENTS, map::ANSWERS, map::STATS];
 
 /// What the unprivileged side needs of the programs.
 pub(super) struct Made {
@@ -53,6 +53,7 @@ pub(super) struct Attached {
     pub(super) records: HashMap<MapData, u64, Record>,
     pub(super) heartbeat: Array<MapData, u64>,
     pub(super) events: RingBuf<MapData>,
+    pub(super) answers: RingBuf<MapData>,
     pub(super) stats: PerCpuArray<MapData, u64>,
     pub(super) capabilities: Capabilities,
     /// Whether the programs know our thread-group id.
@@ -76,6 +77,7 @@ impl Attached {
             records: next()?.try_into()?,
             heartbeat: next()?.try_into()?,
             events: next()?.try_into()?,
+            answers: next()?.try_into()?,
             stats: next()?.try_into()?,
             capabilities,
             spared,

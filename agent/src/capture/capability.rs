@@ -83,12 +83,21 @@ fn consequence(hook: &str) -> &'static str {
         PEERNAME4 | PEERNAME6 => "redirected applications see 127.0.0.1 or ::1 as their peer",
         SOCKOPS => "origins are looked up through sock_diag, which costs more",
         EVENTS => "connections that go direct are neither seen nor counted",
+        ANSWERS => {
+            "addresses are learned from our own look-ups and capture.cidrs alone: a client that was \
+             told others goes direct, unseen"
+        }
+        QUIC4 | QUIC6 => {
+            "QUIC of unconnected sockets goes direct, unseen; connections over TCP are captured"
+        }
         _ => "",
     }
 }
 
-const ORDER: [&str; 9] =
-    [CGROUP, LISTENER6, CONNECT4, CONNECT6, MAPPED, SOCKOPS, PEERNAME4, PEERNAME6, EVENTS];
+const ORDER: [&str; 12] = [
+    CGROUP, LISTENER6, ANSWERS, CONNECT4, CONNECT6, MAPPED, QUIC4, QUIC6, SOCKOPS, PEERNAME4,
+    PEERNAME6, EVENTS,
+];
 
 pub(super) const CGROUP: &str = "cgroup root";
 pub(super) const LISTENER6: &str = "listener ::1";
@@ -98,6 +107,9 @@ pub(super) const MAPPED: &str = "connect6 (IPv4-mapped)";
 pub(super) const SOCKOPS: &str = "sockops";
 pub(super) const PEERNAME4: &str = "getpeername4";
 pub(super) const PEERNAME6: &str = "getpeername6";
+pub(super) const ANSWERS: &str = "DNS answers";
+pub(super) const QUIC4: &str = "QUIC (sendmsg4)";
+pub(super) const QUIC6: &str = "QUIC (sendmsg6)";
 pub(super) const EVENTS: &str = "close events";
 
 #[cfg(test)]

@@ -70,6 +70,8 @@ pub struct Closed {
 /// What the programs report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
+    /// A datagram was refused, or that a datagram socket be connected: QUIC, to a target.
+    Refused(Origin),
     /// A connection that goes direct begins; its process can be examined now.
     Opened(Opened),
     /// A connection to a target is over.
@@ -80,6 +82,7 @@ impl Event {
     /// The connection it is about.
     pub fn origin(&self) -> &Origin {
         match self {
+            Self::Refused(origin) => origin,
             Self::Opened(opened) => &opened.origin,
             Self::Closed(closed) => &closed.origin,
         }
@@ -184,6 +187,7 @@ fn parse(bytes: &[u8]) -> Option<Event> {
     };
     let origin = flows::origin(&event.record);
     match event.kind {
+        kind::REFUSED => Some(Event::Refused(origin)),
         kind::OPENED => Some(Event::Opened(Opened { origin, verdict })),
         kind::CLOSED => Some(Event::Closed(Closed {
             origin,

@@ -10,17 +10,22 @@
 
 pub mod origin;
 pub mod events;
+pub mod dns;
 pub mod targets;
 pub mod resolve;
+pub mod workloads;
 pub mod owner;
 pub mod identity;
+mod answers;
 mod attach;
 mod attached;
 mod cgroup;
 mod capability;
+mod chosen;
 mod flows;
 mod guard;
 mod heartbeat;
+mod hosts;
 pub mod helper;
 mod listen;
 mod narration;
@@ -30,7 +35,7 @@ mod selftest;
 mod stats;
 mod table;
 
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -41,8 +46,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+pub use answers::Answers;
 pub use attach::AttachError;
 pub use capability::{Capabilities, Capability};
+pub use chosen::ChosenSet;
 pub use events::{Closed, Event, Opened, Verdict};
 pub use guard::{GuardError, leave_all as leave_guards};
 pub use helper::{Helper, Standing, TRUST_VARIABLE};
@@ -66,13 +73,15 @@ pub struct Settings {
     pub cgroup: Option<PathBuf>,
     /// Ports captured; at most [`agent_common::MAX_PORTS`] count.
     pub ports: Vec<u16>,
+    /// Whether QUIC to targets is refused while connections are redirected.
+    pub refuse_quic: bool,
     /// Whether the programs log what they decide.
     pub log: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { cgroup: None, ports: vec![443], log: false }
+        Self { cgroup: None, ports: vec![443], refuse_quic: true, log: false }
     }
 }
 
@@ -83,6 +92,7 @@ pub struct Capture {
     listeners: Vec<TcpListener>,
     flows: Arc<Flows>,
     events: Mutex<Option<mpsc::Receiver<Event>>>,
+    answers: Mutex<Option<Answers>>,
     capabilities: Capabilities,
     counters: stats::Counters,
     netns: u64,
@@ -111,6 +121,7 @@ impl Capture {
             listeners: Vec::new(),
             flows: Arc::new(Flows::new(attached.flows, attached.records, &listening)),
             events: Mutex::default(),
+            answers: Mutex::default(),
             capabilities: attached.capabilities,
             counters: stats::Counters::new(attached.stats),
             netns: listening.netns,
@@ -130,6 +141,8 @@ impl Capture {
 
         heart.run(drain, this.over.clone());
         this.events = Mutex::new(Some(ring.run(drain, this.over.clone())?));
+        let answers = Answers::new(attached.answers, drain, this.over.clone())?;
+        this.answers = Mutex::new(Some(answers));
         this.listeners = listening.into_sockets();
         Ok(this)
     }
@@ -170,6 +183,30 @@ impl Capture {
     /// those go direct, unseen.
     pub fn targets(&self, networks: &[IpNet]) -> Result<usize, AttachError> {
         self.helper.targets(networks)
+    }
+
+    /// Adds targets, for a client that is about to connect there; otherwise like
+    /// [`Capture::targets`], which must be told of them too: it forgets what it is not told.
+    pub fn add(&self, addrs: &[IpAddr]) -> Result<usize, AttachError> {
+        self.helper.add(addrs)
+    }
+
+    /// Replaces the hosts that [`Capture::answers`] are about. Returns how many are left out.
+    pub fn hosts(&self, hosts: &[Arc<str>]) -> Result<usize, AttachError> {
+        self.helper.hosts(hosts)
+    }
+
+    /// Replaces whose connections are redirected wherever they go. Returns how much did not fit into
+    /// the kernel's tables.
+    pub fn choose(&self, wanted: &ChosenSet) -> Result<usize, AttachError> {
+        self.helper.choose(wanted)
+    }
+
+    /// What name servers answer to processes of this machine about [`Capture::hosts`]. As of events,
+    /// there is one stream. It must be taken from: while something waits there, connections to any
+    /// address are redirected, lest one be faster than we are.
+    pub fn answers(&self) -> Option<Answers> {
+        self.answers.lock().take()
     }
 
     /// What happens to connections to targets. There is one stream of events: whoever asks second

@@ -14,9 +14,12 @@ use aya::programs::loaded_programs;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub(super) enum Hook {
+    SkbIngress = 0,
     SockOps = 3,
     Connect4 = 10,
     Connect6 = 11,
+    Sendmsg4 = 14,
+    Sendmsg6 = 15,
     Peername4 = 29,
     Peername6 = 30,
 }

@@ -98,6 +98,27 @@ impl Table {
         left_out
     }
 
+    /// Adds single addresses to what the tables hold; returns how many did not fit.
+    pub(super) fn add(&mut self, addrs: &[IpAddr]) -> usize {
+        let mut left_out = 0;
+        for addr in addrs {
+            let prefix = Prefix::from(&IpNet::from(*addr));
+            if self.held.contains(&prefix) {
+                continue;
+            }
+            match self.insert(prefix) {
+                Ok(()) => {
+                    self.held.insert(prefix);
+                }
+                Err(error) => {
+                    tracing::debug!(%error, %addr, "no room");
+                    left_out += 1;
+                }
+            }
+        }
+        left_out
+    }
+
     fn insert(&mut self, prefix: Prefix) -> Result<(), MapError> {
         if prefix.is_single() {
             return self.addresses.insert(prefix.addr, 1, 0);

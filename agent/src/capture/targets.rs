@@ -1,19 +1,26 @@
-//! Which addresses are wanted: what the provider hosts resolve to, plus configured networks.
+//! Which addresses are wanted: what the provider hosts resolve to for us, what name servers tell the
+//! processes of this machine about them, and configured networks.
 //!
-//! An address is a hint, not a proof: content networks serve many names from one address. What
-//! arrives is asked for its name (SNI) and passed through where it is none of ours.
+//! An address is a hint, not a proof: content networks serve many names from one address, and an
+//! answer on its way to somebody else may be a lie. What arrives is asked for its name (SNI) and passed
+//! through where it is none of ours. What was only overheard never takes room from what we asked for
+//! ourselves.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use agent_common::Addr;
 use arc_swap::ArcSwap;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use ipnet::IpNet;
-use tokio::sync::watch;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
 
+use super::dns::{self, Learned};
 use super::resolve::{Answer, Resolver};
 use crate::clock::Clock;
 use crate::drain::Drain;
@@ -28,6 +35,13 @@ const LATEST: Duration = Duration::from_mins(1);
 const RETRY: Duration = Duration::from_secs(5);
 /// Addresses kept for one name; the longest unseen go first.
 const PER_HOST: usize = 256;
+/// An address that was overheard stays wanted for its time to live within these bounds, and for the
+/// second of the constants below it longer.
+const OVERHEARD: (Duration, Duration) = (Duration::from_hours(1), Duration::from_hours(24));
+const LINGER: Duration = Duration::from_mins(10);
+/// Addresses kept that were only overheard, of all hosts. With it the kernel's table still has room
+/// for everything that we asked for.
+const OVERHEARD_IN_ALL: usize = 4096;
 
 /// What to capture.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,14 +60,48 @@ type Names = BTreeMap<IpAddr, Vec<Arc<str>>>;
 pub struct Targets {
     resolver: Resolver,
     clock: Arc<dyn Clock>,
+    book: Arc<Mutex<Book>>,
     names: Arc<ArcSwap<Names>>,
+    overheard: Arc<Notify>,
+    dropped: Arc<AtomicU64>,
     settled: watch::Sender<bool>,
 }
 
 impl Targets {
     /// Nothing followed yet.
     pub fn new(resolver: Resolver, clock: Arc<dyn Clock>) -> Self {
-        Self { resolver, clock, names: Arc::default(), settled: watch::Sender::new(false) }
+        Self {
+            resolver,
+            clock,
+            book: Arc::default(),
+            names: Arc::default(),
+            overheard: Arc::default(),
+            dropped: Arc::default(),
+            settled: watch::Sender::new(false),
+        }
+    }
+
+    /// Takes in a packet that a name server sent to a process of this machine (from its IP header on).
+    /// Addresses that it makes wanted are handed to `add` at once: whoever asked is about to connect.
+    pub fn overhear(&self, packet: &[u8], add: impl Fn(&[IpAddr])) {
+        let now = self.clock.now().mono;
+        // Held while the kernel is told, so that a whole set made before this is not applied after it.
+        let mut book = self.book.lock();
+        let known = |host: &str| book.hosts.get_key_value(host).map(|(host, _)| Arc::clone(host));
+        for learned in dns::learn(packet, known) {
+            let heard = book.overheard(&learned, now);
+            self.dropped.fetch_add(heard.dropped, Relaxed);
+            if !heard.new.is_empty() {
+                tracing::debug!(host = %learned.host, addrs = ?heard.new, "overheard");
+                add(&heard.new);
+                self.overheard.notify_one();
+            }
+        }
+    }
+
+    /// How many overheard addresses were dropped because there were too many.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Relaxed)
     }
 
     /// The wanted hosts that an address belongs to, in alphabetical order: several where they share
@@ -77,36 +125,41 @@ impl Targets {
         apply: impl Fn(&[IpNet]) + Send,
         drain: Drain,
     ) {
-        let mut book = Book::default();
         let mut asked = FuturesUnordered::new();
-        book.want(&wanted.borrow_and_update());
+        self.book.lock().want(&wanted.borrow_and_update());
         let mut changed = true;
         // Ends with whoever tells what is wanted; what is followed then, is followed on.
         let mut told = true;
         loop {
             let now = self.clock.now().mono;
-            for host in book.due(now) {
-                asked.push(ask(self.resolver.clone(), host));
-            }
-            changed |= book.expire(now);
-            if std::mem::take(&mut changed) {
-                apply(&book.networks());
-                self.names.store(Arc::new(book.names()));
-            }
-            if book.is_settled() {
-                self.settled.send_replace(true);
-            }
-            let pause = book.next_due().map_or(LATEST, |at| at.saturating_duration_since(now));
+            let pause = {
+                let mut book = self.book.lock();
+                for host in book.due(now) {
+                    asked.push(ask(self.resolver.clone(), host));
+                }
+                changed |= book.expire(now);
+                if std::mem::take(&mut changed) {
+                    apply(&book.networks());
+                    self.names.store(Arc::new(book.names()));
+                }
+                if book.is_settled() {
+                    self.settled.send_replace(true);
+                }
+                book.next_due().map_or(LATEST, |at| at.saturating_duration_since(now))
+            };
             tokio::select! {
                 () = drain.signalled() => return,
                 Some((host, answer)) = asked.next(), if !asked.is_empty() => {
-                    changed = book.answered(&host, answer, self.clock.now().mono);
+                    let now = self.clock.now().mono;
+                    changed = self.book.lock().answered(&host, answer, now);
                 }
                 news = wanted.changed(), if told => {
                     told = news.is_ok();
                     changed = told;
-                    book.want(&wanted.borrow_and_update());
+                    self.book.lock().want(&wanted.borrow_and_update());
                 }
+                // The kernel knows already; its table is put in order, and the names follow.
+                () = self.overheard.notified() => changed = true,
                 () = tokio::time::sleep(pause) => {}
             }
         }
@@ -134,10 +187,41 @@ struct Book {
 struct Page {
     /// Until when each address is wanted.
     addrs: BTreeMap<IpAddr, Instant>,
+    /// The same of those that were overheard, whether or not they are among the others.
+    overheard: BTreeMap<IpAddr, Instant>,
     /// When to ask again; `None` for at once.
     due: Option<Instant>,
     asked: bool,
     answered: bool,
+}
+
+/// What became of an answer that was overheard.
+#[derive(Debug, Default)]
+struct Heard {
+    /// Addresses that were not wanted before.
+    new: Vec<IpAddr>,
+    /// Addresses for which there was no room, or that had to make room.
+    dropped: u64,
+}
+
+impl Page {
+    fn is_wanted(&self, addr: IpAddr) -> bool {
+        self.addrs.contains_key(&addr) || self.overheard.contains_key(&addr)
+    }
+
+    fn all(&self) -> impl Iterator<Item = IpAddr> {
+        let only = self.overheard.keys().filter(|addr| !self.addrs.contains_key(addr));
+        self.addrs.keys().chain(only).copied()
+    }
+
+    fn len(&self) -> usize {
+        self.all().count()
+    }
+}
+
+/// The one that runs out first.
+fn oldest(addrs: &BTreeMap<IpAddr, Instant>) -> Option<IpAddr> {
+    addrs.iter().min_by_key(|(_, until)| **until).map(|(addr, _)| *addr)
 }
 
 impl Book {
@@ -177,21 +261,51 @@ impl Book {
         for addr in answer.addrs {
             new |= page.addrs.insert(addr.to_canonical(), until).is_none();
         }
-        while page.addrs.len() > PER_HOST {
-            let oldest = page.addrs.iter().min_by_key(|(_, until)| **until).map(|(addr, _)| *addr);
-            page.addrs.retain(|addr, _| Some(*addr) != oldest);
+        while page.addrs.len() > PER_HOST
+            && let Some(oldest) = oldest(&page.addrs)
+        {
+            page.addrs.remove(&oldest);
         }
         new
     }
 
+    /// Takes in an answer given to somebody else.
+    fn overheard(&mut self, learned: &Learned, now: Instant) -> Heard {
+        let mut heard = Heard::default();
+        let mut in_all: usize = self.hosts.values().map(|page| page.overheard.len()).sum();
+        let Some(page) = self.hosts.get_mut(&learned.host) else { return heard };
+        let until = now + learned.ttl.clamp(OVERHEARD.0, OVERHEARD.1) + LINGER;
+        for addr in &learned.addrs {
+            let addr = addr.to_canonical();
+            // The programs leave those alone whatever they are told.
+            if Addr::from(addr).is_untouchable() {
+                continue;
+            }
+            if page.overheard.len() >= PER_HOST || in_all >= OVERHEARD_IN_ALL {
+                let known = page.overheard.contains_key(&addr);
+                if !known {
+                    heard.dropped += 1;
+                    let Some(oldest) = oldest(&page.overheard) else { continue };
+                    page.overheard.remove(&oldest);
+                    in_all -= 1;
+                }
+            }
+            if !page.is_wanted(addr) {
+                heard.new.push(addr);
+            }
+            in_all += usize::from(page.overheard.insert(addr, until).is_none());
+        }
+        heard
+    }
+
     /// Drops addresses that nobody named for long; true where there were any.
     fn expire(&mut self, now: Instant) -> bool {
-        let count = |hosts: &BTreeMap<Arc<str>, Page>| -> usize {
-            hosts.values().map(|page| page.addrs.len()).sum()
-        };
+        let count =
+            |hosts: &BTreeMap<Arc<str>, Page>| -> usize { hosts.values().map(Page::len).sum() };
         let before = count(&self.hosts);
         for page in self.hosts.values_mut() {
             page.addrs.retain(|_, until| *until > now);
+            page.overheard.retain(|_, until| *until > now);
         }
         count(&self.hosts) != before
     }
@@ -205,16 +319,15 @@ impl Book {
     }
 
     fn networks(&self) -> Vec<IpNet> {
-        let single =
-            self.hosts.values().flat_map(|page| page.addrs.keys().copied().map(IpNet::from));
+        let single = self.hosts.values().flat_map(|page| page.all().map(IpNet::from));
         single.chain(self.networks.iter().copied()).collect()
     }
 
     fn names(&self) -> Names {
         let mut names = Names::new();
         for (host, page) in &self.hosts {
-            for addr in page.addrs.keys() {
-                names.entry(*addr).or_default().push(Arc::clone(host));
+            for addr in page.all() {
+                names.entry(addr).or_default().push(Arc::clone(host));
             }
         }
         names
@@ -339,5 +452,54 @@ mod tests {
         }
         assert_eq!(book.networks().len(), PER_HOST);
         assert!(!book.names().contains_key(&"192.0.2.0".parse().unwrap()), "the oldest went");
+    }
+
+    fn overheard(host: &str, addrs: &[&str], seconds: u64) -> Learned {
+        let Answer { addrs, ttl } = answer(addrs, seconds);
+        Learned { host: host.into(), addrs, ttl }
+    }
+
+    #[test]
+    fn what_is_overheard_is_wanted_beside_our_own_answers_and_for_longer() {
+        let (mut book, now) = (Book::default(), start());
+        book.want(&wanted(&["a"], &[]));
+        book.answered("a", Some(answer(&[ADDR], 30)), now);
+        let heard = book.overheard(&overheard("a", &[ADDR, "::ffff:192.0.2.2"], 30), now);
+        assert_eq!(heard.new, ["192.0.2.2".parse::<IpAddr>().unwrap()]);
+        assert!(book.overheard(&overheard("a", &["192.0.2.2"], 30), now).new.is_empty());
+        assert_eq!(book.networks().len(), 2);
+        assert_eq!(book.names().len(), 2);
+        assert!(!book.expire(now + OVERHEARD.0), "an hour at least");
+        assert!(book.expire(now + OVERHEARD.0 + LINGER));
+        assert!(book.networks().is_empty());
+        book.overheard(&overheard("a", &[ADDR], u64::from(u32::MAX)), now);
+        assert!(book.expire(now + OVERHEARD.1 + LINGER), "a day at most");
+        assert!(book.overheard(&overheard("b", &[ADDR], 30), now).new.is_empty(), "not wanted");
+        let local = overheard("a", &["127.0.0.1", "169.254.169.254", "::1", "0.0.0.0"], 30);
+        assert!(book.overheard(&local, now).new.is_empty(), "left alone anyway");
+    }
+
+    #[test]
+    fn lies_take_no_room_from_our_own_answers() {
+        let (mut book, now) = (Book::default(), start());
+        let hosts: Vec<String> = (0..20).map(|n| format!("h{n}")).collect();
+        let names: Vec<&str> = hosts.iter().map(String::as_str).collect();
+        book.want(&wanted(&names, &[]));
+        book.answered("h0", Some(answer(&[ADDR], 30)), now);
+        let mut dropped = 0;
+        for (n, host) in hosts.iter().enumerate() {
+            for m in 0..PER_HOST + 10 {
+                let addr = std::net::Ipv4Addr::from_bits(
+                    0x0a00_0000 + u32::try_from(n * 1000 + m).unwrap(),
+                );
+                let later = now + Duration::from_millis(m.try_into().unwrap());
+                dropped +=
+                    book.overheard(&overheard(host, &[&addr.to_string()], 30), later).dropped;
+            }
+        }
+        assert_eq!(book.networks().len(), OVERHEARD_IN_ALL + 1);
+        assert!(book.names().contains_key(&ADDR.parse().unwrap()));
+        assert_eq!(dropped, u64::try_from(20 * (PER_HOST + 10) - OVERHEARD_IN_ALL).unwrap());
+        assert!(!book.names().contains_key(&"10.0.0.0".parse().unwrap()), "the oldest went");
     }
 }

@@ -15,6 +15,7 @@ use super::value::{Fsync, Toggle};
 use crate::alerts::settings::Settings;
 use crate::llm::usage::NanoUsd;
 use crate::policy;
+use crate::subject::Pick;
 
 /// A whole configuration without faults.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +82,10 @@ pub struct Capture {
     pub ports: Vec<NonZeroU16>,
     /// Destinations beside the providers' addresses.
     pub cidrs: Vec<IpNet>,
+    /// Workloads captured wherever they connect to.
+    pub all: Vec<Pick>,
+    /// Whether QUIC to the destinations is refused.
+    pub refuse_quic: bool,
 }
 
 /// Bounds and timeouts.

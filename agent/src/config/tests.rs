@@ -79,6 +79,8 @@ capture:
   cgroup: /sys/fs/cgroup/demo
   ports: [443, 8443]
   cidrs: [192.0.2.7/24, "2001:db8::1"]
+  all: [unit:batch, "container:web", "user:1000"]
+  refuse_quic: false
 trust: {assume: true}
 on_untrusted: block
 limits: {connections: 2_000, request_body: 1MiB, connect_timeout: 500ms}
@@ -107,6 +109,9 @@ log: {level: debug, format: json}
     assert_eq!(config.capture.enabled, Toggle::On);
     let cidrs: Vec<String> = config.capture.cidrs.iter().map(ToString::to_string).collect();
     assert_eq!(cidrs, ["192.0.2.0/24", "2001:db8::1/128"]);
+    let all: Vec<String> = config.capture.all.iter().map(ToString::to_string).collect();
+    assert_eq!(all, ["unit:batch.service", "container:web", "user:1000"]);
+    assert!(!config.capture.refuse_quic);
     assert_eq!(config.limits.connections.get(), 2000);
     assert_eq!(config.limits.connect_timeout, Duration::from_millis(500));
     let [local, openai] = &config.providers[..] else { panic!("two providers") };
@@ -204,6 +209,14 @@ fn single_faults_are_named() {
     let cases = [
         ("listen: {proxy: 0.0.0.0:4180}", "1:17: listen.proxy: must be a loopback address"),
         ("capture: {cgroup: demo}", "1:19: capture.cgroup: must be an absolute path"),
+        (
+            "capture: {all: [exe:python]}",
+            "1:17: capture.all[0]: `exe:python` cannot be told apart by the kernel",
+        ),
+        (
+            "capture: {all: [unit:a, unit:a.service]}",
+            "1:25: capture.all[1]: `unit:a.service` is given twice",
+        ),
         ("capture: {ports: []}", "1:18: capture.ports: needs at least one port"),
         (
             "capture: {ports: [70000]}",

@@ -66,7 +66,10 @@ pub fn treat(known: &Known<'_>) -> Treat {
         return relay(None, None, reason);
     };
     let Some(provider) = known.providers.by_host(&host).cloned() else {
-        return relay(None, Some(host), "not_llm");
+        // Behind an encrypted hello there may be another name. Browsers send a dummy (GREASE) with
+        // every hello, which looks the same and hides nothing: then this is the name.
+        let reason = if hello.ech { "ech" } else { "not_llm" };
+        return relay(None, Some(host), reason);
     };
     if !(known.can_terminate)(&host) {
         return relay(Some(provider), Some(host), "observe");
@@ -101,6 +104,12 @@ mod tests {
         })
     }
 
+    /// The same with an encrypted hello inside, or a dummy.
+    fn ech(opening: Opening) -> Opening {
+        let Opening::Tls(hello) = opening else { panic!("not TLS") };
+        Opening::Tls(ClientHello { ech: true, ..hello })
+    }
+
     fn decided(opening: &Opening, terminates: bool, verdict: Verdict, block: bool) -> String {
         let providers = Providers::builtin();
         let treat = treat(&Known {
@@ -132,6 +141,9 @@ mod tests {
             (&hello(Some("example.com"), &[]), true, yes, true, "not_llm"),
             (&hello(Some("example.com"), &[]), true, untrusted, true, "not_llm"),
             (&hello(None, &[]), true, yes, false, "no_sni"),
+            (&ech(hello(None, &[])), true, yes, false, "ech"),
+            (&ech(hello(Some("cloudflare-ech.com"), &["h2"])), true, yes, true, "ech"),
+            (&ech(hello(Some("api.openai.com"), &["http/1.1"])), true, yes, false, "openai/Http1"),
             (&hello(Some("api.openai.com"), &["acme-tls/1"]), true, yes, false, "protocol"),
             (&Opening::NotTls, true, yes, true, "not_tls"),
             (&Opening::Malformed, true, yes, false, "malformed"),

@@ -220,7 +220,8 @@ impl Metrics {
         if !subject.process.verified {
             self.unattributed.inc();
         }
-        if provider != "unknown" {
+        // As the ledger has it: what never came about needs no covering.
+        if provider != "unknown" && !connection.failed {
             self.seen.inc();
             if metered {
                 self.metered.inc();

@@ -47,6 +47,21 @@ fn with_a_hook_that_somebody_else_holds() {
     });
 }
 
+#[test]
+fn without_hearing_name_servers() {
+    world(async |world| {
+        let cgroup = Cgroup::new();
+        hold_exclusively(&cgroup.open(), program::ANSWERS, 0);
+        let capture =
+            Capture::attach(&cgroup.settings(), &Helper::in_process(), &world.drain).unwrap();
+        let answers = row(&capture, "DNS answers");
+        assert!(!answers.ok && answers.missing.contains("exclusively"), "{answers:?}");
+        assert!(answers.consequence.contains("our own look-ups"));
+        let others = capture.capabilities().rows.iter().filter(|row| row.hook != "DNS answers");
+        assert!(others.into_iter().all(|row| row.ok), "{:#?}", capture.capabilities());
+    });
+}
+
 /// Attaches the loaded program `name` to a hook the old way, as some tools do; returns its id.
 fn hold_exclusively(cgroup: &File, name: &str, hook: u32) -> u32 {
     const BPF_PROG_ATTACH: libc::c_long = 8;

@@ -10,5 +10,8 @@ mod events;
 mod lifecycle;
 mod capabilities;
 mod targets;
+mod dns;
+mod quic;
+mod chosen;
 mod costs;
 mod freeze;

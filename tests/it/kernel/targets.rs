@@ -21,12 +21,12 @@ use super::world::{OTHER4, WANTED4, WANTED6, isolated, within, world};
 const HOST: &str = "api.example.test";
 
 /// The resolver's files, this thread's own.
-struct Files {
+pub(super) struct Files {
     dir: TempDir,
 }
 
 impl Files {
-    fn new(hosts: &str, resolv_conf: &str) -> Self {
+    pub(super) fn new(hosts: &str, resolv_conf: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         // SAFETY: only this thread's view of the file system changes.
         unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS | UnshareFlags::FS) }.unwrap();
@@ -47,7 +47,7 @@ impl Files {
     }
 }
 
-fn wanted(hosts: &[&str]) -> Arc<Wanted> {
+pub(super) fn wanted(hosts: &[&str]) -> Arc<Wanted> {
     let hosts = hosts.iter().map(|host| Arc::from(*host)).collect();
     Arc::new(Wanted { hosts, ..Wanted::default() })
 }

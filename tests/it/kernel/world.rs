@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -47,7 +48,7 @@ pub(super) struct Arrival {
 
 pub(super) struct World {
     pub(super) cgroup: Cgroup,
-    pub(super) capture: Capture,
+    pub(super) capture: Arc<Capture>,
     pub(super) drain: Drain,
     pub(super) events: mpsc::Receiver<Event>,
     arrivals: mpsc::UnboundedReceiver<Arrival>,
@@ -120,20 +121,27 @@ impl World {
     /// Attached to the cgroup, redirecting the targets, with a server at every address.
     pub(super) async fn new() -> Self {
         let cgroup = Cgroup::new();
+        let settings = cgroup.settings();
+        Self::attached(cgroup, &settings).await
+    }
+
+    /// The same with other settings.
+    pub(super) async fn attached(cgroup: Cgroup, settings: &Settings) -> Self {
         let drain = Drain::new();
         for addr in [WANTED4, WANTED6, OTHER4] {
             drain.spawn(serve(TcpListener::bind(addr).await.unwrap()));
         }
-        let capture = Capture::attach(&cgroup.settings(), &Helper::in_process(), &drain).unwrap();
+        let capture = Capture::attach(settings, &Helper::in_process(), &drain).unwrap();
         assert!(capture.capabilities().complete(), "{:#?}", capture.capabilities());
         capture.targets(&TARGETS.map(|net| net.parse().unwrap())).unwrap();
         capture.redirect(true).unwrap();
         let events = capture.events();
+        let capture = Arc::new(capture);
         Self { cgroup, capture, drain, events, arrivals: mpsc::unbounded_channel().1 }
     }
 
     /// Takes in what arrives at the agent's listeners and answers it.
-    fn accept(&mut self) {
+    pub(super) fn accept(&mut self) {
         let (sender, arrivals) = mpsc::unbounded_channel();
         self.arrivals = arrivals;
         for listener in self.capture.listeners().unwrap() {
@@ -215,14 +223,33 @@ pub(super) struct Cgroup {
 
 impl Cgroup {
     pub(super) fn new() -> Self {
+        Self::ending("")
+    }
+
+    /// One in which a manager keeps units.
+    pub(super) fn slice() -> Self {
+        Self::ending(".slice")
+    }
+
+    fn ending(ending: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
         let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
         let root =
             fields.filter(|field| field[2] == "cgroup2").map(|field| field[1].to_owned()).next();
-        let name =
-            format!("weir-kernel-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "weir-kernel-{}-{}{ending}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
         let path = PathBuf::from(root.expect("a cgroup v2 hierarchy")).join(name);
+        fs::create_dir(&path).unwrap();
+        Self { path }
+    }
+
+    /// One in this one. Must go before it.
+    pub(super) fn child(&self, name: &str) -> Self {
+        let path = self.path.join(name);
         fs::create_dir(&path).unwrap();
         Self { path }
     }

@@ -35,6 +35,7 @@ mod freeze;
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Command;
@@ -48,6 +49,7 @@ use self::protocol::{Answer, MAPS, Reply, Request};
 use super::Settings;
 use super::attach::AttachError;
 use super::attached::{Attached, Doors};
+use super::chosen::ChosenSet;
 use super::listen::Listening;
 use super::selftest::Knock;
 use super::stats::ProgramStats;
@@ -163,6 +165,18 @@ impl Helper {
             Answer { reply: Reply::Guarded, fds } => Ok(fds.into_iter().next()),
             _ => Err(AttachError::Protocol),
         }
+    }
+
+    pub(super) fn add(&self, addrs: &[IpAddr]) -> Result<usize, AttachError> {
+        ask!(self, Request::Add(addrs.to_vec()), Reply::Targets(left_out) => left_out)
+    }
+
+    pub(super) fn hosts(&self, hosts: &[Arc<str>]) -> Result<usize, AttachError> {
+        ask!(self, Request::Hosts(hosts.to_vec()), Reply::Targets(left_out) => left_out)
+    }
+
+    pub(super) fn choose(&self, wanted: &ChosenSet) -> Result<usize, AttachError> {
+        ask!(self, Request::Choose(wanted.clone()), Reply::Targets(left_out) => left_out)
     }
 
     pub(super) fn statistics(&self) -> Result<Vec<ProgramStats>, AttachError> {

@@ -5,8 +5,10 @@
 //! answer in `server`, and a method of [`super::Helper`]. Descriptors go into [`Answer::fds`], in an
 //! order that both sides know.
 
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -19,6 +21,7 @@ use crate::capture::Settings;
 use crate::capture::attach::AttachError;
 use crate::capture::attached::{Doors, HANDED};
 use crate::capture::capability::Capabilities;
+use crate::capture::chosen::ChosenSet;
 use crate::capture::listen::ListenError;
 use crate::capture::selftest::Knock;
 use crate::capture::stats::ProgramStats;
@@ -36,6 +39,12 @@ pub(super) enum Request {
     Redirect(bool),
     /// Where connections are wanted.
     Targets(Vec<IpNet>),
+    /// More of them, at once.
+    Add(Vec<IpAddr>),
+    /// Which hosts' addresses to listen for.
+    Hosts(Vec<Arc<str>>),
+    /// Whose connections are wanted wherever they go.
+    Choose(ChosenSet),
     /// What connections to this port look like from within the cgroup captured.
     Knock(Option<PathBuf>, u16),
     /// The kernel's run-time statistics of the programs.

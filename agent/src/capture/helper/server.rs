@@ -68,6 +68,18 @@ impl Server {
                 let knocks = selftest::knock_from_child(cgroup.as_deref(), port);
                 Reply::Knocks(knocks.map_err(|error| error.to_string())).into()
             }
+            Request::Add(addrs) => {
+                let mut attachment = self.attachment.lock();
+                Reply::Targets(attachment.as_mut().map_or(0, |it| it.add(&addrs))).into()
+            }
+            Request::Hosts(hosts) => {
+                let mut attachment = self.attachment.lock();
+                Reply::Targets(attachment.as_mut().map_or(0, |it| it.hosts(&hosts))).into()
+            }
+            Request::Choose(wanted) => {
+                let mut attachment = self.attachment.lock();
+                Reply::Targets(attachment.as_mut().map_or(Ok(0), |it| it.choose(&wanted))?).into()
+            }
             Request::Statistics => {
                 let found = self.attachment.lock().as_ref().map(Attachment::statistics);
                 Reply::Statistics(found.unwrap_or_default()).into()

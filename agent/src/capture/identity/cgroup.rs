@@ -8,7 +8,7 @@ const SLICE: &str = ".slice";
 
 /// A container as its cgroup names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Container {
+pub(in crate::capture) enum Container {
     /// 64 hexadecimal digits; what people call it has to be looked up.
     Id(String),
     /// A name given by the host's administrator (LXC, machined).
@@ -17,15 +17,15 @@ pub(super) enum Container {
 
 /// What a cgroup path tells about a process.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Placement {
+pub(in crate::capture) struct Placement {
     /// Uid of the Kubernetes pod.
-    pub(super) pod: Option<String>,
+    pub(in crate::capture) pod: Option<String>,
     /// Outermost container, or the pod's own.
-    pub(super) container: Option<Container>,
+    pub(in crate::capture) container: Option<Container>,
     /// Unit with its `.service`.
-    pub(super) unit: Option<String>,
+    pub(in crate::capture) unit: Option<String>,
     /// User whose manager all of this lies below.
-    pub(super) manager: Option<u32>,
+    pub(in crate::capture) manager: Option<u32>,
 }
 
 impl Placement {
@@ -51,7 +51,7 @@ impl Placement {
     }
 
     /// Reads one path.
-    pub(super) fn of_path(path: &str) -> Self {
+    pub(in crate::capture) fn of_path(path: &str) -> Self {
         let path = path.strip_suffix(" (deleted)").unwrap_or(path);
         let mut placement = Self::default();
         // True as long as only slices were passed: what comes next was put there by a manager.

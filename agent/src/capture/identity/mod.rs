@@ -25,12 +25,13 @@ use std::time::Duration;
 use moka::sync::Cache;
 
 use self::apps::Apps;
-use self::cgroup::{Container, Placement};
+pub(super) use self::cgroup::{Container, Placement};
 use self::containers::Containers;
 use self::hierarchy::Hierarchy;
 use self::lineage::ancestors;
 use self::script::Program;
 use self::users::Users;
+pub(super) use self::users::uid;
 use super::helper::{Facts, Helper, Instance, Look, Sight, Stat};
 use super::origin::Caller;
 use super::owner::Owner;

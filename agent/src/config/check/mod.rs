@@ -3,6 +3,7 @@
 
 mod builtin;
 mod endpoints;
+mod picks;
 mod limits;
 mod reliability;
 mod alerts;
@@ -65,6 +66,8 @@ pub(in crate::config) fn check(
             }),
             ports: check.ports(&raw.capture.ports, &root.key("capture").key("ports")),
             cidrs: check.cidrs(&raw.capture.cidrs, &root.key("capture").key("cidrs")),
+            all: check.picks(&raw.capture.all, &root.key("capture").key("all")),
+            refuse_quic: raw.capture.refuse_quic,
         },
         trust_assumed: raw.trust.assume,
         on_untrusted: raw.on_untrusted,

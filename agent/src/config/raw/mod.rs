@@ -277,11 +277,24 @@ pub(in crate::config) struct RawCapture {
     pub(in crate::config) ports: Vec<u16>,
     /// Destinations looked at beside the addresses of the providers' hosts.
     pub(in crate::config) cidrs: Vec<String>,
+    /// Workloads (`unit:`, `container:`, `user:`) all of whose connections to the ports are led here,
+    /// wherever they go; those that are to no provider are passed on untouched.
+    pub(in crate::config) all: Vec<String>,
+    /// Whether QUIC to these destinations is refused in `meter` and `enforce`, so that clients fall
+    /// back to TCP.
+    pub(in crate::config) refuse_quic: bool,
 }
 
 impl Default for RawCapture {
     fn default() -> Self {
-        Self { enabled: Toggle::Auto, cgroup: None, ports: vec![443], cidrs: Vec::new() }
+        Self {
+            enabled: Toggle::Auto,
+            cgroup: None,
+            ports: vec![443],
+            cidrs: Vec::new(),
+            all: Vec::new(),
+            refuse_quic: true,
+        }
     }
 }
 

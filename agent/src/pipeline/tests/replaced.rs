@@ -24,6 +24,7 @@ fn replace(scene: &Scene, environment: &str, limits: policy::Settings) {
         request_body: old.request_body,
         room: old.room.clone(),
         credentials: Credentials::default(),
+        endpoints: Endpoints::default(),
         policies: Arc::clone(&old.policies),
     };
     let now = scene.context.clock.now();
