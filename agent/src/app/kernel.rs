@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::namespaces::{Namespaces, Standing};
 use crate::capture::resolve::Resolver;
 use crate::capture::targets::{Targets, Wanted};
 use crate::capture::{
@@ -18,6 +19,7 @@ use crate::capture::{
 use crate::downstream::accept::{self, Limit, Pressure};
 use crate::downstream::{Front, intercept};
 use crate::drain::Drain;
+use crate::policy::containers::Reach;
 use crate::record::{Connection, Treatment};
 use crate::subject::Subject;
 
@@ -27,6 +29,7 @@ pub(super) struct Kernel {
     helper: Helper,
     front: Arc<Front>,
     limit: Mutex<Option<Limit>>,
+    namespaces: Arc<Namespaces>,
     targets: Targets,
     all: Mutex<Arc<Wanted>>,
     wanted: watch::Sender<Arc<Wanted>>,
@@ -49,7 +52,7 @@ struct State {
 const DIRECT: usize = 8192;
 
 /// How long a connect(2) may be on its way from the programs to a listener's queue.
-const ON_THE_WAY: Duration = Duration::from_millis(100);
+pub(super) const ON_THE_WAY: Duration = Duration::from_millis(100);
 
 impl Kernel {
     /// Nothing attached yet.
@@ -61,6 +64,7 @@ impl Kernel {
         Arc::new(Self {
             settings,
             helper,
+            namespaces: Namespaces::new(Arc::clone(&front)),
             targets: Targets::new(resolver, Arc::clone(&front.runtime.clock)),
             front,
             limit: Mutex::new(None),
@@ -116,8 +120,12 @@ impl Kernel {
             self.accept(listener, &capture, &drain);
         }
         self.front.upstream.tcp.own().intercept(addresses);
-        let (kernel, events) = (Arc::clone(self), capture.events());
-        drain.spawn(async move { kernel.take_events(events).await });
+        let (kernel, events, own) = (Arc::clone(self), capture.events(), capture.netns());
+        drain.spawn(async move { kernel.take_events(events, own).await });
+        if let Some(limit) = self.limit.lock().clone() {
+            let namespaces = Arc::clone(&self.namespaces);
+            drain.spawn(namespaces.run(Arc::clone(&capture), limit, drain.clone()));
+        }
         state.capabilities = capture.capabilities().clone();
         if !state.networks.is_empty() {
             capture.targets(&state.networks)?;
@@ -152,6 +160,12 @@ impl Kernel {
         let mut state = self.state.lock();
         state.redirect = on;
         state.apply();
+        self.namespaces.redirect(on);
+    }
+
+    /// How things stand in other network namespaces.
+    pub(super) fn namespaces(&self) -> Standing {
+        self.namespaces.standing()
     }
 
     /// What works here.
@@ -198,15 +212,19 @@ impl Kernel {
 
     /// Takes down the connections that went direct. Their process is looked at when they open:
     /// nothing keeps it alive until they end.
-    async fn take_events(&self, mut events: tokio::sync::mpsc::Receiver<Event>) {
+    async fn take_events(&self, mut events: tokio::sync::mpsc::Receiver<Event>, own: u64) {
         let mut open: HashMap<u64, Arc<Subject>> = HashMap::new();
         while let Some(event) = events.recv().await {
             match event {
-                Event::Opened(Opened { origin, .. }) => {
+                Event::Opened(Opened { origin, verdict }) => {
                     if open.len() >= DIRECT {
                         open.clear();
                     }
+                    let netns = origin.caller.netns;
                     let subject = self.front.resolve(origin.caller).await;
+                    if verdict == Verdict::NoListener && netns != own {
+                        self.namespaces.report(netns, &subject);
+                    }
                     open.insert(origin.cookie, subject);
                 }
                 Event::Closed(closed) if !closed.redirected => {
@@ -215,7 +233,13 @@ impl Kernel {
                         Some(subject) => subject,
                         None => self.front.resolve(closed.origin.caller.clone()).await,
                     };
-                    self.front.sink.connection(self.direct(&closed, subject));
+                    let elsewhere = closed.origin.caller.netns != own;
+                    let reach =
+                        elsewhere.then(|| self.front.rules.load().containers.reach(&subject));
+                    if reach != Some(Reach::Off) {
+                        let reason = reason(closed.verdict, reach);
+                        self.front.sink.connection(self.direct(&closed, subject, reason));
+                    }
                 }
                 // Counted by whoever served it.
                 Event::Closed(_) => {}
@@ -223,7 +247,7 @@ impl Kernel {
         }
     }
 
-    fn direct(&self, closed: &Closed, subject: Arc<Subject>) -> Connection {
+    fn direct(&self, closed: &Closed, subject: Arc<Subject>, reason: &str) -> Connection {
         let address = closed.origin.destination;
         let hosts = self.targets.hosts(address.ip());
         let rules = self.front.rules.load();
@@ -244,7 +268,7 @@ impl Kernel {
             provider: provider.unwrap_or_else(|| Arc::from("unknown")),
             host: host.unwrap_or_else(|| Arc::from(address.ip().to_string())),
             treatment: Treatment::Direct,
-            reason: Arc::from(reason(closed.verdict)),
+            reason: Arc::from(reason),
             bytes_up: closed.tx,
             bytes_down: closed.rx,
             failed: closed.failed,
@@ -291,8 +315,13 @@ fn any_of<'a>(names: impl IntoIterator<Item = &'a Arc<str>>) -> Option<Arc<str>>
     }
 }
 
-fn reason(verdict: Verdict) -> &'static str {
+/// Why a connection went direct; `reach` is how far one goes with it where it came from another
+/// network namespace.
+fn reason(verdict: Verdict, reach: Option<Reach>) -> &'static str {
     match verdict {
+        // Before the listener was there, or where there can't be one.
+        Verdict::NoListener if reach == Some(Reach::Meter) => "container_unarmed",
+        Verdict::NoListener if reach.is_some() => "container",
         Verdict::Redirected => "redirected",
         Verdict::Observed => "observe",
         Verdict::NoListener => "no_listener",

@@ -10,6 +10,7 @@ mod takers;
 mod restore;
 mod freezer;
 mod kernel;
+mod namespaces;
 mod modes;
 mod kept;
 mod toggles;

@@ -27,6 +27,7 @@ pub(super) fn rules(config: &Config, now: Now) -> anyhow::Result<Rules> {
         request_body: usize::try_from(config.limits.request_body.get()).unwrap_or(usize::MAX),
         room: Room::default(),
         credentials: credentials(config)?,
+        containers: config.containers.clone(),
         policies: Arc::new(Policies::new(config.policy.clone(), config.reliability.clone(), now)),
     })
 }

@@ -21,6 +21,7 @@ mod flows;
 mod heartbeat;
 pub mod helper;
 mod listen;
+mod netns;
 mod query;
 mod selftest;
 mod stats;
@@ -39,8 +40,9 @@ use tokio_util::sync::CancellationToken;
 pub use attach::AttachError;
 pub use capability::{Capabilities, Capability};
 pub use events::{Closed, Event, Opened, Verdict};
-pub use helper::{Helper, TRUST_VARIABLE};
+pub use helper::{EnterError, Helper, Inhabited, TRUST_VARIABLE};
 pub use listen::ListenError;
+pub use netns::Inside;
 pub use stats::{Measuring, ProgramStats};
 
 use crate::drain::Drain;
@@ -72,6 +74,7 @@ impl Default for Settings {
 /// The programs, attached, and all that goes with them. Dropping it detaches.
 pub struct Capture {
     helper: Helper,
+    cgroup: Option<PathBuf>,
     attached: AtomicBool,
     listeners: Vec<TcpListener>,
     flows: Arc<Flows>,
@@ -98,6 +101,7 @@ impl Capture {
         // Dropped on every way out but the last: it detaches.
         let mut this = Self {
             helper: helper.clone(),
+            cgroup: settings.cgroup.clone(),
             attached: AtomicBool::new(true),
             listeners: Vec::new(),
             flows: Arc::new(Flows::new(attached.flows, attached.records, &listening)),
@@ -131,6 +135,24 @@ impl Capture {
     /// connections hang: accept from them before [`Capture::redirect`].
     pub fn listeners(&self) -> std::io::Result<Vec<TcpListener>> {
         self.listeners.iter().map(listen::outermost).collect()
+    }
+
+    /// Cookie of the agent's own network namespace.
+    pub fn netns(&self) -> u64 {
+        self.flows.netns()
+    }
+
+    /// Other network namespaces that processes live in; those captured are named. `None` where
+    /// that is not to be known.
+    pub fn inhabited(&self) -> Option<Vec<Inhabited>> {
+        self.helper.inhabited(self.cgroup.as_deref())
+    }
+
+    /// Opens listeners in the network namespace of the process with this pid and start, if it has
+    /// the cookie `netns`: from then on connections to targets are redirected there too. Accept
+    /// from them at once.
+    pub fn enter(&self, process: (u32, u64), netns: Option<u64>) -> Result<Inside, EnterError> {
+        Inside::enter(&self.helper, &self.flows, process, netns)
     }
 
     /// Tells where accepted connections were going.

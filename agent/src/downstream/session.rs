@@ -41,6 +41,8 @@ pub struct Arrival {
     pub destination: Destination,
     /// What the client's socket carried.
     pub options: SocketOptions,
+    /// Whether it is only here because somebody else in its network namespace is metered.
+    pub bystander: bool,
     /// When it arrived.
     pub opened: Now,
     /// What it counts as.
@@ -103,6 +105,7 @@ fn decide(front: &Front, arrival: &Arrival, opening: &Opening) -> Treat {
         can_terminate: &|host| front.client.can_terminate(host),
         verdict: front.client.verdict(&arrival.subject, &front.identities),
         block_untrusted: front.client.block_untrusted.load(Relaxed),
+        bystander: arrival.bystander,
     })
 }
 
@@ -221,8 +224,12 @@ async fn terminate(
     finish(front, arrival, label, end, (passed.read(), passed.written()));
 }
 
-/// The same host by IPv4, where it was to be reached by IPv6.
+/// The same host by IPv4, where it was to be reached by IPv6. Not for clients in other network
+/// namespaces: names may mean something else there.
 async fn fallback(front: &Front, target: &Target) -> Option<Target> {
+    if target.options.netns.is_some() {
+        return None;
+    }
     let Destination::Address(address @ SocketAddr::V6(_)) = &target.destination else {
         return None;
     };

@@ -19,6 +19,8 @@ pub struct Known<'a> {
     pub verdict: Verdict,
     /// Whether callers that do not are refused.
     pub block_untrusted: bool,
+    /// Whether the caller shares a network namespace with one that is metered, and is not itself.
+    pub bystander: bool,
 }
 
 /// What to do with it.
@@ -68,6 +70,9 @@ pub fn treat(known: &Known<'_>) -> Treat {
     let Some(provider) = known.providers.by_host(&host).cloned() else {
         return relay(None, Some(host), "not_llm");
     };
+    if known.bystander {
+        return relay(Some(provider), Some(host), "container");
+    }
     if !(known.can_terminate)(&host) {
         return relay(Some(provider), Some(host), "observe");
     }
@@ -109,6 +114,7 @@ mod tests {
             can_terminate: &|_host| terminates,
             verdict,
             block_untrusted: block,
+            bystander: false,
         });
         match treat {
             Treat::Terminate { provider, offer, .. } => format!("{}/{offer:?}", provider.name),

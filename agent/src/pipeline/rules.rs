@@ -7,6 +7,7 @@ use super::policies::Policies;
 use super::room::Room;
 use crate::llm::price::Prices;
 use crate::llm::providers::Providers;
+use crate::policy::containers::Containers;
 
 /// The part of the configuration that calls read.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub struct Rules {
     pub room: Room,
     /// Keys for providers that calls may be taken to.
     pub credentials: Credentials,
+    /// How far one goes with connections of other network namespaces.
+    pub containers: Containers,
     /// What decides about calls; outlives this snapshot.
     pub policies: Arc<Policies>,
 }

@@ -5,6 +5,7 @@ mod alerts;
 mod policies;
 mod stage;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use agent::admin::accounts::{AccountRow, FrozenRow};
@@ -14,7 +15,8 @@ use agent::admin::prices::{PriceQuery, PriceRow, Prices, UnknownPriceRow};
 use agent::admin::processes::{ProcessConnections, ProcessQuery, ProcessRow, Word};
 use agent::admin::spend::{Spend, SpendQuery, SpendRow};
 use agent::admin::status::{
-    Capability, CaptureState, Listener, ModeState, Overhead, State, Status, TrustState, Warning,
+    Capability, CaptureState, Listener, ModeState, NamespaceState, Overhead, State, Status,
+    TrustState, Warning,
 };
 use agent::admin::{Agent, Failure, SCHEMA_VERSION};
 use agent::config::Mode;
@@ -190,6 +192,10 @@ impl Agent for Fake {
             state: State::of(&mode, &warnings),
             mode,
             capture,
+            namespaces: NamespaceState {
+                armed: 3,
+                left_out: BTreeMap::from([("port_taken".to_owned(), 1)]),
+            },
             coverage: coverage(),
             today: SpendRow { unpriced_calls: 2, ..spent("", 412, 18_420_000_000) },
             top: top.map(|(_, row)| row).collect(),

@@ -21,6 +21,7 @@ mod link;
 mod look;
 mod marker;
 mod names;
+mod netns;
 mod proc;
 mod server;
 mod socket;
@@ -42,6 +43,8 @@ use super::stats::ProgramStats;
 pub use self::freeze::{FreezeError, Why, may_freeze};
 pub(super) use self::look::{Facts, Instance, Look, Sight};
 pub use self::marker::VARIABLE as TRUST_VARIABLE;
+pub use self::netns::{EnterError, Inhabited};
+pub(super) use self::netns::{Entrance, Opened as Inside};
 pub(super) use self::proc::Stat;
 pub use self::socket::{Kind, Wish};
 
@@ -74,6 +77,12 @@ enum Request<'a> {
     Pod(&'a str),
     /// A socket that the programs leave alone.
     Socket(Wish),
+    /// Listeners in the network namespace of a process.
+    Enter(Entrance),
+    /// The way into a namespace that was entered forgotten.
+    Leave(u64),
+    /// Who lives in other network namespaces; only processes of the cgroup at this path are named.
+    Inhabited(Option<&'a Path>),
     /// The cgroup of this process's workload, if it may be stopped.
     Freezable(freeze::Target<'a>),
     /// The workload of this process stopped where it is.
@@ -93,6 +102,8 @@ enum Reply {
     Holder(Option<u32>),
     Name(Option<String>),
     Socket(OwnedFd),
+    Entered(Result<Inside, EnterError>),
+    Inhabited(Vec<Inhabited>),
     Frozen(Result<String, FreezeError>),
     Done,
 }
@@ -198,6 +209,24 @@ impl Helper {
             AttachError::Io(error) => error,
             other => io::Error::other(other),
         })
+    }
+
+    /// Opens listeners in the network namespace of a process.
+    pub(super) fn enter(&self, entrance: Entrance) -> Result<Inside, EnterError> {
+        let entered = || ask!(self, Request::Enter(entrance), Reply::Entered(entered) => entered);
+        entered().unwrap_or_else(|error| Err(EnterError::Other(error.to_string())))
+    }
+
+    /// Forgets the way into a namespace.
+    pub(super) fn leave(&self, number: u64) {
+        let left = || ask!(self, Request::Leave(number), Reply::Done => ());
+        answered(left());
+    }
+
+    /// Who lives in other network namespaces; `None` where that is not to be known.
+    pub(super) fn inhabited(&self, below: Option<&Path>) -> Option<Vec<Inhabited>> {
+        let found = || ask!(self, Request::Inhabited(below), Reply::Inhabited(found) => found);
+        answered(found())
     }
 
     /// Path of the cgroup of a process's workload. Refused where freezing it would stop more than

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use parking_lot::Mutex;
 
 use super::names::Names;
+use super::netns::{self, Namespaces};
 use super::{Reply, Request, freeze, holder, look, marker, socket};
 use crate::capture::attach::{self, AttachError, Attachment};
 use crate::capture::listen::Listening;
@@ -14,6 +15,7 @@ use crate::capture::listen::Listening;
 pub(super) struct Server {
     attachment: Mutex<Option<Attachment>>,
     names: Names,
+    namespaces: Namespaces,
     /// Whether the programs know this process by its thread-group id, and not by its mark alone.
     spared: AtomicBool,
 }
@@ -23,6 +25,7 @@ impl Server {
         Self {
             attachment: Mutex::default(),
             names: Names::below(root),
+            namespaces: Namespaces::default(),
             spared: AtomicBool::new(false),
         }
     }
@@ -70,7 +73,16 @@ impl Server {
             }
             Request::Container(id) => Reply::Name(self.names.container(id)),
             Request::Pod(uid) => Reply::Name(self.names.pod(uid)),
-            Request::Socket(wish) => Reply::Socket(socket::open(wish, self.spared.load(Relaxed))?),
+            Request::Socket(wish) => {
+                let spared = self.spared.load(Relaxed);
+                Reply::Socket(self.namespaces.socket(wish.netns, || socket::open(wish, spared))?)
+            }
+            Request::Enter(entrance) => Reply::Entered(self.namespaces.enter(entrance)),
+            Request::Leave(number) => {
+                self.namespaces.leave(number);
+                Reply::Done
+            }
+            Request::Inhabited(below) => Reply::Inhabited(netns::inhabited(below)?),
             Request::Freezable(target) => Reply::Frozen(freeze::freezable(target)),
             Request::Freeze(target) => Reply::Frozen(freeze::freeze(target)),
             Request::Thaw(path) => Reply::Frozen(freeze::thaw(path).map(|()| path.to_owned())),

@@ -5,6 +5,7 @@ mod builtin;
 mod limits;
 mod reliability;
 mod alerts;
+mod containers;
 mod later;
 mod secrets;
 
@@ -39,6 +40,7 @@ pub(in crate::config) fn check(
     let policy = limits::settings(&mut check, &raw);
     let reliability = reliability::settings(&mut check, &raw);
     let alerts = alerts::settings(&mut check, &raw);
+    let containers = containers::containers(&mut check, &raw.containers);
     later::sections(&mut check, &raw);
     let mut prices = Vec::new();
     let providers = check.providers(raw.providers, &mut prices);
@@ -63,6 +65,7 @@ pub(in crate::config) fn check(
             ports: check.ports(&raw.capture.ports, &root.key("capture").key("ports")),
             cidrs: check.cidrs(&raw.capture.cidrs, &root.key("capture").key("cidrs")),
         },
+        containers,
         trust_assumed: raw.trust.assume,
         on_untrusted: raw.on_untrusted,
         limits: Limits {

@@ -32,6 +32,7 @@ use crate::clock::{self, Now};
 use crate::llm::price::Prices;
 use crate::llm::providers::Providers;
 use crate::policy;
+use crate::policy::containers::Containers;
 use crate::policy::reliability::Settings;
 use crate::record::{Connection, Durability, Notice, Opened, Record};
 use crate::secret::Secret;
@@ -277,6 +278,7 @@ fn set(
         request_body: 1024,
         room: room::Room::default(),
         credentials: setup.credentials,
+        containers: Containers::default(),
         policies: Arc::new(policies),
     };
     let provider = Arc::clone(rules.providers.by_name("openai").expect("built in"));
