@@ -157,6 +157,8 @@ struct Open<'a> {
 /// Listeners of ours in a namespace.
 struct Door {
     inode: u64,
+    /// By which sockets that leave from there are made.
+    number: Option<u64>,
     /// Ends them.
     drain: Drain,
 }
@@ -225,7 +227,8 @@ impl Open<'_> {
     fn serve(&mut self, mut inside: Inside) -> io::Result<()> {
         let listeners = inside.take_listeners()?.into_iter().map(TcpListener::from_std);
         let listeners = listeners.collect::<io::Result<Vec<_>>>()?;
-        let door = Door { inode: inside.inode(), drain: self.drain.child() };
+        let door =
+            Door { inode: inside.inode(), number: inside.elsewhere(), drain: self.drain.child() };
         let netns = inside.netns();
         let origins: Arc<dyn Origins> = Arc::new(inside);
         for listener in listeners {
@@ -261,6 +264,9 @@ impl Open<'_> {
             if over {
                 tracing::info!(netns, inode = door.inode, "a network namespace is left");
                 door.drain.signal();
+                if let Some(number) = door.number {
+                    self.front.upstream.pool.leave(number);
+                }
             }
             !over
         });
@@ -284,9 +290,20 @@ impl Open<'_> {
         for (reason, times) in std::mem::take(&mut self.left_out) {
             *standing.left_out.entry(reason).or_default() += times;
         }
-        standing.closed_to_us.clear();
-        for (_again, reason) in self.refused.values() {
-            *standing.closed_to_us.entry(reason).or_default() += 1;
+        let count = |found: bool| {
+            let mut counts: BTreeMap<&'static str, u64> = BTreeMap::new();
+            let refused = self.refused.iter();
+            let of_kind = refused.filter(|(at, _)| matches!(at, Place::Inode(_)) == found);
+            for (_, (_again, reason)) in of_kind {
+                *counts.entry(reason).or_default() += 1;
+            }
+            counts
+        };
+        // One that was found and has connected since is known in both ways, and is one.
+        standing.closed_to_us = count(true);
+        for (reason, number) in count(false) {
+            let most = standing.closed_to_us.entry(reason).or_default();
+            *most = number.max(*most);
         }
     }
 }

@@ -224,17 +224,17 @@ async fn terminate(
     finish(front, arrival, label, end, (passed.read(), passed.written()));
 }
 
-/// The same host by IPv4, where it was to be reached by IPv6. Not for clients in other network
-/// namespaces: names may mean something else there.
+/// The same host by IPv4, where it was to be reached by IPv6. In another network namespace names
+/// may mean something else: there only where this one meant the same to the client as to us.
 async fn fallback(front: &Front, target: &Target) -> Option<Target> {
-    if target.options.netns.is_some() {
-        return None;
-    }
     let Destination::Address(address @ SocketAddr::V6(_)) = &target.destination else {
         return None;
     };
     let name = Destination::Name(Arc::clone(&target.host), address.port());
     let found = front.upstream.tcp.addresses(&name).await.ok()?;
+    if target.options.netns.is_some() && !found.contains(address) {
+        return None;
+    }
     let other = found.into_iter().find(SocketAddr::is_ipv4)?;
     Some(Target { destination: Destination::Address(other), ..target.clone() })
 }

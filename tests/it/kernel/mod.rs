@@ -10,5 +10,6 @@ mod events;
 mod lifecycle;
 mod capabilities;
 mod targets;
+mod netns;
 mod costs;
 mod freeze;

@@ -19,6 +19,8 @@ pub(super) const OWN6: &str = "2001:db8:1::2";
 pub(super) enum Network {
     /// To the providers.
     Routed,
+    /// To the first provider alone, over IPv4.
+    OneProvider,
     /// To the providers, over IPv4 and IPv6, but without `::1`.
     WithoutLocalhost6,
     /// Nowhere beyond its loopback.
@@ -77,13 +79,15 @@ impl Container {
                     self.pid,
                 ),
             )?;
-            inside += &format!(
-                "link set eth0 up\n\
-                 addr add {OWN4}/24 dev eth0\n\
-                 addr add {OWN6}/64 dev eth0 nodad\n\
-                 route add 192.0.2.0/24 via 198.51.100.1\n\
-                 -6 route add 2001:db8::/64 via 2001:db8:1::1\n",
-            );
+            inside += &format!("link set eth0 up\naddr add {OWN4}/24 dev eth0\n");
+            inside += &match network {
+                Network::OneProvider => "route add 192.0.2.10/32 via 198.51.100.1\n".to_owned(),
+                _ => format!(
+                    "addr add {OWN6}/64 dev eth0 nodad\n\
+                     route add 192.0.2.0/24 via 198.51.100.1\n\
+                     route add 2001:db8::/64 via 2001:db8:1::1\n",
+                ),
+            };
         }
         let mut ip = Command::new("nsenter");
         ip.args([&self.net(), "ip"]);

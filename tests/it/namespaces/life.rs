@@ -12,14 +12,14 @@ fn an_empty_namespace_is_left() -> anyhow::Result<()> {
         stage.start(&stage.config().with(&["containers"], containers)).await?;
         let web = Container::start(stage, "web", Network::Routed).await?;
         armed(stage, 1).await?;
-        web.succeed(stage, &curl(&[])).await?;
+        web.succeed(stage, &curl(&["-4"])).await?;
         assert!(web.listens(stage).await?);
         drop(web);
         armed(stage, 0).await?;
         // And the next of that name is another one.
         let web = Container::start(stage, "web", Network::Routed).await?;
         armed(stage, 1).await?;
-        assert!(!is_direct(&web.succeed(stage, &curl(&["-i"])).await?));
+        assert!(!is_direct(&web.succeed(stage, &curl(&["-i", "-4"])).await?));
         Ok(())
     })
 }
@@ -32,15 +32,15 @@ fn connections_go_direct_after_the_agent_died_and_are_metered_by_the_next() -> a
         stage.start(&config).await?;
         let web = Container::start(stage, "web", Network::Routed).await?;
         armed(stage, 1).await?;
-        assert!(!is_direct(&web.succeed(stage, &curl(&["-i"])).await?));
+        assert!(!is_direct(&web.succeed(stage, &curl(&["-i", "-4"])).await?));
         stage.crash().await;
-        assert!(is_direct(&web.succeed(stage, &curl(&["-i"])).await?));
+        assert!(is_direct(&web.succeed(stage, &curl(&["-i", "-4"])).await?));
         assert_eq!(last_peer(stage).as_deref(), Some(OWN4));
         assert!(!web.listens(stage).await?, "nothing is left inside");
 
         stage.start(&config).await?;
         armed(stage, 1).await?;
-        assert!(!is_direct(&web.succeed(stage, &curl(&["-i"])).await?));
+        assert!(!is_direct(&web.succeed(stage, &curl(&["-i", "-4"])).await?));
         Ok(())
     })
 }
@@ -60,7 +60,7 @@ fn switching_off_and_on_holds_in_containers_too() -> anyhow::Result<()> {
         ] {
             stage.told(words).await?;
             until("what was asked for", async || {
-                let output = web.succeed(stage, &curl(&["-i"])).await?;
+                let output = web.succeed(stage, &curl(&["-i", "-4"])).await?;
                 Ok((is_direct(&output) == direct).then_some(()))
             })
             .await?;

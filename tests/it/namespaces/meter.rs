@@ -49,7 +49,7 @@ fn a_new_container_is_metered_soon_and_until_then_left_alone() -> anyhow::Result
         let web = Container::start(stage, "web", Network::Routed).await?;
         let mut direct = 0;
         until("a metered call", async || {
-            let output = web.succeed(stage, &curl(&["-i"])).await?;
+            let output = web.succeed(stage, &curl(&["-i", "-4"])).await?;
             direct += u64::from(is_direct(&output));
             Ok((!is_direct(&output)).then_some(()))
         })
@@ -113,12 +113,27 @@ fn where_our_port_is_taken_nothing_is_redirected_and_that_is_told() -> anyhow::R
             Ok((left_out > 0).then_some(()))
         })
         .await?;
-        let output = web.succeed(stage, &curl(&["-i"])).await?;
+        let output = web.succeed(stage, &curl(&["-i", "-4"])).await?;
         assert!(is_direct(&output), "nobody is led to a squatter");
         let process = stage.process(output.pid).await?;
         assert_eq!(process["coverage"], "container");
         let status = stage.daemon()?.read(&["status"]).await?;
         assert_eq!(status["namespaces"], json!({"armed": 0, "left_out": {"port_taken": 1}}));
+        Ok(())
+    })
+}
+
+#[test]
+fn a_client_without_ipv6_comes_to_its_own_fallback() -> anyhow::Result<()> {
+    on_stage(async |stage| {
+        let containers = json!({"meter": ["container:web"]});
+        stage.start(&stage.config().with(&["containers"], containers)).await?;
+        let web = Container::start(stage, "web", Network::OneProvider).await?;
+        armed(stage, 1).await?;
+        let refused = web.run(stage, &curl(&["-6"])).await?;
+        assert_eq!(refused.code, Some(7), "connect(2) fails as it does without us: {refused:?}");
+        let output = web.succeed(stage, &curl(&["-i"])).await?;
+        assert!(!is_direct(&output), "over IPv4 then");
         Ok(())
     })
 }

@@ -10,7 +10,7 @@ fn a_container_is_only_observed_unless_the_settings_name_it() -> anyhow::Result<
     on_stage(async |stage| {
         stage.start(&stage.config()).await?;
         let web = Container::start(stage, "web", Network::Routed).await?;
-        let output = web.succeed(stage, &curl(&["-i"])).await?;
+        let output = web.succeed(stage, &curl(&["-i", "-4"])).await?;
         assert!(is_direct(&output), "{}", output.stdout);
         assert_eq!(last_peer(stage).as_deref(), Some(OWN4));
 
@@ -23,7 +23,7 @@ fn a_container_is_only_observed_unless_the_settings_name_it() -> anyhow::Result<
         assert!(process["connections"][0]["bytes_down"].as_u64() > Some(100), "{process}");
         assert!(!web.listens(stage).await?, "nothing is opened inside");
         // The host's own processes are metered as ever.
-        stage.succeed(Route::Redirect, &curl(&[])).await?;
+        stage.succeed(Route::Redirect, &curl(&["-4"])).await?;
         stage.settled(1).await?;
         armed(stage, 0).await
     })
@@ -35,14 +35,14 @@ fn a_container_that_is_not_to_be_looked_at_leaves_no_trace() -> anyhow::Result<(
         let containers = json!({"off": ["container:d*"]});
         stage.start(&stage.config().with(&["containers"], containers)).await?;
         let db = Container::start(stage, "db", Network::Routed).await?;
-        let unseen = db.succeed(stage, &curl(&["-i"])).await?;
+        let unseen = db.succeed(stage, &curl(&["-i", "-4"])).await?;
         assert!(is_direct(&unseen));
         // What is reported later is told later.
         let web = Container::start(stage, "web", Network::Nowhere).await?;
         let seen = web.run(stage, &curl(&["-4"])).await?;
         assert_ne!(seen.code, Some(0));
-        let output = db.succeed(stage, &curl(&[])).await?;
-        let host = stage.succeed(Route::Redirect, &curl(&[])).await?;
+        let output = db.succeed(stage, &curl(&["-4"])).await?;
+        let host = stage.succeed(Route::Redirect, &curl(&["-4"])).await?;
         stage.process(host.pid).await?;
         let rows = stage.daemon()?.read(&["ps"]).await?;
         let pids: Vec<&Value> =
@@ -60,9 +60,9 @@ fn who_shares_a_metered_containers_network_is_relayed_unread() -> anyhow::Result
         let web = Container::start(stage, "web", Network::Routed).await?;
         let log = web.beside(stage, "log")?;
         armed(stage, 1).await?;
-        let metered = web.succeed(stage, &curl(&["-i"])).await?;
+        let metered = web.succeed(stage, &curl(&["-i", "-4"])).await?;
         assert!(!is_direct(&metered));
-        let relayed = log.succeed(stage, &curl(&["-i"])).await?;
+        let relayed = log.succeed(stage, &curl(&["-i", "-4"])).await?;
         assert!(is_direct(&relayed), "its TLS is its own");
         assert_eq!(last_peer(stage).as_deref(), Some(OWN4));
         let process = stage.process(relayed.pid).await?;

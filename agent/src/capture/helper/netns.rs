@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::net::TcpListener;
+use std::net::{Ipv6Addr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -113,7 +113,8 @@ impl Namespaces {
         let namespace = namespace_of(entrance.pid, entrance.start_ticks)?;
         let inode = fstat(&namespace).map_err(refused)?.st_ino;
         let opened = inside(namespace.as_fd(), || {
-            let listening = Listening::open_at(entrance.ports.0, entrance.ports.1);
+            let (port4, port6) = entrance.ports;
+            let listening = Listening::open_at(port4, port6.filter(|_port| has_ipv6()));
             Ok((listening, diag::open()?))
         });
         let (listening, diag) = opened.map_err(|error| other(&error))?;
@@ -217,6 +218,14 @@ fn inside<T: Send>(
         })?;
         running.join().unwrap_or_else(|_panic| Err(io::ErrorKind::Other.into()))
     })
+}
+
+/// Whether IPv6 leads anywhere in the calling thread's namespace. Where it does not, a client finds
+/// out in connect(2) and goes on with IPv4, and must not be kept from that by being redirected.
+fn has_ipv6() -> bool {
+    // Nothing is sent: connecting a datagram socket is to look for a route. The address is nobody's.
+    let route = || UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))?.connect(("2001:db8::1", 9));
+    route().is_ok()
 }
 
 fn refused(errno: Errno) -> EnterError {
