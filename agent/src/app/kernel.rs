@@ -346,4 +346,16 @@ mod tests {
         assert_eq!(names(&["mistral", "openai", "mistral"]).as_deref(), Some("mistral|openai"));
         assert_eq!(names(&["a", "b", "c", "d"]).as_deref(), Some("a|b|c"));
     }
+
+    #[test]
+    fn no_listener_is_the_rule_in_a_container_and_a_fault_at_home() {
+        for (reach, expected) in [
+            (None, "no_listener"),
+            (Some(Reach::Observe), "container"),
+            (Some(Reach::Meter), "container_unarmed"),
+        ] {
+            assert_eq!(reason(Verdict::NoListener, reach), expected);
+            assert_eq!(reason(Verdict::Stale, reach), "stale");
+        }
+    }
 }

@@ -5,7 +5,6 @@ mod alerts;
 mod policies;
 mod stage;
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use agent::admin::accounts::{AccountRow, FrozenRow};
@@ -192,10 +191,7 @@ impl Agent for Fake {
             state: State::of(&mode, &warnings),
             mode,
             capture,
-            namespaces: NamespaceState {
-                armed: 3,
-                left_out: BTreeMap::from([("port_taken".to_owned(), 1)]),
-            },
+            namespaces: NamespaceState { armed: 3, left_out: [("port_taken".into(), 1)].into() },
             coverage: coverage(),
             today: SpendRow { unpriced_calls: 2, ..spent("", 412, 18_420_000_000) },
             top: top.map(|(_, row)| row).collect(),
