@@ -33,8 +33,8 @@ impl Dweller {
         let pid = self.child.id().unwrap();
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
         // After the name, which ends with the last parenthesis, comes the third field.
-        let start = stat.rsplit(')').next().unwrap().split_whitespace().nth(22 - 3).unwrap();
-        (pid, start.parse().unwrap())
+        let began = stat.rsplit(')').next().unwrap().split_whitespace().nth(22 - 3).unwrap();
+        (pid, began.parse().unwrap())
     }
 
     /// A client where it lives.
