@@ -79,8 +79,8 @@ impl Container {
                     self.pid,
                 ),
             )?;
-            inside += &format!("link set eth0 up\naddr add {OWN4}/24 dev eth0\n");
-            inside += &match network {
+            let own = format!("link set eth0 up\naddr add {OWN4}/24 dev eth0\n");
+            let beyond = match network {
                 Network::OneProvider => "route add 192.0.2.10/32 via 198.51.100.1\n".to_owned(),
                 _ => format!(
                     "addr add {OWN6}/64 dev eth0 nodad\n\
@@ -88,6 +88,8 @@ impl Container {
                      route add 2001:db8::/64 via 2001:db8:1::1\n",
                 ),
             };
+            inside.push_str(&own);
+            inside.push_str(&beyond);
         }
         let mut ip = Command::new("nsenter");
         ip.args([&self.net(), "ip"]);
