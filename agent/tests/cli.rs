@@ -33,6 +33,7 @@ fn status_is_healthy_or_says_why_not() {
             "added      0.3ms p50, 1.1ms p99",
             "capture    on: connect4",
             "           sockops: CAP_BPF (bytes are not counted)",
+            "containers network namespaces: 3 metered, 1 not (port_taken)",
             "proxy      127.0.0.1:4180",
             "trust      installed in the system store",
             "policies   4: 1 shadow, none acts in this mode",

@@ -13,6 +13,8 @@ mod kernel;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod namespaces;
+#[cfg(test)]
 mod paths;
 #[cfg(test)]
 mod policies;

@@ -1,5 +1,6 @@
 //! `/api/status`: whether the agent does what it was asked to, and why not.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -30,6 +31,9 @@ pub struct Status {
     pub mode: ModeState,
     /// Whether it intercepts.
     pub capture: CaptureState,
+    /// Containers and other network namespaces whose connections are intercepted too.
+    #[serde(default)]
+    pub namespaces: NamespaceState,
     /// Share of today's connections to LLM hosts that were metered.
     pub coverage: Coverage,
     /// Calls, tokens and dollars since local midnight.
@@ -97,6 +101,16 @@ pub struct CaptureState {
     pub on: bool,
     /// Why not.
     pub reason: Option<String>,
+}
+
+/// Network namespaces other than the agent's own.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamespaceState {
+    /// How many are intercepted.
+    pub armed: u64,
+    /// How many were to be and can't be at the moment, by reason: `port_taken`, `no_loopback`,
+    /// `privilege`, `bound`, `error`.
+    pub left_out: BTreeMap<String, u64>,
 }
 
 /// One hook of the kernel half.

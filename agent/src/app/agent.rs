@@ -24,8 +24,8 @@ use crate::admin::prices::{PriceQuery, PriceRow, Prices, UnknownPriceRow};
 use crate::admin::processes::{ProcessQuery, ProcessRow};
 use crate::admin::spend::{Dimension, Spend, SpendQuery, SpendRow};
 use crate::admin::status::{
-    Capability, CaptureState, EscalationState, Listener, ModeState, Overhead, State, Status,
-    TrustState,
+    Capability, CaptureState, EscalationState, Listener, ModeState, NamespaceState, Overhead,
+    State, Status, TrustState,
 };
 use crate::admin::{self, Failure, SCHEMA_VERSION};
 use crate::alerts::Alerts;
@@ -87,6 +87,15 @@ impl Running {
         }
     }
 
+    fn namespace_state(&self) -> NamespaceState {
+        let standing = self.kernel.as_ref().map(|kernel| kernel.namespaces()).unwrap_or_default();
+        let reasons = standing.closed_to_us.into_iter();
+        NamespaceState {
+            armed: standing.open,
+            left_out: reasons.map(|(reason, number)| (reason.to_owned(), number)).collect(),
+        }
+    }
+
     fn trust_state(&self) -> TrustState {
         let trust = &self.front.client.trust;
         let installed = trust.is_expected();
@@ -132,6 +141,7 @@ impl admin::Agent for Running {
             state: State::of(&mode, &warnings),
             mode,
             capture: self.capture_state(),
+            namespaces: self.namespace_state(),
             coverage: spend.coverage,
             today: spend.total,
             top,
@@ -181,6 +191,8 @@ impl admin::Agent for Running {
         self.metrics.policies(&standing::standing(&self.front.rules.load().policies, now));
         if let Some(kernel) = &self.kernel {
             self.metrics.capture(&kernel.counters());
+            let namespaces = kernel.namespaces();
+            self.metrics.namespaces(namespaces.open, namespaces.left_out);
         }
         let now = self.front.runtime.clock.now();
         let breakers = self.front.rules.load().policies.reliability.lock().breakers(now);

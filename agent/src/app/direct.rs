@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::capture::Verdict;
+use crate::policy::containers::Reach;
 
 /// Names of which each may be meant, as one: `a|b`. An address tells no more where several share it.
 pub(super) fn any_of<'a>(names: impl IntoIterator<Item = &'a Arc<str>>) -> Option<Arc<str>> {
@@ -21,9 +22,13 @@ pub(super) fn any_of<'a>(names: impl IntoIterator<Item = &'a Arc<str>>) -> Optio
     }
 }
 
-/// Why a connection went direct, as records say it.
-pub(super) fn reason(verdict: Verdict) -> &'static str {
+/// Why a connection went direct, as records say it; `reach` is how far one goes with it where it
+/// came from another network namespace.
+pub(super) fn reason(verdict: Verdict, reach: Option<Reach>) -> &'static str {
     match verdict {
+        // Before the listener was there, or where there can't be one.
+        Verdict::NoListener if reach == Some(Reach::Meter) => "container_unarmed",
+        Verdict::NoListener if reach.is_some() => "container",
         Verdict::Redirected => "redirected",
         Verdict::Observed => "observe",
         Verdict::NoListener => "no_listener",
@@ -47,5 +52,17 @@ mod tests {
         assert_eq!(names(&["openai", "openai"]).as_deref(), Some("openai"));
         assert_eq!(names(&["mistral", "openai", "mistral"]).as_deref(), Some("mistral|openai"));
         assert_eq!(names(&["a", "b", "c", "d"]).as_deref(), Some("a|b|c"));
+    }
+
+    #[test]
+    fn no_listener_is_the_rule_in_a_container_and_a_fault_at_home() {
+        for (reach, expected) in [
+            (None, "no_listener"),
+            (Some(Reach::Observe), "container"),
+            (Some(Reach::Meter), "container_unarmed"),
+        ] {
+            assert_eq!(reason(Verdict::NoListener, reach), expected);
+            assert_eq!(reason(Verdict::Stale, reach), "stale");
+        }
     }
 }

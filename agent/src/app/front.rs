@@ -95,7 +95,7 @@ pub(super) struct Marked(pub(super) Helper);
 
 impl Sockets for Marked {
     fn stream(&self, to: SocketAddr, options: SocketOptions) -> io::Result<OwnedFd> {
-        let SocketOptions { device, mark } = options;
-        self.0.socket(Wish { kind: Kind::Stream, v6: to.is_ipv6(), mark, device })
+        let SocketOptions { device, mark, netns } = options;
+        self.0.socket(Wish { kind: Kind::Stream, v6: to.is_ipv6(), mark, device, netns })
     }
 }

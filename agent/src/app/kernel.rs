@@ -13,17 +13,19 @@ use tokio::sync::watch;
 
 use super::direct::{any_of, reason};
 use super::heard::{Refused, listen_for, overhear};
+use super::namespaces::{self, Namespaces};
 use crate::capture::origin::Origin;
 use crate::capture::resolve::Resolver;
 use crate::capture::targets::{Targets, Wanted};
 use crate::capture::workloads::Workloads;
 use crate::capture::{
     AttachError, Capabilities, Capture, ChosenSet, Closed, Event, Helper, Opened, Settings,
-    Standing,
+    Standing, Verdict,
 };
 use crate::downstream::accept::{self, Limit, Pressure};
 use crate::downstream::{Front, intercept};
 use crate::drain::Drain;
+use crate::policy::containers::Reach;
 use crate::record::{Connection, Treatment};
 use crate::subject::{Pick, Subject};
 
@@ -37,6 +39,7 @@ pub(super) struct Kernel {
     /// Captured wherever they connect to.
     picks: Vec<Pick>,
     limit: Mutex<Option<Limit>>,
+    namespaces: Arc<Namespaces>,
     targets: Targets,
     all: Mutex<Arc<Wanted>>,
     wanted: watch::Sender<Arc<Wanted>>,
@@ -65,7 +68,7 @@ struct State {
 const DIRECT: usize = 8192;
 
 /// How long a connect(2) may be on its way from the programs to a listener's queue.
-const ON_THE_WAY: Duration = Duration::from_millis(100);
+pub(super) const ON_THE_WAY: Duration = Duration::from_millis(100);
 
 /// Pause before attaching anew is tried again; then twice as long each time, up to the longest.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -83,6 +86,7 @@ impl Kernel {
             closed,
             picks,
             helper,
+            namespaces: Namespaces::new(Arc::clone(&front)),
             targets: Targets::new(resolver, Arc::clone(&front.runtime.clock)),
             front,
             limit: Mutex::new(None),
@@ -215,8 +219,12 @@ impl Kernel {
             self.accept(listener, &capture, &drain);
         }
         self.front.upstream.tcp.own().intercept(addresses);
-        let (kernel, events) = (Arc::clone(self), capture.events());
-        drain.spawn(async move { kernel.take_events(events).await });
+        let (kernel, events, own) = (Arc::clone(self), capture.events(), capture.netns());
+        drain.spawn(async move { kernel.take_events(events, own).await });
+        if let Some(limit) = self.limit.lock().clone() {
+            let namespaces = Arc::clone(&self.namespaces);
+            drain.spawn(namespaces.run(Arc::clone(&capture), limit, drain.clone()));
+        }
         if let Some(answers) = capture.answers() {
             drain.spawn(overhear(answers, self.targets.clone(), Arc::clone(&capture)));
         }
@@ -269,6 +277,12 @@ impl Kernel {
         state.redirect = on;
         state.apply();
         state.guard(self.closed);
+        self.namespaces.redirect(on);
+    }
+
+    /// How things stand in other network namespaces.
+    pub(super) fn namespaces(&self) -> namespaces::Standing {
+        self.namespaces.standing()
     }
 
     /// Why `on_agent_failure: closed` does not hold, where it should.
@@ -338,17 +352,21 @@ impl Kernel {
 
     /// Takes down the connections that went direct. Their process is looked at when they open:
     /// nothing keeps it alive until they end.
-    async fn take_events(&self, mut events: tokio::sync::mpsc::Receiver<Event>) {
+    async fn take_events(&self, mut events: tokio::sync::mpsc::Receiver<Event>, own: u64) {
         let mut open: HashMap<u64, Arc<Subject>> = HashMap::new();
         let mut refused = Refused::default();
         while let Some(event) = events.recv().await {
             match event {
                 Event::Refused(origin) => self.refused(origin, &mut refused).await,
-                Event::Opened(Opened { origin, .. }) => {
+                Event::Opened(Opened { origin, verdict }) => {
                     if open.len() >= DIRECT {
                         open.clear();
                     }
+                    let netns = origin.caller.netns;
                     let subject = self.front.resolve(origin.caller).await;
+                    if verdict == Verdict::NoListener && netns != own {
+                        self.namespaces.report(netns, &subject);
+                    }
                     open.insert(origin.cookie, subject);
                 }
                 Event::Closed(closed) if !closed.redirected => {
@@ -357,7 +375,13 @@ impl Kernel {
                         Some(subject) => subject,
                         None => self.front.resolve(closed.origin.caller.clone()).await,
                     };
-                    self.front.sink.connection(self.direct(&closed, subject));
+                    let elsewhere = closed.origin.caller.netns != own;
+                    let reach =
+                        elsewhere.then(|| self.front.rules.load().containers.reach(&subject));
+                    if reach != Some(Reach::Off) {
+                        let reason = reason(closed.verdict, reach);
+                        self.front.sink.connection(self.direct(&closed, subject, reason));
+                    }
                 }
                 // Counted by whoever served it.
                 Event::Closed(_) => {}
@@ -401,7 +425,7 @@ impl Kernel {
         (provider, any_of(&hosts).unwrap_or_else(|| Arc::from(address.to_string())))
     }
 
-    fn direct(&self, closed: &Closed, subject: Arc<Subject>) -> Connection {
+    fn direct(&self, closed: &Closed, subject: Arc<Subject>, reason: &str) -> Connection {
         let (provider, host) = self.name(closed.origin.destination.ip());
         Connection {
             opened_at: self
@@ -417,7 +441,7 @@ impl Kernel {
             provider,
             host,
             treatment: Treatment::Direct,
-            reason: Arc::from(reason(closed.verdict)),
+            reason: Arc::from(reason),
             bytes_up: closed.tx,
             bytes_down: closed.rx,
             failed: closed.failed,

@@ -14,6 +14,7 @@ mod freezer;
 mod heard;
 mod kernel;
 mod direct;
+mod namespaces;
 mod modes;
 mod kept;
 mod toggles;

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use rustix::thread::CapabilitySet;
 
 use crate::capture::Helper;
-use crate::capture::helper::confine::{self, User};
+use crate::capture::helper::confine::{self, Extras, User};
 use crate::cli;
 use crate::config::{Config, Paths};
 use crate::policy::settings::{OnBreach, Says};
@@ -37,7 +37,8 @@ pub(super) fn split(config: &Config, paths: &Paths) -> anyhow::Result<Split> {
         confine::keep(CapabilitySet::all(), None).context("giving up privileges")?;
         return Ok(Split { helper: Helper::in_process(), remark: None });
     }
-    let command = cli::helper::command(config.log, freezes(config))?;
+    let extras = Extras { freeze: freezes(config), enter: config.containers.meters_any() };
+    let command = cli::helper::command(config.log, extras)?;
     let helper = Helper::start(command).context("starting the helper process")?;
     let (user, remark) = user(config);
     let mut kept = confine::daemon();

@@ -255,6 +255,11 @@ fn word(reason: &str) -> (Word, Option<&'static str>) {
         }
         "not_installed" => (Word::Untrusted, Some("weir trust install, or start it by weir run")),
         "observe" => (Word::Observed, Some("weir mode meter")),
+        "container" => (
+            Word::Container,
+            Some("once its image trusts the CA, name it under `containers: {meter: […]}`"),
+        ),
+        "container_unarmed" => (Word::Container, None),
         _ => (Word::Bypassed, None),
     }
 }

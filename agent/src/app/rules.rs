@@ -27,6 +27,7 @@ pub(super) fn rules(config: &Config, policies: Arc<Policies>, room: Room) -> any
         room,
         credentials: credentials(config)?,
         endpoints: endpoints(config)?,
+        containers: config.containers.clone(),
         policies,
     })
 }

@@ -18,7 +18,7 @@ use super::privileges::Split;
 use super::sweep::sweep;
 use super::takers::Takers;
 use super::toggles::Toggles;
-use super::{account_key, alerts, restore};
+use super::{account_key, alerts, namespaces, restore};
 use crate::admin::{self, Admin};
 use crate::alerts::Dial;
 use crate::capture::resolve::Resolver;
@@ -212,7 +212,8 @@ fn attach(
 /// are two kinds.
 fn permits(config: &Config, launch: &Launch) -> Arc<Semaphore> {
     let wanted = config.limits.connections.get() as usize;
-    let room = launch.files.saturating_sub(2 * PIPES + RESERVED) / 4;
+    let inside = if config.containers.meters_any() { 4 * namespaces::MOST } else { 0 };
+    let room = launch.files.saturating_sub(2 * PIPES + RESERVED + inside) / 4;
     if room < wanted {
         tracing::warn!(room, wanted, "limits.connections is more than the open files allow");
     }

@@ -87,13 +87,13 @@ impl Attached {
 
 /// A descriptor of a map's own, for whoever else is to use it.
 pub(super) fn descriptor(map: &Map) -> Result<OwnedFd, AttachError> {
-    let data = match map {
-        Map::Array(data)
-        | Map::HashMap(data)
-        | Map::LruHashMap(data)
-        | Map::PerCpuArray(data)
-        | Map::RingBuf(data) => data,
-        _ => return Err(AttachError::Protocol),
+    let (Map::Array(data)
+    | Map::HashMap(data)
+    | Map::LruHashMap(data)
+    | Map::PerCpuArray(data)
+    | Map::RingBuf(data)) = map
+    else {
+        return Err(AttachError::Protocol);
     };
     Ok(data.fd().as_fd().try_clone_to_owned()?)
 }

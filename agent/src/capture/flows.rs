@@ -5,6 +5,8 @@
 //! the client's socket is asked for its cookie.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use agent_common::{Addr, FlowKey, Record};
@@ -18,10 +20,12 @@ use super::owner::diag;
 /// The redirected connections of one network namespace that are yet to be accepted.
 #[derive(Debug)]
 pub(super) struct Flows {
-    maps: Mutex<Maps>,
+    maps: Arc<Mutex<Maps>>,
     netns: u64,
     listener4: SocketAddr,
     listener6: Option<SocketAddr>,
+    /// Asks for sockets of that namespace; `None` where it is the agent's own.
+    diag: Option<Mutex<OwnedFd>>,
 }
 
 #[derive(Debug)]
@@ -46,11 +50,33 @@ impl Flows {
         listening: &Listening,
     ) -> Self {
         Self {
-            maps: Mutex::new(Maps { flows, records }),
+            maps: Arc::new(Mutex::new(Maps { flows, records })),
             netns: listening.netns,
             listener4: (Ipv4Addr::LOCALHOST, listening.port4()).into(),
             listener6: listening.port6().map(|port| (Ipv6Addr::LOCALHOST, port).into()),
+            diag: None,
         }
+    }
+
+    /// Those of another namespace, where `diag` was opened; the ports are the same everywhere.
+    pub(super) fn inside(&self, netns: u64, diag: OwnedFd) -> Self {
+        Self {
+            maps: Arc::clone(&self.maps),
+            netns,
+            listener4: self.listener4,
+            listener6: self.listener6,
+            diag: Some(Mutex::new(diag)),
+        }
+    }
+
+    /// Cookie of the namespace.
+    pub(super) fn netns(&self) -> u64 {
+        self.netns
+    }
+
+    /// Ports of the listeners on 127.0.0.1 and, where there is one, on `::1`.
+    pub(super) fn ports(&self) -> (u16, Option<u16>) {
+        (self.listener4.port(), self.listener6.map(|listener| listener.port()))
     }
 
     /// [`Origins::take`], and how the record was found.
@@ -67,7 +93,11 @@ impl Flows {
 
     fn ask_socket(&self, client: SocketAddr) -> Option<u64> {
         let listener = if client.is_ipv4() { self.listener4 } else { self.listener6? };
-        match diag::socket(client, listener) {
+        let answer = match &self.diag {
+            Some(diag) => diag::ask(&diag.lock(), client, listener),
+            None => diag::socket(client, listener),
+        };
+        match answer {
             Ok(socket) => socket?.cookie,
             Err(error) => {
                 tracing::warn!(%error, "sock_diag does not answer: a connection is lost");

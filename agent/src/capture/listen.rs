@@ -17,8 +17,9 @@ const BACKLOG: i32 = 4096;
 /// Highest descriptor number the listeners get: the kernel's table of descriptors, eight bytes
 /// each, is as long as the highest.
 const HIGHEST: u64 = 1 << 16;
-/// Numbers left free above where they begin, for all their copies.
-const COPIES: u64 = 32;
+/// Numbers left free above where they begin, for all their copies: in our namespace and in as many
+/// others as there may be.
+const COPIES: u64 = 1024;
 
 /// Why there is no listener.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +55,15 @@ impl Listening {
             Err(ListenError::Bind(_absent)) => None,
             Err(other) => return Err(other),
         };
+        let netns = netns_cookie(&v4.0).map_err(ListenError::Cookie)?;
+        Ok(Self { netns, v4, v6 })
+    }
+
+    /// Opens them on the ports that the programs lead to. Where the one for IPv6 cannot be had,
+    /// connections over IPv6 go direct.
+    pub(super) fn open_at(port4: u16, port6: Option<u16>) -> Result<Self, ListenError> {
+        let v4 = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port4)))?;
+        let v6 = port6.and_then(|port| bind(SocketAddr::from((Ipv6Addr::LOCALHOST, port))).ok());
         let netns = netns_cookie(&v4.0).map_err(ListenError::Cookie)?;
         Ok(Self { netns, v4, v6 })
     }
@@ -118,7 +128,7 @@ fn numbered(listener: &TcpListener) -> Result<(TcpListener, u16), ListenError> {
 /// last millisecond.
 pub(super) fn outermost(listener: &TcpListener) -> io::Result<TcpListener> {
     let most = getrlimit(Resource::Nofile).current.unwrap_or(HIGHEST).min(HIGHEST);
-    let number = i32::try_from(most.saturating_sub(COPIES)).unwrap_or_default();
+    let number = i32::try_from(most - COPIES.min(most / 4)).unwrap_or_default();
     match rustix::io::fcntl_dupfd_cloexec(listener, number) {
         Ok(copy) => Ok(copy.into()),
         // So many are open that the numbers do not matter.

@@ -30,6 +30,7 @@ pub mod helper;
 mod listen;
 mod narration;
 mod preflight;
+mod netns;
 mod query;
 mod selftest;
 mod stats;
@@ -52,8 +53,9 @@ pub use capability::{Capabilities, Capability};
 pub use chosen::ChosenSet;
 pub use events::{Closed, Event, Opened, Verdict};
 pub use guard::{GuardError, leave_all as leave_guards};
-pub use helper::{Helper, Standing, TRUST_VARIABLE};
+pub use helper::{EnterError, Helper, Inhabited, Standing, TRUST_VARIABLE};
 pub use listen::ListenError;
+pub use netns::Inside;
 pub use preflight::preflight;
 pub use stats::{Measuring, ProgramStats};
 
@@ -88,6 +90,7 @@ impl Default for Settings {
 /// The programs, attached, and all that goes with them. Dropping it detaches.
 pub struct Capture {
     helper: Helper,
+    cgroup: Option<PathBuf>,
     attached: AtomicBool,
     listeners: Vec<TcpListener>,
     flows: Arc<Flows>,
@@ -117,6 +120,7 @@ impl Capture {
         // Dropped on every way out but the last: it detaches.
         let mut this = Self {
             helper: helper.clone(),
+            cgroup: settings.cgroup.clone(),
             attached: AtomicBool::new(true),
             listeners: Vec::new(),
             flows: Arc::new(Flows::new(attached.flows, attached.records, &listening)),
@@ -152,6 +156,24 @@ impl Capture {
     /// connections hang: accept from them before [`Capture::redirect`].
     pub fn listeners(&self) -> std::io::Result<Vec<TcpListener>> {
         self.listeners.iter().map(listen::outermost).collect()
+    }
+
+    /// Cookie of the agent's own network namespace.
+    pub fn netns(&self) -> u64 {
+        self.flows.netns()
+    }
+
+    /// Other network namespaces that processes live in; those captured are named. `None` where
+    /// that is not to be known.
+    pub fn inhabited(&self) -> Option<Vec<Inhabited>> {
+        self.helper.inhabited(self.cgroup.as_deref())
+    }
+
+    /// Opens listeners in the network namespace of the process with this pid and start, if it has
+    /// the cookie `netns`: from then on connections to targets are redirected there too. Accept
+    /// from them at once.
+    pub fn enter(&self, process: (u32, u64), netns: Option<u64>) -> Result<Inside, EnterError> {
+        Inside::enter(&self.helper, &self.flows, process, netns)
     }
 
     /// Tells where accepted connections were going.

@@ -42,4 +42,10 @@ pub trait Origins: Send + Sync + std::fmt::Debug {
     /// The origin of the connection that a listener accepted from `client`, used up by this call.
     /// `None` means nobody was redirected here: the connection must be reset.
     fn take(&self, client: SocketAddr) -> Option<Origin>;
+
+    /// Where the connections come from another network namespace than the agent's own: the number
+    /// by which sockets that leave from there are asked for.
+    fn elsewhere(&self) -> Option<u64> {
+        None
+    }
 }

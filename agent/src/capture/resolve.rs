@@ -219,7 +219,8 @@ impl RuntimeProvider for Marked {
 
 impl Marked {
     fn socket(&self, addr: SocketAddr, kind: Kind) -> io::Result<OwnedFd> {
-        self.helper.socket(Wish { kind, v6: addr.is_ipv6(), mark: None, device: None })
+        let v6 = addr.is_ipv6();
+        self.helper.socket(Wish { kind, v6, mark: None, device: None, netns: None })
     }
 }
 

@@ -10,7 +10,7 @@ use rustix::net::{SocketType, sockopt};
 use super::{Exit, Fault};
 use crate::app::log;
 use crate::capture::Helper;
-use crate::capture::helper::confine;
+use crate::capture::helper::confine::{self, Extras};
 use crate::config::Log;
 
 /// Hold the privileges on behalf of the daemon (it starts this itself).
@@ -25,6 +25,15 @@ pub(super) struct Args {
     /// Also keep what freezing a user's workload takes
     #[arg(long)]
     freeze: bool,
+    /// Also keep what entering a container's network takes
+    #[arg(long)]
+    enter: bool,
+}
+
+impl Args {
+    fn extras(&self) -> Extras {
+        Extras { freeze: self.freeze, enter: self.enter }
+    }
 }
 
 /// The helper's two processes.
@@ -37,8 +46,8 @@ enum Part {
 }
 
 /// What starts the helper of a daemon with this log.
-pub(crate) fn command(log: Log, freeze: bool) -> io::Result<Command> {
-    started(Part::Keep, &[word(&log.level)?, word(&log.format)?], freeze)
+pub(crate) fn command(log: Log, extras: Extras) -> io::Result<Command> {
+    started(Part::Keep, &[word(&log.level)?, word(&log.format)?], extras)
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
@@ -50,7 +59,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         return Err(Fault { exit: Exit::Usage, what: what.to_owned(), fix }.into());
     }
     log::start(Log { level: parsed(&args.level)?, format: parsed(&args.format)? });
-    confine::keep(confine::helper(args.freeze), None)?;
+    confine::keep(confine::helper(args.extras()), None)?;
     serve(args, &stdin)?;
     Ok(Exit::Ok)
 }
@@ -61,7 +70,7 @@ fn serve(args: &Args, daemon: &OwnedFd) -> io::Result<()> {
             confine::ignore_signals();
             rustix::thread::set_name(c"weir-keeper")?;
             let words = [args.level.clone(), args.format.clone()];
-            let serving = started(Part::Serve, &words, args.freeze)?;
+            let serving = started(Part::Serve, &words, args.extras())?;
             let program = serving.get_program().to_owned();
             let arguments: Vec<_> = serving.get_args().map(ToOwned::to_owned).collect();
             Helper::keep(daemon, || {
@@ -77,13 +86,15 @@ fn serve(args: &Args, daemon: &OwnedFd) -> io::Result<()> {
     }
 }
 
-fn started(part: Part, log: &[String; 2], freeze: bool) -> io::Result<Command> {
+fn started(part: Part, log: &[String; 2], extras: Extras) -> io::Result<Command> {
     // The very program that runs, even where a package has replaced its file meanwhile.
     let mut command = Command::new("/proc/self/exe");
     let part = part.to_possible_value().ok_or(io::ErrorKind::InvalidInput)?;
     command.args(["helper", part.get_name()]).args(log);
-    if freeze {
-        command.arg("--freeze");
+    for (flag, wanted) in [("--freeze", extras.freeze), ("--enter", extras.enter)] {
+        if wanted {
+            command.arg(flag);
+        }
     }
     Ok(command)
 }
@@ -106,9 +117,10 @@ mod tests {
     #[test]
     fn the_command_line_says_what_the_daemons_configuration_does() {
         let log = Log { level: Level::Debug, format: LogFormat::Json };
-        let command = command(log, true).unwrap();
+        let extras = Extras { freeze: true, enter: true };
+        let command = command(log, extras).unwrap();
         let words: Vec<_> = command.get_args().collect();
-        assert_eq!(words, ["helper", "keep", "debug", "json", "--freeze"]);
+        assert_eq!(words, ["helper", "keep", "debug", "json", "--freeze", "--enter"]);
         assert_eq!(parsed::<Level>("debug").unwrap(), Level::Debug);
         assert!(parsed::<Level>("loud").is_err());
     }

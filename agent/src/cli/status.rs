@@ -9,7 +9,7 @@ use super::text::{
     calls, clean, count, coverage, date_time, elapsed, milliseconds, percent, short, usd,
 };
 use super::{Ctx, Exit};
-use crate::admin::status::{EscalationState, PolicyState, State, Status};
+use crate::admin::status::{EscalationState, NamespaceState, PolicyState, State, Status};
 use crate::config::Mode;
 
 /// Whether it works, what it covers, what today cost.
@@ -69,6 +69,7 @@ fn lines(status: &Status, ctx: &Ctx) -> Vec<String> {
     }
     lines.extend(escalations(status.escalations));
     lines.extend(capture(status));
+    lines.extend(namespaces(&status.namespaces));
     for listener in &status.listeners {
         lines.push(clean(&format!("{:<10} {}", listener.name, listener.address)).into_owned());
     }
@@ -161,6 +162,18 @@ fn capture(status: &Status) -> Vec<String> {
         lines.push(clean(&text).into_owned());
     }
     lines
+}
+
+/// Nothing where there are none.
+fn namespaces(state: &NamespaceState) -> Option<String> {
+    let left_out = state.left_out.iter();
+    let left_out: Vec<String> =
+        left_out.map(|(reason, number)| format!("{} not ({reason})", count(*number))).collect();
+    let metered = (state.armed > 0).then(|| format!("{} metered", count(state.armed)));
+    let parts: Vec<String> = metered.into_iter().chain(left_out).collect();
+    (!parts.is_empty()).then(|| {
+        clean(&format!("containers network namespaces: {}", parts.join(", "))).into_owned()
+    })
 }
 
 /// How many there are, and which are not as the configuration says.

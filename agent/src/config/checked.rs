@@ -30,6 +30,8 @@ pub struct Config {
     pub listen: Listen,
     /// The kernel half.
     pub capture: Capture,
+    /// How far one goes with connections of other network namespaces.
+    pub containers: policy::containers::Containers,
     /// Whether every client is taken to accept the CA.
     pub trust_assumed: bool,
     /// What happens to a client that does not accept the CA.

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::llm::usage::NanoUsd;
+use crate::policy::containers::{Containers, Reach};
+use crate::policy::selector::{Pattern, Selector};
 
 /// A configuration directory; problems are reported with `W/` for its path.
 struct Dir(tempfile::TempDir);
@@ -205,6 +207,22 @@ budgts: {}
 }
 
 #[test]
+fn containers_are_told_in_a_word_or_by_name() {
+    assert_eq!(config("# nothing\n").containers, Containers::default());
+    assert_eq!(config("containers: meter").containers.default, Reach::Meter);
+    let text = "containers: {default: off, observe: [batch], meter: ['container:web*', '*'], \
+                dial: {host: ['pod:prod/web']}}";
+    let containers = config(text).containers;
+    assert_eq!(containers.default, Reach::Off);
+    let container = vec![Pattern::new("web*")];
+    let web = Selector { container, ..Selector::default() };
+    assert_eq!(containers.meter, [web, Selector::default()]);
+    assert_eq!(containers.observe[0].workload, [Pattern::new("batch")]);
+    assert_eq!(containers.dial_from_host[0].workload, [Pattern::new("pod:prod/web")]);
+    assert!(containers.off.is_empty());
+}
+
+#[test]
 fn single_faults_are_named() {
     let cases = [
         ("listen: {proxy: 0.0.0.0:4180}", "1:17: listen.proxy: must be a loopback address"),
@@ -224,6 +242,11 @@ fn single_faults_are_named() {
         ),
         ("capture: {cidrs: [0.0.0.0/0]}", "1:19: capture.cidrs[0]: `0.0.0.0/0` is every address"),
         ("capture: {cidrs: [example.com]}", "1:19: capture.cidrs[0]: `example.com` is not a net"),
+        ("containers: metre", "1:13: containers: `metre` is not one of off, observe, meter"),
+        ("containers: {default: [a]}", "1:23: containers.default: expected one of off, obs"),
+        ("containers: {metre: [a]}", "1:14: containers.metre: this key is not known"),
+        ("containers: {meter: ['contaner:a']}", "1:21: containers.meter[0]: `contaner:` sel"),
+        ("containers: {dial: {host: ['container:']}}", "1:27: containers.dial.host[0]: needs"),
         ("trust: {assume: yes}", "1:17: trust.assume: expected true or false, found `yes`"),
         ("mode: [off]", "1:7: mode: expected one of off, observe, meter, enforce, found a list"),
         ("mode:", "1:5: mode: expected one of off, observe, meter, enforce, found nothing"),

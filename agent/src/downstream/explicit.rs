@@ -102,6 +102,7 @@ async fn connect(client: Arc<Client>, mut request: Request<Incoming>) -> Respons
             subject: Arc::clone(&client.subject),
             destination,
             options: SocketOptions::default(),
+            bystander: false,
             opened: front.runtime.clock.now(),
             permit: Arc::clone(&client.permit),
         };

@@ -36,13 +36,28 @@ pub async fn serve(front: Arc<Front>, origins: Arc<dyn Origins>, accepted: Accep
     };
     // Asked now, while the client waits for us and so cannot have gone.
     let subject = front.resolve(origin.caller).await;
+    let own = SocketOptions { device: origin.device, mark: origin.mark, netns: None };
+    let (options, bystander) = match origins.elsewhere() {
+        None => (own, false),
+        Some(number) => {
+            let rules = front.rules.load();
+            let bystander = !rules.containers.meters(&subject);
+            let from_host = !bystander && rules.containers.dials_from_host(&subject);
+            // Marks and interfaces are those of its namespace.
+            let there = SocketOptions { netns: Some(number), ..own };
+            (if from_host { SocketOptions::default() } else { there }, bystander)
+        }
+    };
     let arrival = session::Arrival {
         via: Via::Intercept,
         subject,
         destination: Destination::Address(origin.destination),
-        options: SocketOptions { device: origin.device, mark: origin.mark },
+        options,
+        bystander,
         opened: front.runtime.clock.now(),
         permit,
     };
     session::run(front, arrival, stream, BytesMut::new()).await;
+    // Until here: it is the way into the client's namespace.
+    drop(origins);
 }

@@ -41,6 +41,8 @@ pub struct Arrival {
     pub destination: Destination,
     /// What the client's socket carried.
     pub options: SocketOptions,
+    /// Whether it is only here because somebody else in its network namespace is metered.
+    pub bystander: bool,
     /// When it arrived.
     pub opened: Now,
     /// What it counts as.
@@ -103,6 +105,7 @@ fn decide(front: &Front, arrival: &Arrival, opening: &Opening) -> Treat {
         can_terminate: &|host| front.client.can_terminate(host),
         verdict: front.client.verdict(&arrival.subject, &front.identities),
         block_untrusted: front.client.block_untrusted.load(Relaxed),
+        bystander: arrival.bystander,
     })
 }
 
@@ -221,13 +224,17 @@ async fn terminate(
     finish(front, arrival, label, end, (passed.read(), passed.written()));
 }
 
-/// The same host by IPv4, where it was to be reached by IPv6.
+/// The same host by IPv4, where it was to be reached by IPv6. In another network namespace names
+/// may mean something else: there only where this one meant the same to the client as to us.
 async fn fallback(front: &Front, target: &Target) -> Option<Target> {
     let Destination::Address(address @ SocketAddr::V6(_)) = &target.destination else {
         return None;
     };
     let name = Destination::Name(Arc::clone(&target.host), address.port());
     let found = front.upstream.tcp.addresses(&name).await.ok()?;
+    if target.options.netns.is_some() && !found.contains(address) {
+        return None;
+    }
     let other = found.into_iter().find(SocketAddr::is_ipv4)?;
     Some(Target { destination: Destination::Address(other), ..target.clone() })
 }

@@ -19,6 +19,8 @@ pub struct Known<'a> {
     pub verdict: Verdict,
     /// Whether callers that do not are refused.
     pub block_untrusted: bool,
+    /// Whether the caller shares a network namespace with one that is metered, and is not itself.
+    pub bystander: bool,
 }
 
 /// What to do with it.
@@ -71,6 +73,9 @@ pub fn treat(known: &Known<'_>) -> Treat {
         let reason = if hello.ech { "ech" } else { "not_llm" };
         return relay(None, Some(host), reason);
     };
+    if known.bystander {
+        return relay(Some(provider), Some(host), "container");
+    }
     if !(known.can_terminate)(&host) {
         return relay(Some(provider), Some(host), "observe");
     }
@@ -112,13 +117,17 @@ mod tests {
 
     fn decided(opening: &Opening, terminates: bool, verdict: Verdict, block: bool) -> String {
         let providers = Providers::builtin();
-        let treat = treat(&Known {
+        word(treat(&Known {
             opening,
             providers: &providers,
             can_terminate: &|_host| terminates,
             verdict,
             block_untrusted: block,
-        });
+            bystander: false,
+        }))
+    }
+
+    fn word(treat: Treat) -> String {
         match treat {
             Treat::Terminate { provider, offer, .. } => format!("{}/{offer:?}", provider.name),
             Treat::Relay { reason, .. } => reason.to_owned(),
@@ -150,6 +159,22 @@ mod tests {
             (&Opening::Silent, true, yes, false, "silent"),
         ] {
             assert_eq!(decided(opening, terminates, verdict, block), expected, "{opening:?}");
+        }
+    }
+
+    #[test]
+    fn a_bystander_is_relayed_whatever_it_accepts() {
+        let since = SystemTime::UNIX_EPOCH;
+        for verdict in [Verdict::Intercept, Verdict::Untrusted { since, signal: Signal::Fin }] {
+            let treat = treat(&Known {
+                opening: &hello(Some("api.openai.com"), &[]),
+                providers: &Providers::builtin(),
+                can_terminate: &|_host| true,
+                verdict,
+                block_untrusted: true,
+                bystander: true,
+            });
+            assert_eq!(word(treat), "container");
         }
     }
 }

@@ -57,6 +57,8 @@ pub struct Metrics {
     metered: IntCounter,
     seen: IntCounter,
     capture: IntCounterVec,
+    namespaces: IntGauge,
+    namespaces_left_out: IntCounterVec,
     ledger: LedgerMetrics,
     alerts: Alerts,
     process: process::Process,
@@ -160,6 +162,15 @@ impl Metrics {
                 "weir_capture_events_total",
                 "What the kernel half counted, by kind.",
                 &["event"],
+            )?,
+            namespaces: gauge(
+                "weir_namespaces_armed",
+                "Network namespaces other than the agent's own whose connections are redirected.",
+            )?,
+            namespaces_left_out: counters(
+                "weir_namespaces_left_out_total",
+                "Times a network namespace was to be armed and could not be, by reason.",
+                &["reason"],
             )?,
             ledger: LedgerMetrics {
                 backlog: gauge(
@@ -289,6 +300,14 @@ impl Metrics {
     pub fn capture(&self, counters: &[(&'static str, u64)]) {
         for (event, total) in counters {
             advance(&self.capture.with_label_values(&[event]), *total);
+        }
+    }
+
+    /// Takes over how many network namespaces are armed, and how often one could not be.
+    pub fn namespaces(&self, armed: u64, left_out: impl IntoIterator<Item = (&'static str, u64)>) {
+        self.namespaces.set(i64::try_from(armed).unwrap_or(i64::MAX));
+        for (reason, total) in left_out {
+            advance(&self.namespaces_left_out.with_label_values(&[reason]), total);
         }
     }
 

@@ -76,13 +76,15 @@ pub(super) struct Policies {
     per_user: bool,
     decisions: IntCounterVec,
     /// Counters by the addresses of their labels, which the labels beside them keep taken.
-    known: Mutex<HashMap<(usize, usize), (IntCounter, [Arc<str>; 2])>>,
+    known: Mutex<Known>,
     counted: IntCounterVec,
     spent: Shown,
     limit: Shown,
     usage: Shown,
     quota: Shown,
 }
+
+type Known = HashMap<(usize, usize), (IntCounter, [Arc<str>; 2])>;
 
 /// A gauge and the series it shows now.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ use super::policies::Policies;
 use super::room::Room;
 use crate::llm::price::Prices;
 use crate::llm::providers::Providers;
+use crate::policy::containers::Containers;
 
 /// The part of the configuration that calls read.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub struct Rules {
     pub credentials: Credentials,
     /// Where else calls for a provider can go.
     pub endpoints: Endpoints,
+    /// How far one goes with connections of other network namespaces.
+    pub containers: Containers,
     /// What decides about calls; outlives this snapshot.
     pub policies: Arc<Policies>,
 }

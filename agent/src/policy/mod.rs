@@ -9,6 +9,7 @@ pub mod enforcement;
 pub mod call;
 pub mod selector;
 pub mod settings;
+pub mod containers;
 mod teams;
 mod window;
 mod calendar;

@@ -25,13 +25,17 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 /// A byte stream of any kind.
 pub type Io = Box<dyn Stream>;
 
-/// What the client had set on its own socket, and the upstream socket takes over.
+/// What the client had set on its own socket, and the upstream socket takes over; and where it
+/// leaves from. Connections that differ in any of it are never shared.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct SocketOptions {
     /// Index of the interface the socket is bound to (`SO_BINDTODEVICE`).
     pub device: Option<u32>,
     /// Firewall mark (`SO_MARK`).
     pub mark: Option<u32>,
+    /// The client's network namespace, by the number under which sockets of it are made, so that
+    /// what it cannot reach stays out of its reach; `None` for the agent's own.
+    pub netns: Option<u64>,
 }
 
 /// Where to connect: a fixed address (the one the client chose), or a name still to be resolved.

@@ -129,6 +129,12 @@ impl Pool {
         });
     }
 
+    /// Closes idle connections that leave from the network namespace with this number: they would
+    /// keep it alive.
+    pub fn leave(&self, netns: u64) {
+        self.idle.lock().retain(|target, _idle| target.options.netns != Some(netns));
+    }
+
     /// Closes all idle connections, for good when the drain has been signalled.
     pub fn close(&self) {
         self.idle.lock().clear();

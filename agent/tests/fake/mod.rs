@@ -14,7 +14,8 @@ use agent::admin::prices::{PriceQuery, PriceRow, Prices, UnknownPriceRow};
 use agent::admin::processes::{ProcessConnections, ProcessQuery, ProcessRow, Word};
 use agent::admin::spend::{Spend, SpendQuery, SpendRow};
 use agent::admin::status::{
-    Capability, CaptureState, Listener, ModeState, Overhead, State, Status, TrustState, Warning,
+    Capability, CaptureState, Listener, ModeState, NamespaceState, Overhead, State, Status,
+    TrustState, Warning,
 };
 use agent::admin::{Agent, Failure, SCHEMA_VERSION};
 use agent::config::Mode;
@@ -190,6 +191,7 @@ impl Agent for Fake {
             state: State::of(&mode, &warnings),
             mode,
             capture,
+            namespaces: NamespaceState { armed: 3, left_out: [("port_taken".into(), 1)].into() },
             coverage: coverage(),
             today: SpendRow { unpriced_calls: 2, ..spent("", 412, 18_420_000_000) },
             top: top.map(|(_, row)| row).collect(),

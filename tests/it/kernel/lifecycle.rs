@@ -121,7 +121,7 @@ fn a_record_whose_tuple_is_gone_is_found_by_cookie() {
         let listener = TcpListener::from_std(listener).unwrap();
         let client = world.cgroup.spawn("dial", &[&format!("to={WANTED4}")]);
         let (mut socket, from) = within(listener.accept()).await.unwrap();
-        assert_eq!(forget_tuples_of(from.port()), 1);
+        assert_eq!(forget_tuples_of(world.capture.netns(), from.port()), 1);
         let origin = world.capture.origins().take(from).expect("recovered");
         assert_eq!(origin.destination, WANTED4.parse().unwrap());
         assert_eq!(Some(origin.caller.tgid), client.id());
@@ -131,11 +131,9 @@ fn a_record_whose_tuple_is_gone_is_found_by_cookie() {
     });
 }
 
-/// Removes the tuples with that source port, in the namespace of this thread, from the programs'
+/// Removes the tuples with that source port, in the namespace with that cookie, from the programs'
 /// maps; returns how many there were.
-fn forget_tuples_of(port: u16) -> usize {
-    let probe = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let netns = super::world::netns_cookie(&probe);
+pub(super) fn forget_tuples_of(netns: u64, port: u16) -> usize {
     let flows =
         loaded_maps().filter_map(Result::ok).filter(|map| map.name_as_str() == Some("FLOWS"));
     flows.map(|info| forget_in(&info, netns, port)).sum()

@@ -13,5 +13,6 @@ mod targets;
 mod dns;
 mod quic;
 mod chosen;
+mod netns;
 mod costs;
 mod freeze;

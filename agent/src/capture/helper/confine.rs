@@ -33,10 +33,25 @@ pub const HELPER: [(CapabilitySet, &str, &str); 5] = [
 /// a user are that user's files.
 pub const FREEZE: CapabilitySet = CapabilitySet::DAC_OVERRIDE;
 
-/// What a policy's freezing takes is kept only where one does.
-pub fn helper(freezes: bool) -> CapabilitySet {
-    let always = HELPER.iter().fold(CapabilitySet::empty(), |all, (one, ..)| all | *one);
-    if freezes { always | FREEZE } else { always }
+/// What it keeps beside that where containers are metered: nobody enters a network namespace with
+/// less.
+pub const ENTER: CapabilitySet = CapabilitySet::SYS_ADMIN;
+
+/// What the configuration asks of the helper beside what it always does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Extras {
+    /// A policy may freeze a workload.
+    pub freeze: bool,
+    /// Containers are metered.
+    pub enter: bool,
+}
+
+/// What the helper keeps: the extras only where they are asked for.
+pub fn helper(extras: Extras) -> CapabilitySet {
+    let mut kept = HELPER.iter().fold(CapabilitySet::empty(), |all, (one, ..)| all | *one);
+    kept.set(FREEZE, extras.freeze);
+    kept.set(ENTER, extras.enter);
+    kept
 }
 
 /// What the daemon keeps once the helper runs: nothing, unless an older kernel refuses every use
@@ -175,7 +190,10 @@ mod tests {
 
     #[test]
     fn the_helper_keeps_one_more_where_policies_freeze() {
-        assert_eq!(helper(true) - helper(false), FREEZE);
-        assert!(!helper(true).contains(CapabilitySet::SYS_ADMIN));
+        let (none, freeze) = (Extras::default(), Extras { freeze: true, enter: false });
+        assert_eq!(helper(freeze) - helper(none), FREEZE);
+        assert!(!helper(freeze).contains(CapabilitySet::SYS_ADMIN));
+        let enter = Extras { freeze: false, enter: true };
+        assert_eq!(helper(enter) - helper(none), CapabilitySet::SYS_ADMIN);
     }
 }

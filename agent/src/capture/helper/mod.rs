@@ -30,6 +30,7 @@ mod proc;
 mod marker;
 mod holder;
 mod names;
+mod netns;
 mod socket;
 mod freeze;
 
@@ -59,6 +60,8 @@ pub use self::freeze::{FreezeError, Why, may_freeze};
 pub use self::link::Standing;
 pub(super) use self::look::{Facts, Instance, Look, Sight};
 pub use self::marker::VARIABLE as TRUST_VARIABLE;
+pub use self::netns::{EnterError, Inhabited};
+pub(super) use self::netns::{Entrance, Opened as Inside};
 pub(super) use self::proc::Stat;
 pub use self::socket::{Kind, Wish};
 
@@ -230,6 +233,30 @@ impl Helper {
             other => io::Error::other(other),
         })?;
         answer.fds.into_iter().next().ok_or_else(|| io::Error::other(AttachError::Protocol))
+    }
+
+    /// Opens listeners in the network namespace of a process.
+    pub(super) fn enter(&self, entrance: Entrance) -> Result<Inside, EnterError> {
+        let failed = |error: AttachError| EnterError::Other(error.to_string());
+        match self.link.ask(Request::Enter(entrance)).map_err(failed)? {
+            Answer { reply: Reply::Entered(entered), fds } => {
+                Inside::of(entered?, fds).ok_or_else(|| failed(AttachError::Protocol))
+            }
+            _ => Err(failed(AttachError::Protocol)),
+        }
+    }
+
+    /// Forgets the way into a namespace.
+    pub(super) fn leave(&self, number: u64) {
+        let left = || ask!(self, Request::Leave(number), Reply::Done => ());
+        answered(left());
+    }
+
+    /// Who lives in other network namespaces; `None` where that is not to be known.
+    pub(super) fn inhabited(&self, below: Option<&Path>) -> Option<Vec<Inhabited>> {
+        let below = below.map(Path::to_owned);
+        let found = || ask!(self, Request::Inhabited(below), Reply::Inhabited(found) => found);
+        answered(found())
     }
 
     /// Path of the cgroup of a process's workload. Refused where freezing it would stop more than

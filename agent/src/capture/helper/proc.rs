@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, openat, readlinkat};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 /// Longest command line examined; `java` with its class path needs tens of kilobytes.
@@ -81,6 +82,11 @@ impl Handle {
     pub(super) fn uid(&self) -> io::Result<u32> {
         let status = String::from_utf8_lossy(&self.read("status", FILE)?).into_owned();
         real_uid(&status).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    /// Its network namespace.
+    pub(super) fn network(&self) -> Result<OwnedFd, Errno> {
+        openat(&self.dir, "ns/net", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
     }
 
     pub(super) fn read(&self, name: &str, limit: usize) -> io::Result<Vec<u8>> {

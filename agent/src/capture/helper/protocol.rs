@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::freeze::{self, FreezeError};
 use super::look::{Look, Sight};
+use super::netns::{EnterError, Entered, Entrance, Inhabited};
 use super::socket::Wish;
 use crate::capture::Settings;
 use crate::capture::attach::AttachError;
@@ -65,6 +66,12 @@ pub(super) enum Request {
     Pod(String),
     /// A socket that the programs leave alone.
     Socket(Wish),
+    /// Listeners in the network namespace of a process.
+    Enter(Entrance),
+    /// The way into a namespace that was entered forgotten.
+    Leave(u64),
+    /// Who lives in other network namespaces; only processes of the cgroup at this path are named.
+    Inhabited(Option<PathBuf>),
     /// The cgroup of this process's workload, if it may be stopped.
     Freezable(freeze::Target),
     /// The workload of this process stopped where it is.
@@ -94,6 +101,9 @@ pub(super) enum Reply {
     Name(Option<String>),
     /// With it the socket.
     Socket,
+    /// With it what was opened: a socket to ask for sockets, then the listeners.
+    Entered(Result<Entered, EnterError>),
+    Inhabited(Vec<Inhabited>),
     Frozen(Result<String, FreezeError>),
     Done,
 }
@@ -132,6 +142,9 @@ impl Request {
             Self::Holder { .. }
             | Self::Container(_)
             | Self::Pod(_)
+            | Self::Enter(_)
+            | Self::Leave(_)
+            | Self::Inhabited(_)
             | Self::Freezable(_)
             | Self::Freeze(_)
             | Self::Thaw(_) => Class::Search,

@@ -1,12 +1,12 @@
 //! What runs with privileges: answers one question at a time, from any thread.
 
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
 use super::names::Names;
+use super::netns::{self, Namespaces};
 use super::protocol::{Answer, Reply, Request};
 use super::{freeze, holder, look, marker, socket};
 use crate::capture::attach::{self, AttachError, Attachment};
@@ -17,6 +17,7 @@ use crate::capture::selftest;
 pub(super) struct Server {
     attachment: Mutex<Option<Attachment>>,
     names: Names,
+    namespaces: Namespaces,
     /// Whether the programs know the daemon by its thread-group id, and not by its mark alone.
     spared: AtomicBool,
 }
@@ -26,6 +27,7 @@ impl Server {
         Self {
             attachment: Mutex::default(),
             names: Names::below(root),
+            namespaces: Namespaces::default(),
             spared: AtomicBool::new(false),
         }
     }
@@ -104,8 +106,23 @@ impl Server {
             Request::Container(id) => Reply::Name(self.names.container(&id)).into(),
             Request::Pod(uid) => Reply::Name(self.names.pod(&uid)).into(),
             Request::Socket(wish) => {
-                let fds: Vec<OwnedFd> = vec![socket::open(wish, self.spared.load(Relaxed))?];
-                Answer { reply: Reply::Socket, fds }
+                let spared = self.spared.load(Relaxed);
+                let socket = self.namespaces.socket(wish.netns, || socket::open(wish, spared))?;
+                Answer { reply: Reply::Socket, fds: vec![socket] }
+            }
+            Request::Enter(entrance) => match self.namespaces.enter(entrance) {
+                Ok(opened) => {
+                    let (entered, fds) = opened.into_parts();
+                    Answer { reply: Reply::Entered(Ok(entered)), fds }
+                }
+                Err(error) => Reply::Entered(Err(error)).into(),
+            },
+            Request::Leave(number) => {
+                self.namespaces.leave(number);
+                Reply::Done.into()
+            }
+            Request::Inhabited(below) => {
+                Reply::Inhabited(netns::inhabited(below.as_deref())?).into()
             }
             Request::Freezable(target) => Reply::Frozen(freeze::freezable(&target)).into(),
             Request::Freeze(target) => Reply::Frozen(freeze::freeze(&target)).into(),

@@ -33,6 +33,9 @@ pub struct Wish {
     pub mark: Option<u32>,
     /// Index of the interface to leave through.
     pub device: Option<u32>,
+    /// The network namespace to leave from, by the number it was given when it was entered; `None`
+    /// for the agent's own.
+    pub netns: Option<u64>,
 }
 
 /// Makes the socket. `spared` says that the programs leave this process alone whatever the mark.
@@ -74,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_clients_mark_is_mirrored_only_where_ours_is_not_all_that_saves_us_from_a_loop() {
-        let wish = Wish { kind: Kind::Stream, v6: false, mark: None, device: None };
+        let wish = Wish { kind: Kind::Stream, v6: false, mark: None, device: None, netns: None };
         let Some(ours) = marked(wish, false) else { return };
         assert_eq!(ours, MARK);
         let client = Wish { mark: Some(0x77), ..wish };
@@ -85,7 +88,7 @@ mod tests {
 
     #[test]
     fn sockets_do_not_block() {
-        let wish = Wish { kind: Kind::Stream, v6: false, mark: None, device: None };
+        let wish = Wish { kind: Kind::Stream, v6: false, mark: None, device: None, netns: None };
         let socket = Socket::from(open(wish, true).unwrap());
         assert!(socket.nonblocking().unwrap());
     }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -25,11 +26,17 @@ const REQUEST: u16 = 1;
 /// Size of `struct nlmsghdr`.
 const HEADER: usize = 16;
 
-/// Asks for the socket whose own address is `local` and whose peer is `remote`.
+/// Asks for the socket whose own address is `local` and whose peer is `remote`, in the calling
+/// thread's network namespace.
 pub(in crate::capture) fn socket(
     local: SocketAddr,
     remote: SocketAddr,
 ) -> io::Result<Option<Socket>> {
+    ask(&open()?, local, remote)
+}
+
+/// A socket that answers for the network namespace it is opened in, whoever asks through it.
+pub(in crate::capture) fn open() -> io::Result<OwnedFd> {
     let netlink = socket_with(
         AddressFamily::NETLINK,
         SocketType::RAW,
@@ -38,10 +45,19 @@ pub(in crate::capture) fn socket(
     )?;
     // The kernel answers within the send; the bound is for kernels that do not answer at all.
     set_socket_timeout(&netlink, Timeout::Recv, Some(Duration::from_millis(200)))?;
+    Ok(netlink)
+}
+
+/// Asks through `netlink`, which nobody else may be asking through meanwhile.
+pub(in crate::capture) fn ask(
+    netlink: &OwnedFd,
+    local: SocketAddr,
+    remote: SocketAddr,
+) -> io::Result<Option<Socket>> {
     let request = request(local, remote);
-    sendto(&netlink, &request, SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
+    sendto(netlink, &request, SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
     let mut answer = [0; 1024];
-    let (received, _) = recv(&netlink, &mut answer[..], RecvFlags::empty())?;
+    let (received, _) = recv(netlink, &mut answer[..], RecvFlags::empty())?;
     read(&answer[..received], remote)
 }
 

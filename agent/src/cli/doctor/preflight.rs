@@ -73,7 +73,7 @@ fn port(name: &str, address: SocketAddr, runs: bool) -> Row {
 }
 
 fn disk(state: &Path) -> Row {
-    let existing = state.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let existing = state.ancestors().find(|path| path.exists()).unwrap_or_else(|| Path::new("/"));
     let room = rustix::fs::statvfs(existing).map_err(io::Error::from);
     room_row(state, room.map(|room| room.f_bavail.saturating_mul(room.f_frsize)))
 }

@@ -7,6 +7,7 @@ mod picks;
 mod limits;
 mod reliability;
 mod alerts;
+mod containers;
 mod later;
 mod secrets;
 
@@ -41,6 +42,7 @@ pub(in crate::config) fn check(
     let policy = limits::settings(&mut check, &raw);
     let mut reliability = reliability::settings(&mut check, &raw);
     let alerts = alerts::settings(&mut check, &raw);
+    let containers = containers::containers(&mut check, &raw.containers);
     later::sections(&mut check, &raw);
     let mut prices = Vec::new();
     let providers = check.providers(raw.providers, &mut prices);
@@ -69,6 +71,7 @@ pub(in crate::config) fn check(
             all: check.picks(&raw.capture.all, &root.key("capture").key("all")),
             refuse_quic: raw.capture.refuse_quic,
         },
+        containers,
         trust_assumed: raw.trust.assume,
         on_untrusted: raw.on_untrusted,
         on_agent_failure: raw.on_agent_failure,

@@ -6,6 +6,7 @@ mod providers;
 mod limits;
 mod reliability;
 mod alerts;
+mod containers;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -19,6 +20,7 @@ pub(in crate::config) use self::alerts::{
     RawAlerts, RawAudit, RawChannel, RawEmail, RawMailTls, RawPagerDuty, RawRoute, RawSlack,
     RawTracing, RawWebhook, RawWebhooks,
 };
+pub(in crate::config) use self::containers::{RawContainers, RawReach};
 pub(in crate::config) use self::limits::{
     RawAction, RawBudget, RawGuardAction, RawGuardrail, RawLoops, RawMatch, RawOverrun, RawPer,
     RawRateLimit, RawRolling, RawTeam,
@@ -156,6 +158,9 @@ pub(in crate::config) struct Raw {
     pub(in crate::config) listen: RawListen,
     /// The kernel half: which connections are looked at.
     pub(in crate::config) capture: RawCapture,
+    /// How far one goes with connections of other network namespaces, containers above all:
+    /// `off`, `observe`, `meter`, or a map that tells them apart.
+    pub(in crate::config) containers: RawContainers,
     /// Whether clients accept the agent's CA.
     pub(in crate::config) trust: RawTrust,
     /// What happens to a client that does not accept the agent's CA.
@@ -219,6 +224,7 @@ impl Default for Raw {
             user: "weir".to_owned(),
             listen: RawListen::default(),
             capture: RawCapture::default(),
+            containers: RawContainers::default(),
             trust: RawTrust::default(),
             on_untrusted: OnUntrusted::default(),
             on_agent_failure: OnAgentFailure::default(),

@@ -1,6 +1,7 @@
 //! The strings the mock is held by: what it answers next, and what it has seen.
 
 use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -29,6 +30,8 @@ pub struct Seen {
     pub body: Bytes,
     /// `HTTP/1.1` or `HTTP/2.0`.
     pub version: http::Version,
+    /// Where it came from.
+    pub peer: Option<SocketAddr>,
 }
 
 /// What the mock has counted since it started.

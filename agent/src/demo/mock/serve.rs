@@ -1,5 +1,7 @@
 //! One connection of the mock: TLS, the HTTP version the client chose, and each request's answer.
 
+use std::net::SocketAddr;
+
 use bytes::{Bytes, BytesMut};
 use http::header::{
     ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderName, HeaderValue, RETRY_AFTER,
@@ -35,12 +37,13 @@ pub(super) async fn connection(
     if stream.set_nodelay(true).is_err() {
         return;
     }
+    let peer = stream.peer_addr().ok();
     let Ok(stream) = tls.accept(stream).await else {
         control.handshake_failed();
         return;
     };
     let speaks_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    let service = service_fn(|request| answer(request, control.clone()));
+    let service = service_fn(|request| answer(request, peer, control.clone()));
     let io = TokioIo::new(stream);
     // An error here is the client's leaving or a scripted cut: nothing to report.
     drop(if speaks_h2 {
@@ -52,7 +55,11 @@ pub(super) async fn connection(
 
 /// Reads a request and plays what the script says. `Err` makes hyper close the connection
 /// without a head.
-async fn answer(request: Request<Incoming>, control: Control) -> Result<Response<Body>, Cut> {
+async fn answer(
+    request: Request<Incoming>,
+    peer: Option<SocketAddr>,
+    control: Control,
+) -> Result<Response<Body>, Cut> {
     let (head, body) = request.into_parts();
     let body = read(body).await?;
     let ask = Ask::of(&head.method, head.uri.path(), &head.headers, &body);
@@ -72,6 +79,7 @@ async fn answer(request: Request<Incoming>, control: Control) -> Result<Response
         headers: head.headers,
         body,
         version: head.version,
+        peer,
     });
 
     let mut script = match scripted {

@@ -223,12 +223,14 @@ fn with_usage(exchange: &mut Exchange, provider: &Provider, body: Bytes) -> Byte
 }
 
 pub(super) fn link_to(base: &Base, exchange: &Exchange) -> Link {
+    let first = exchange.context.link.target();
     let target = Target {
         destination: Destination::Name(Arc::clone(&base.host), base.port),
         host: Arc::clone(&base.host),
         tls: base.tls,
         offer: Offer::Http1,
-        options: SocketOptions::default(),
+        // No other provider is a way out either for a client that has none.
+        options: SocketOptions { netns: first.options.netns, ..SocketOptions::default() },
     };
     Link::lazy(Arc::clone(exchange.context.link.pool()), target)
 }

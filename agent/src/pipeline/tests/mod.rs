@@ -37,6 +37,7 @@ use crate::clock::{self, Now};
 use crate::llm::price::Prices;
 use crate::llm::providers::Providers;
 use crate::policy;
+use crate::policy::containers::Containers;
 use crate::policy::reliability::Settings;
 use crate::record::{Connection, Durability, Notice, Opened, Record};
 use crate::secret::Secret;
@@ -285,6 +286,7 @@ fn set(
         room: room::Room::default(),
         credentials: setup.credentials,
         endpoints: setup.endpoints,
+        containers: Containers::default(),
         policies: Arc::new(policies),
     };
     let provider = Arc::clone(rules.providers.by_name("openai").expect("built in"));

@@ -25,6 +25,7 @@ fn replace(scene: &Scene, environment: &str, limits: policy::Settings) {
         room: old.room.clone(),
         credentials: Credentials::default(),
         endpoints: Endpoints::default(),
+        containers: Containers::default(),
         policies: Arc::clone(&old.policies),
     };
     let now = scene.context.clock.now();
