@@ -240,6 +240,7 @@ pub(super) fn process(row: ledger::ProcessRow) -> ProcessRow {
         unpriced_calls: row.unknown_cost_calls,
         coverage,
         reason,
+        cause: None,
         fix: fix.map(str::to_owned),
     }
 }
@@ -255,6 +256,7 @@ fn word(reason: &str) -> (Word, Option<&'static str>) {
         }
         "not_installed" => (Word::Untrusted, Some("weir trust install, or start it by weir run")),
         "observe" => (Word::Observed, Some("weir mode meter")),
+        "proxied" => (Word::Proxied, None),
         _ => (Word::Bypassed, None),
     }
 }

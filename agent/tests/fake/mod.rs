@@ -310,7 +310,8 @@ impl Agent for Fake {
                 .map(|(provider, count)| ProcessConnections {
                     provider: provider.to_owned(),
                     treatment: Treatment::Metered,
-                    reason: String::new(),
+                    cause: None,
+            reason: String::new(),
                     count,
                     failed: 0,
                     bytes_up: 42_000,

@@ -12,9 +12,10 @@
 //! to be asked for then: what the programs narrate (`--log-bpf`, a closure in the answer), and the
 //! self-test's child, which joins the captured cgroup and is still forked by the asking side.
 //!
-//! Answers say no more than is needed. Of a process's environment only one variable is compared, and
-//! its answer is a yes or no; of its open files only whether a socket is among them.
+//! Answers say no more than is needed. Of a process's environment only the variables that name
+//! certificates are told; of its open files only whether a socket is among them.
 
+mod anatomy;
 mod freeze;
 mod holder;
 mod link;
@@ -24,6 +25,7 @@ mod names;
 mod proc;
 mod server;
 mod socket;
+mod traits;
 
 use std::fmt;
 use std::io;
@@ -39,11 +41,13 @@ use super::attach::{AttachError, Attached};
 use super::listen::Listening;
 use super::stats::ProgramStats;
 
+pub use self::anatomy::Anatomy;
 pub use self::freeze::{FreezeError, Why, may_freeze};
 pub(super) use self::look::{Facts, Instance, Look, Sight};
 pub use self::marker::VARIABLE as TRUST_VARIABLE;
 pub(super) use self::proc::Stat;
 pub use self::socket::{Kind, Wish};
+pub use self::traits::Traits;
 
 /// What the unprivileged side may ask for.
 #[derive(Debug, Clone, Copy)]
@@ -66,6 +70,10 @@ enum Request<'a> {
     Identify(Look<'a>),
     /// Whether that process instance was started with this root's fingerprint in its environment.
     Vouched { pid: u32, start_ticks: u64, fingerprint: &'a str },
+    /// What decides whom that process instance trusts.
+    Traits { pid: u32, start_ticks: u64 },
+    /// What that process instance is made of.
+    Anatomy { pid: u32, start_ticks: u64 },
     /// Which process has this socket of this user open; those of `recent` are asked first.
     Holder { inode: u64, uid: u32, recent: &'a [u32] },
     /// What its runtime calls the container with this id.
@@ -90,6 +98,8 @@ enum Reply {
     Statistics(Vec<ProgramStats>),
     Sight(Sight),
     Vouched(bool),
+    Traits(Option<Traits>),
+    Anatomy(Option<Anatomy>),
     Holder(Option<u32>),
     Name(Option<String>),
     Socket(OwnedFd),
@@ -170,6 +180,20 @@ impl Helper {
         let request = Request::Vouched { pid, start_ticks, fingerprint };
         let vouched = || ask!(self, request, Reply::Vouched(vouched) => vouched);
         answered(vouched()).unwrap_or(false)
+    }
+
+    /// What decides whom that process instance trusts; `None` where it is gone.
+    pub(super) fn traits(&self, pid: u32, start_ticks: u64) -> Option<Traits> {
+        let request = Request::Traits { pid, start_ticks };
+        let traits = || ask!(self, request, Reply::Traits(traits) => traits);
+        answered(traits()).flatten()
+    }
+
+    /// What that process instance is made of; `None` where it is gone.
+    pub(super) fn anatomy(&self, pid: u32, start_ticks: u64) -> Option<Anatomy> {
+        let request = Request::Anatomy { pid, start_ticks };
+        let anatomy = || ask!(self, request, Reply::Anatomy(anatomy) => anatomy);
+        answered(anatomy()).flatten()
     }
 
     /// The process that has the socket among its open files, tried first among `recent`.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use parking_lot::Mutex;
 
 use super::names::Names;
-use super::{Reply, Request, freeze, holder, look, marker, socket};
+use super::{Reply, Request, anatomy, freeze, holder, look, marker, socket, traits};
 use crate::capture::attach::{self, AttachError, Attachment};
 use crate::capture::listen::Listening;
 
@@ -64,6 +64,8 @@ impl Server {
             Request::Vouched { pid, start_ticks, fingerprint } => {
                 Reply::Vouched(marker::vouched(pid, start_ticks, fingerprint))
             }
+            Request::Traits { pid, start_ticks } => Reply::Traits(traits::of(pid, start_ticks)),
+            Request::Anatomy { pid, start_ticks } => Reply::Anatomy(anatomy::of(pid, start_ticks)),
             Request::Holder { inode, uid, recent } => {
                 let recent = holder::among(recent.iter().copied(), inode);
                 Reply::Holder(recent.or_else(|| holder::of(inode, uid)))
