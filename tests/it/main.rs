@@ -27,4 +27,6 @@ mod stage;
 #[cfg(test)]
 mod tls;
 #[cfg(test)]
+mod stores;
+#[cfg(test)]
 mod trust;

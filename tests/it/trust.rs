@@ -118,7 +118,7 @@ fn verdicts_outlive_the_agent() -> anyhow::Result<()> {
         let first = stage.run(Route::Redirect, &curl(&[])).await?;
         assert_eq!(first.code, Some(60), "{}", first.stderr);
         let process = stage.process(first.pid).await?;
-        assert_eq!(process["coverage"], "untrusted");
+        assert_eq!(process["coverage"], "untrusted", "{process}");
         // Even one that ends without a word: verdicts are kept as they are made.
         let kept = stage.scratch().join("weir/state/trust.json");
         until("the kept verdict", async || {
@@ -161,6 +161,29 @@ const once = () => new Promise((done) => {
         assert_eq!(process["coverage"], "untrusted", "{process}");
         let cause = process["cause"].as_str().unwrap_or_default();
         assert!(cause.contains("NODE_EXTRA_CA_CERTS"), "{process}");
+        Ok(())
+    })
+}
+
+#[test]
+fn sdks_that_try_again_lose_no_call() -> anyhow::Result<()> {
+    on_stage(async |stage| {
+        let config = stage.config();
+        stage.start_untrusted(&config).await?;
+        let clients = [
+            ("python-current", "openai_chat.py"),
+            ("python-current", "anthropic_messages.py"),
+            ("python-legacy", "openai_chat.py"),
+            ("node", "openai_chat.mjs"),
+        ];
+        for (home, script) in clients {
+            let output = stage.script(Route::Redirect, home, script).await?;
+            assert_eq!(output.code, Some(0), "{home} {script}: {}", output.stderr);
+            let process = stage.process(output.pid).await?;
+            assert_eq!(process["coverage"], "untrusted", "{process}");
+        }
+        assert_eq!(stage.metric::<u64>("weir_tls_trust_failures_total", "").await?, 4);
+        assert_eq!(stage.calls().await?, [] as [serde_json::Value; 0]);
         Ok(())
     })
 }

@@ -174,7 +174,7 @@ fn dispatch(command: &Command, ctx: &Ctx, start: daemon::Start) -> anyhow::Resul
         Command::Completions(args) => completions::run(args, ctx),
         Command::Trust(args) => return Ok(trust::run(args, &local::site(ctx)?)?.into()),
         Command::Doctor(args) => {
-            let rows = local::findings(ctx);
+            let rows = if args.leftovers { None } else { local::findings(ctx) };
             return Ok(doctor::run(args, &local::site(ctx)?, rows)?.into());
         }
         Command::Run(args) => {

@@ -311,7 +311,7 @@ impl Agent for Fake {
                     provider: provider.to_owned(),
                     treatment: Treatment::Metered,
                     cause: None,
-            reason: String::new(),
+                    reason: String::new(),
                     count,
                     failed: 0,
                     bytes_up: 42_000,

@@ -22,6 +22,9 @@ const EXECUTABLE: u64 = 256 << 20;
 /// What is read at once.
 const CHUNK: usize = 1 << 20;
 
+/// What may straddle two chunks is searched with both.
+const OVERLAP: usize = 32;
+
 /// Package directories looked into, and entries of each.
 const DIRECTORIES: usize = 4;
 /// See [`DIRECTORIES`].
@@ -29,14 +32,32 @@ const ENTRIES: usize = 20_000;
 
 /// Libraries that decide where roots come from, by how their file names begin.
 const LIBRARIES: [&str; 8] = [
-    "libssl.so", "libssl-", "libgnutls.so", "libnss3.so", "libjvm.so", "libnode.so", "libpython",
+    "libssl.so",
+    "libssl-",
+    "libgnutls.so",
+    "libnss3.so",
+    "libjvm.so",
+    "libnode.so",
+    "libpython",
     "_ssl.",
 ];
 
 /// Python packages that bring TLS clients or roots.
 const PACKAGES: [&str; 14] = [
-    "openai", "anthropic", "httpx", "httpx2", "requests", "aiohttp", "boto3", "botocore", "grpcio",
-    "certifi", "litellm", "google_genai", "truststore", "urllib3",
+    "openai",
+    "anthropic",
+    "httpx",
+    "httpx2",
+    "requests",
+    "aiohttp",
+    "boto3",
+    "botocore",
+    "grpcio",
+    "certifi",
+    "litellm",
+    "google_genai",
+    "truststore",
+    "urllib3",
 ];
 
 /// What is found in what Go's linker makes.
@@ -83,18 +104,16 @@ pub(super) fn of(pid: u32, start_ticks: u64) -> Option<Anatomy> {
         return None;
     }
     let is_telling = |path: &String| LIBRARIES.iter().any(|start| name(path).starts_with(start));
-    Some(Anatomy {
-        libraries: files.into_iter().filter(is_telling).collect(),
-        packages,
-        go,
-        roots,
-    })
+    Some(Anatomy { libraries: files.into_iter().filter(is_telling).collect(), packages, go, roots })
 }
 
 /// Paths of mapped files, each once.
 fn mapped(maps: &str) -> BTreeSet<String> {
     let path = |line: &str| line.find('/').map(|at| line[at..].to_owned());
-    maps.lines().filter_map(path).filter(|path| path.contains(".so") || path.contains("/_ssl")).collect()
+    maps.lines()
+        .filter_map(path)
+        .filter(|path| path.contains(".so") || path.contains("/_ssl"))
+        .collect()
 }
 
 /// Where a Python keeps packages: seen from extension modules it has mapped, and from the virtual
@@ -146,8 +165,6 @@ fn packages(pid: u32, directories: &BTreeSet<String>) -> Vec<(String, String)> {
 fn search(file: File) -> (bool, bool) {
     let (mut go, mut roots) = (false, [false; ROOTS.len()]);
     let mut file = file.take(EXECUTABLE);
-    // What may straddle two chunks is searched with both.
-    const OVERLAP: usize = 32;
     let mut buffer = vec![0; OVERLAP + CHUNK];
     let mut kept = 0;
     while let Ok(read @ 1..) = file.read(&mut buffer[kept..]) {

@@ -157,7 +157,9 @@ fn python(seen: &Seen<'_>) -> Cause {
         .iter()
         .flat_map(|anatomy| &anatomy.packages)
         .filter_map(|(name, version)| Some((format!("{name} {version}"), reads(name, version)?)))
-        .filter(|(_, variables)| !variables.split(" or ").any(|name| variable(seen, name).is_some()))
+        .filter(|(_, variables)| {
+            !variables.split(" or ").any(|name| variable(seen, name).is_some())
+        })
         .collect();
     if let [(first, variables), others @ ..] = &own[..] {
         let mut names = first.clone();
@@ -211,11 +213,15 @@ pub fn reads(package: &str, version: &str) -> Option<&'static str> {
 fn node(seen: &Seen<'_>) -> Cause {
     let what = match (seen.traits, variable(seen, "NODE_EXTRA_CA_CERTS")) {
         (_, Some(file)) => {
-            format!("Node: NODE_EXTRA_CA_CERTS={file} lacks the CA, or the code passes its own `ca`")
+            format!(
+                "Node: NODE_EXTRA_CA_CERTS={file} lacks the CA, or the code passes its own `ca`"
+            )
         }
-        (Some(_), None) => "Node without NODE_EXTRA_CA_CERTS: it has roots of its own, whatever the \
+        (Some(_), None) => {
+            "Node without NODE_EXTRA_CA_CERTS: it has roots of its own, whatever the \
                             system store says"
-            .to_owned(),
+                .to_owned()
+        }
         (None, None) => {
             "Node: has roots of its own, and reads NODE_EXTRA_CA_CERTS at its start".to_owned()
         }

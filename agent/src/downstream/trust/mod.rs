@@ -135,11 +135,7 @@ pub struct Trust {
 impl Trust {
     /// No verdicts yet.
     pub fn new(settings: Settings) -> Self {
-        Self {
-            settings: Mutex::new(settings),
-            clients: Mutex::default(),
-            changed: Notify::new(),
-        }
+        Self { settings: Mutex::new(settings), clients: Mutex::default(), changed: Notify::new() }
     }
 
     /// Takes over what of an earlier agent's verdicts still holds.
@@ -244,7 +240,8 @@ impl Trust {
             cause: None,
         };
         let instance_only = matches!(key, Key::Instance { .. });
-        let state = if made { State::Rejected(distrust(instance_only)) } else { State::Suspect(now) };
+        let state =
+            if made { State::Rejected(distrust(instance_only)) } else { State::Suspect(now) };
         clients.set(key, state);
         // A script run again and again must not lose a call each time: its second instance that
         // rejects us speaks for those to come.
