@@ -27,6 +27,4 @@ mod stage;
 #[cfg(test)]
 mod tls;
 #[cfg(test)]
-mod stores;
-#[cfg(test)]
 mod trust;
