@@ -56,7 +56,7 @@ impl Listener {
     /// Listens until it is ended.
     pub(super) fn listen(self) -> Listening {
         let (heard, stop) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let (hears, stops) = (Arc::clone(&heard), Arc::clone(&stop));
+        let (ear, stops) = (Arc::clone(&heard), Arc::clone(&stop));
         let port = self.port;
         let thread = std::thread::spawn(move || {
             for stream in self.socket.incoming().take(CONNECTIONS) {
@@ -64,11 +64,11 @@ impl Listener {
                     break;
                 }
                 let (Ok(stream), config) = (stream, Arc::clone(&self.config)) else { continue };
-                let hears = Arc::clone(&hears);
+                let ear = Arc::clone(&ear);
                 // A client may hold one open while it uses another.
                 std::thread::spawn(move || {
                     // How it failed is the client's to say.
-                    let _told_by_the_client = serve(stream, config, &hears);
+                    let _told_by_the_client = serve(stream, config, &ear);
                 });
             }
         });
