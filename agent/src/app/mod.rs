@@ -17,6 +17,7 @@ mod modes;
 mod kept;
 mod toggles;
 mod sweep;
+mod verdicts;
 mod agent;
 mod warnings;
 mod control;

@@ -18,7 +18,7 @@ use super::privileges::Split;
 use super::sweep::sweep;
 use super::takers::Takers;
 use super::toggles::Toggles;
-use super::{account_key, alerts, restore};
+use super::{account_key, alerts, restore, verdicts};
 use crate::admin::{self, Admin};
 use crate::alerts::Dial;
 use crate::capture::resolve::Resolver;
@@ -89,6 +89,9 @@ pub(super) async fn start(
     let helper = launch.split.helper.clone();
     let resolver = Resolver::new(helper.clone());
     let front = Arc::new(front(config, paths, (&helper, &resolver), &runtime, &takers)?);
+
+    verdicts::restore(&front, paths);
+    drain.spawn(verdicts::keep(Arc::clone(&front), paths.clone()));
 
     // Receivers of alerts are reached as providers are.
     let upstream = &front.upstream;

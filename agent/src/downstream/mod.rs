@@ -9,6 +9,7 @@ pub mod hello;
 pub mod treat;
 pub mod trust;
 pub mod tunnel;
+mod heard;
 pub mod ca;
 pub mod certs;
 pub mod replay;
@@ -106,6 +107,21 @@ impl Front {
             Err(_) => self.identities.resolve(&again),
         }
     }
+
+    /// Why a client that has rejected our certificate did. Looks through its files: not on a thread
+    /// that serves others.
+    pub fn cause(&self, client: &trust::Client<'_>) -> trust::Cause {
+        let process = &client.subject.process;
+        let anatomy = self.identities.anatomy(process.pid, process.start_ticks);
+        trust::cause::rejected(&trust::cause::Seen {
+            exe: &process.exe,
+            command: &process.command,
+            workload: &client.subject.workload.name,
+            traits: client.traits.as_deref(),
+            anatomy: anatomy.as_ref(),
+            installed: self.client.trust.is_installed(),
+        })
+    }
 }
 
 impl ClientTls {
@@ -117,7 +133,8 @@ impl ClientTls {
 
     /// Whether `subject` accepts our certificates.
     pub fn verdict(&self, subject: &Subject, identities: &Identities) -> trust::Verdict {
-        self.trust.verdict(subject, || {
+        let client = trust::Client { subject, traits: identities.traits(&subject.process) };
+        self.trust.verdict(&client, || {
             self.leaves.as_ref().is_some_and(|leaves| {
                 identities.vouched(&subject.process, leaves.authority().root().fingerprint())
             })

@@ -14,10 +14,11 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use super::accept::Permit;
+use super::heard::Heard;
 use super::hello::{self, Opening};
 use super::replay::{Passed, Replay};
 use super::treat::{Known, Treat, treat};
-use super::trust::{self, Reached, Signal};
+use super::trust::{self, Client, Reached, Signal};
 use super::{Front, serve};
 use crate::clock::Now;
 use crate::llm::providers::Provider;
@@ -209,13 +210,18 @@ async fn terminate(
         drain: front.runtime.drain.clone(),
         permit: Some(Arc::clone(&arrival.permit)),
     });
-    let resumed = tls.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
-    let served = serve::connection(tls, protocol, context).await;
-    if served > 0 || resumed {
-        front.client.trust.accepted(&arrival.subject);
-    } else if !front.runtime.drain.is_signalled() {
-        // Some clients verify after the handshake and then just hang up.
-        distrust(front, arrival, Signal::Unused);
+    // A session we resumed began with a handshake that was accepted.
+    if tls.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed) {
+        accepted(front, &arrival.subject);
+    }
+    let (to, subject) = (Arc::clone(front), Arc::clone(&arrival.subject));
+    let tls = Heard::new(tls, move || accepted(&to, &subject));
+    let ear = tls.ear();
+    serve::connection(tls, protocol, context).await;
+    if !ear.heard() && !front.runtime.drain.is_signalled() {
+        // Some clients verify after the handshake, and then hang up with or without an alert.
+        let said = ear.error().and_then(|error| trust::classify(&error, Reached::Finished));
+        distrust(front, arrival, said.unwrap_or(Signal::Unused));
     }
     let end = End { treatment: Treatment::Metered, reason: "", failed: false };
     finish(front, arrival, label, end, (passed.read(), passed.written()));
@@ -233,7 +239,13 @@ async fn fallback(front: &Front, target: &Target) -> Option<Target> {
 }
 
 /// A client that would not have our certificate: next time it is relayed.
-fn rejected(front: &Front, arrival: &Arrival, label: Label, passed: &Passed, error: &io::Error) {
+fn rejected(
+    front: &Arc<Front>,
+    arrival: &Arrival,
+    label: Label,
+    passed: &Passed,
+    error: &io::Error,
+) {
     let reached = if passed.written() > 0 { Reached::Certificate } else { Reached::Hello };
     if let Some(signal) = trust::classify(error, reached) {
         distrust(front, arrival, signal);
@@ -242,16 +254,31 @@ fn rejected(front: &Front, arrival: &Arrival, label: Label, passed: &Passed, err
     finish(front, arrival, label, end, (passed.read(), passed.written()));
 }
 
-fn distrust(front: &Front, arrival: &Arrival, signal: Signal) {
+fn accepted(front: &Front, subject: &Subject) {
+    let traits = front.identities.traits(&subject.process);
+    front.client.trust.accepted(&Client { subject, traits });
+}
+
+fn distrust(front: &Arc<Front>, arrival: &Arrival, signal: Signal) {
     front.sink.distrusted(signal.as_str());
-    if front.client.trust.rejected(&arrival.subject, signal, front.runtime.clock.now()) {
-        tracing::info!(
-            workload = %arrival.subject.workload.name,
-            pid = arrival.subject.process.pid,
-            %signal,
-            "does not accept our certificate; relayed untouched from now on"
-        );
+    let subject = Arc::clone(&arrival.subject);
+    let traits = front.identities.traits(&subject.process);
+    let client = Client { subject: &subject, traits: traits.clone() };
+    if !front.client.trust.rejected(&client, signal, front.runtime.clock.now()) {
+        return;
     }
+    tracing::info!(
+        workload = %subject.workload.name,
+        pid = subject.process.pid,
+        %signal,
+        "does not accept our certificate; relayed untouched from now on"
+    );
+    // While it is still there to be looked at; but it is a long look.
+    let there = Arc::clone(front);
+    front.runtime.drain.spawn_blocking(move || {
+        let client = Client { subject: &subject, traits };
+        there.client.trust.explained(&client, &there.cause(&client));
+    });
 }
 
 /// Names for the connection's record.

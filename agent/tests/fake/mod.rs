@@ -322,6 +322,7 @@ impl Agent for Fake {
             cost_usd: Usd(NanoUsd(18_420_000_000)),
             coverage,
             reason: None,
+            cause: None,
             fix: None,
         };
         let mut restart = process(988, 0, HOSTILE, Word::NeedsRestart);

@@ -8,6 +8,7 @@
 use std::io;
 
 use rustls::AlertDescription;
+use serde::{Deserialize, Serialize};
 
 /// How far a TLS connection got before it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +24,8 @@ pub enum Reached {
 }
 
 /// A sign that a client does not trust us.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Signal {
     /// A fatal alert with this code.
     Alert(u8),

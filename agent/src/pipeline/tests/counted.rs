@@ -39,7 +39,7 @@ fn counting(scene: &Scene) -> Vec<(String, String)> {
     let settled = scene.records.settled.lock();
     let decisions = &settled.last().unwrap().decisions;
     let of = decisions.iter().filter(|decision| &*decision.rule == "tokens");
-    of.map(|it| (it.action.to_string(), it.detail.clone())).collect()
+    of.map(|it| (it.action.to_string(), it.detail.to_string())).collect()
 }
 
 #[tokio::test]
