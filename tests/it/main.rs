@@ -28,3 +28,5 @@ mod stage;
 mod tls;
 #[cfg(test)]
 mod trust;
+#[cfg(test)]
+mod websocket;
