@@ -4,6 +4,7 @@
 //! call reaches no provider. What is reserved here is the exchange's, which settles it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::Request;
 use hyper::header::{self, HeaderValue};
@@ -25,7 +26,31 @@ pub async fn admit(
     if exchange.route.kind == Kind::Request {
         return Ok(request);
     }
-    let (admission, bound) = ask(exchange, &request);
+    let (delay, max_output) = decide(exchange, &request)?;
+    if !delay.is_zero() {
+        exchange.wait_begins();
+        // A client that leaves ends this wait, and what was reserved is given back.
+        tokio::time::sleep(delay).await;
+        exchange.wait_ends();
+    }
+    if let Some(tokens) = max_output {
+        cap(exchange, &mut request, tokens);
+    }
+    Ok(request)
+}
+
+/// The same for a call that the provider has begun by itself: there is nothing left to wait for,
+/// or to change.
+pub fn begun(exchange: &mut Exchange, request: &Request<Outgoing>) -> Result<(), Reject> {
+    decide(exchange, request).map(|_late| ())
+}
+
+/// What the policies say: how long the call waits, and how much it may be told to say.
+fn decide(
+    exchange: &mut Exchange,
+    request: &Request<Outgoing>,
+) -> Result<(Duration, Option<u64>), Reject> {
+    let (admission, bound) = ask(exchange, request);
     let by = admission.decisions.iter().find(|decision| &*decision.action == "downgrade");
     let by = by.map(|decision| Arc::clone(&decision.rule));
     for decision in admission.decisions {
@@ -35,19 +60,10 @@ pub async fn admit(
     match admission.verdict {
         Verdict::Pass { ticket, delay, max_output, downgrade } => {
             exchange.reserve(Reservation::new(ticket, bound));
-            if !delay.is_zero() {
-                exchange.wait_begins();
-                // A client that leaves ends this wait, and what was reserved is given back.
-                tokio::time::sleep(delay).await;
-                exchange.wait_ends();
-            }
-            if let Some(tokens) = max_output {
-                cap(exchange, &mut request, tokens);
-            }
             // How to get there is for *dispatch* to find out.
             exchange.downgrade =
                 downgrade.zip(by).map(|(target, policy)| Downgrade { policy, target });
-            Ok(request)
+            Ok((delay, max_output))
         }
         Verdict::Refuse(denied) => Err(Reject::Denied(denied)),
         Verdict::Freeze(denied) => {

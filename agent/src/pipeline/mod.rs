@@ -26,6 +26,7 @@ pub mod rules;
 pub mod credentials;
 pub mod policies;
 pub mod upgrade;
+mod websocket;
 mod wait;
 
 use std::sync::Arc;

@@ -10,6 +10,8 @@ mod elsewhere;
 mod downgrade;
 mod covered;
 mod health;
+mod websocket;
+mod http2;
 
 use std::collections::VecDeque;
 use std::io;
