@@ -134,12 +134,8 @@ impl Talk {
                 () = ended.closed() => return,
             };
             let Some(Ok(message)) = message else { return };
-            let Message::Text(text) = message else {
-                if message.is_close() {
-                    return;
-                }
-                continue;
-            };
+            // A close is answered by reading on, until nothing more comes.
+            let Message::Text(text) = message else { continue };
             let Ok(message) = serde_json::from_str::<Value>(&text) else { continue };
             if message["type"] != "response.create" {
                 continue;
