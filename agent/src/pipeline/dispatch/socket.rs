@@ -31,7 +31,7 @@ pub(in crate::pipeline) fn as_asked(exchange: &mut Exchange) -> Result<Watch, Re
     };
     let mut tell = |action: &str, blocked: &crate::policy::reliability::Blocked| {
         let rule = format!("breaker.{}", blocked.breaker);
-        exchange.decide(&rule, action.to_owned(), blocked.reason.to_string());
+        exchange.decide(&rule, action.to_owned(), blocked.reason.clone());
     };
     match gate {
         Gate::Pass { permit, would } => {

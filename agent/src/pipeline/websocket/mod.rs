@@ -1,4 +1,4 @@
-//! WebSockets on which models are asked: `OpenAI`'s Responses and Realtime.
+//! WebSocket connections on which models are asked: `OpenAI`'s Responses and Realtime.
 //!
 //! Each `response.create` is a call like any other: it is admitted before the provider sees it, a
 //! refused one is answered in the API's own form while the socket stays open, and the message that

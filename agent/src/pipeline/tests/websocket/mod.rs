@@ -1,4 +1,4 @@
-//! Calls over WebSockets: metered one by one, governed before they are sent.
+//! Calls over WebSocket connections: metered one by one, governed before they are sent.
 
 mod talks;
 mod governed;
