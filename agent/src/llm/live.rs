@@ -135,21 +135,18 @@ impl Event {
 /// elsewhere.
 pub fn with_asked(message: &Bytes, at: Option<&Range<usize>>, asked: &[u8]) -> Bytes {
     let mut changed = BytesMut::with_capacity(message.len() + asked.len() + 16);
-    match at {
-        Some(at) => {
-            changed.extend_from_slice(&message[..at.start]);
-            changed.extend_from_slice(asked);
-            changed.extend_from_slice(&message[at.end..]);
-        }
-        None => {
-            // An object with at least a type: another member can stand before it.
-            let open = message.iter().position(|byte| *byte == b'{').map_or(0, |at| at + 1);
-            changed.extend_from_slice(&message[..open]);
-            changed.extend_from_slice(b"\"response\":");
-            changed.extend_from_slice(asked);
-            changed.extend_from_slice(b",");
-            changed.extend_from_slice(&message[open..]);
-        }
+    if let Some(at) = at {
+        changed.extend_from_slice(&message[..at.start]);
+        changed.extend_from_slice(asked);
+        changed.extend_from_slice(&message[at.end..]);
+    } else {
+        // An object with at least a type: another member can stand before it.
+        let open = message.iter().position(|byte| *byte == b'{').map_or(0, |at| at + 1);
+        changed.extend_from_slice(&message[..open]);
+        changed.extend_from_slice(b"\"response\":");
+        changed.extend_from_slice(asked);
+        changed.extend_from_slice(b",");
+        changed.extend_from_slice(&message[open..]);
     }
     changed.freeze()
 }

@@ -73,7 +73,7 @@ impl Session {
         let shared = &mut *shared;
         match event.deed {
             Deed::Session => {
-                shared.model = event.model.clone().or(shared.model.take());
+                shared.model = event.model.clone().or_else(|| shared.model.take());
                 shared.max_output = event.max_output;
                 Heard::Beside
             }
