@@ -32,3 +32,5 @@ mod stage;
 mod tls;
 #[cfg(test)]
 mod trust;
+#[cfg(test)]
+mod websocket;

@@ -79,6 +79,9 @@ where
     let connection = http2::Builder::new(drain.clone())
         .max_concurrent_streams(STREAMS)
         .max_header_list_size(HEADER_LIST)
+        // WebSockets over HTTP/2 (RFC 8441 §3): the provider is asked by an upgrade, whatever it
+        // speaks here.
+        .enable_connect_protocol()
         .auto_date_header(false)
         .serve_connection(TokioIo::new(io), service);
     finish(pin!(connection), drain, http2::Connection::graceful_shutdown).await;

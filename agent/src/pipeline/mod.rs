@@ -28,6 +28,7 @@ pub mod credentials;
 pub mod endpoints;
 pub mod policies;
 pub mod upgrade;
+mod websocket;
 mod wait;
 
 use std::sync::Arc;

@@ -30,6 +30,12 @@ pub enum Reject {
         /// What went wrong, without content.
         message: String,
     },
+    /// There is no end of calls on one WebSocket.
+    #[error("more than {most} calls are in progress on this socket")]
+    SocketFull {
+        /// As many as may be.
+        most: usize,
+    },
     /// A policy says no.
     #[error("{}", .0.message)]
     Denied(Box<Denied>),
@@ -62,6 +68,9 @@ impl Reject {
             }
             Self::BodyUnreadable { .. } => {
                 (StatusCode::BAD_REQUEST, "invalid_request_error", Outcome::ClientAbort)
+            }
+            Self::SocketFull { .. } => {
+                (StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", Outcome::Refused)
             }
             Self::Denied(denied) => {
                 (refusal::status(denied), refusal::kind(denied, Format::OpenAi), Outcome::Refused)

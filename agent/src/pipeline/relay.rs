@@ -344,7 +344,7 @@ impl Relay {
 }
 
 /// What a status makes of an answer that arrived whole.
-fn by_status(outcome: Outcome, exchange: &mut Exchange) -> Outcome {
+pub(super) fn by_status(outcome: Outcome, exchange: &mut Exchange) -> Outcome {
     if outcome != Outcome::Ok {
         return outcome;
     }

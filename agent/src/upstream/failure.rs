@@ -41,9 +41,19 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Whether the provider cannot have seen any of the request.
+    /// Whether the provider cannot have worked on the request.
     pub fn is_unsent(&self) -> bool {
-        !matches!(self, Self::Broken { .. } | Self::Silent { .. })
+        match self {
+            Self::Connect { .. } | Self::Tls { .. } => true,
+            Self::Broken { source, .. } => is_unprocessed(source),
+            Self::Silent { .. } => false,
+        }
+    }
+
+    /// Whether the provider refused the request's stream, or went away before it came to it: the
+    /// request can be sent again on another connection (RFC 9113 §8.7).
+    pub(super) fn is_unprocessed(&self) -> bool {
+        matches!(self, Self::Broken { source, .. } if is_unprocessed(source))
     }
 
     /// One word for metrics and records.
@@ -56,4 +66,17 @@ impl Failure {
             Self::Silent { .. } => "silent",
         }
     }
+}
+
+fn is_unprocessed(error: &hyper::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if let Some(stream) = cause.downcast_ref::<h2::Error>() {
+            // A stream fails by GOAWAY only where it is above the last one that was processed.
+            let is_refused = stream.reason() == Some(h2::Reason::REFUSED_STREAM);
+            return stream.is_remote() && (stream.is_go_away() || stream.is_reset() && is_refused);
+        }
+        source = cause.source();
+    }
+    false
 }
