@@ -24,7 +24,7 @@ use crate::capture::{self, Helper};
 use crate::cli::daemon::Flags;
 use crate::clock::{Clock, System};
 use crate::config::{Config, Fsync, Paths, Toggle};
-use crate::downstream::accept::{self, Limit, Pressure};
+use crate::downstream::accept::{self, Limit, Pressure, Shares};
 use crate::downstream::intercept::Accepted;
 use crate::downstream::{Front, Runtime, explicit};
 use crate::drain::Drain;
@@ -118,11 +118,13 @@ pub(super) async fn start(
     }
     front.upstream.tcp.own().fixed(listeners.iter().map(|(_, address)| *address).collect());
     for listener in explicit {
-        let limit = Limit { permits: permits(config, launch), pressure: Arc::new(NoPressure) };
+        let permits = permits(config, launch);
+        let shares = Arc::new(Shares::of(permits.available_permits()));
+        let limit = Limit { permits, pressure: Arc::new(NoPressure) };
         let front = Arc::clone(&front);
         let serve = move |stream, client, permit| {
             let accepted = Accepted { stream, client, permit };
-            explicit::serve(Arc::clone(&front), accepted)
+            explicit::serve(Arc::clone(&front), Arc::clone(&shares), accepted)
         };
         drain.spawn(accept::run(listener, limit, drain.clone(), serve));
     }

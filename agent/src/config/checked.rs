@@ -88,6 +88,10 @@ pub struct Limits {
     pub request_body: NonZeroU64,
     /// For a client's TLS handshake.
     pub handshake_timeout: Duration,
+    /// For the head of a request.
+    pub header_timeout: Duration,
+    /// Between two requests on one connection.
+    pub keep_alive_timeout: Duration,
     /// For reaching a provider.
     pub connect_timeout: Duration,
     /// How long a relayed connection that one side has finished may stay silent.

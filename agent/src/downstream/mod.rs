@@ -12,6 +12,7 @@ pub mod tunnel;
 pub mod ca;
 pub mod certs;
 pub mod replay;
+pub mod patience;
 pub mod serve;
 mod outward;
 
@@ -91,6 +92,8 @@ pub struct Runtime {
 pub struct Limits {
     /// How long a client may take for its side of the TLS handshake.
     pub handshake: Duration,
+    /// How long it may take to ask for something.
+    pub patience: patience::Patience,
 }
 
 impl Front {

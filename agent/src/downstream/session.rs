@@ -15,13 +15,14 @@ use tokio_rustls::TlsAcceptor;
 
 use super::accept::Permit;
 use super::hello::{self, Opening};
+use super::patience::Patience;
 use super::replay::{Passed, Replay};
 use super::treat::{Known, Treat, treat};
 use super::trust::{self, Reached, Signal};
 use super::{Front, serve};
 use crate::clock::Now;
 use crate::llm::providers::Provider;
-use crate::pipeline::{Context, Parties};
+use crate::pipeline::{Context, Parties, Place};
 use crate::record::{Connection, Treatment, Via};
 use crate::subject::Subject;
 use crate::upstream::connect::keep_alive;
@@ -157,8 +158,16 @@ async fn terminate(
         }
         opened => opened,
     };
+    let mut refused = false;
     let (link, protocol) = match opened {
         Ok(open) => open,
+        // The client's TLS is finished all the same, since inside it the reason can be said; each
+        // of its requests tries anew.
+        Err(failure @ Failure::Certificate { .. }) => {
+            tracing::warn!(%failure, "calls are refused");
+            refused = true;
+            (Link::lazy(Arc::clone(&front.upstream.pool), target), meant.offer.ours())
+        }
         Err(failure) => {
             tracing::debug!(%failure, "the provider cannot be reached");
             reset(stream);
@@ -191,6 +200,7 @@ async fn terminate(
         Ok(Ok(tls)) => tls,
         Ok(Err(error)) => return rejected(front, arrival, label, &passed, &error),
         Err(_elapsed) => {
+            front.sink.fault(arrival.via.listener(), "handshake_timeout");
             let error = io::Error::from(io::ErrorKind::TimedOut);
             return rejected(front, arrival, label, &passed, &error);
         }
@@ -207,17 +217,19 @@ async fn terminate(
         sink: Arc::clone(&front.sink),
         clock: Arc::clone(&front.runtime.clock),
         drain: front.runtime.drain.clone(),
-        permit: Some(Arc::clone(&arrival.permit)),
+        permit: Some(Arc::clone(&arrival.permit) as Place),
     });
     let resumed = tls.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
-    let served = serve::connection(tls, protocol, context).await;
+    let patience = Patience { first: front.limits.patience.idle, ..front.limits.patience };
+    let served = serve::connection(tls, protocol, context, patience).await;
     if served > 0 || resumed {
         front.client.trust.accepted(&arrival.subject);
     } else if !front.runtime.drain.is_signalled() {
         // Some clients verify after the handshake and then just hang up.
         distrust(front, arrival, Signal::Unused);
     }
-    let end = End { treatment: Treatment::Metered, reason: "", failed: false };
+    let reason = if refused { "upstream_certificate" } else { "" };
+    let end = End { treatment: Treatment::Metered, reason, failed: false };
     finish(front, arrival, label, end, (passed.read(), passed.written()));
 }
 

@@ -36,6 +36,15 @@ pub fn authority<B>(exchange: &Exchange, request: &Request<B>) -> Result<(), Rej
     }
 }
 
+/// Refuses a request whose length is told in two ways (RFC 9112 §6.1): whoever comes after us
+/// could take part of its body for another request.
+pub fn length<B>(request: &Request<B>) -> Result<(), Reject> {
+    let headers = request.headers();
+    let twice = headers.contains_key(header::TRANSFER_ENCODING)
+        && headers.contains_key(header::CONTENT_LENGTH);
+    if twice { Err(Reject::BadLength) } else { Ok(()) }
+}
+
 /// Reads the body of a call, and changes what must be changed for it to be metered. Bodies of
 /// anything else, and those over the limit, pass through as they come.
 pub async fn read(

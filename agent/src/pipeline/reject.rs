@@ -16,6 +16,9 @@ pub enum Reject {
     /// The request names no host, several, or an illegible one.
     #[error("the request must name exactly one host")]
     BadHost,
+    /// The request tells its length in two ways.
+    #[error("the request has both Content-Length and Transfer-Encoding")]
+    BadLength,
     /// The request is for another host than the connection.
     #[error("this connection is to {host}, the request is for {asked}")]
     Misdirected {
@@ -56,7 +59,9 @@ impl Reject {
     /// Status, error type and outcome.
     pub fn told(&self) -> Told {
         let (status, kind, outcome) = match self {
-            Self::BadHost => (StatusCode::BAD_REQUEST, "invalid_request_error", Outcome::Refused),
+            Self::BadHost | Self::BadLength => {
+                (StatusCode::BAD_REQUEST, "invalid_request_error", Outcome::Refused)
+            }
             Self::Misdirected { .. } => {
                 (StatusCode::MISDIRECTED_REQUEST, "misdirected_request", Outcome::Refused)
             }
@@ -75,6 +80,9 @@ impl Reject {
             Self::Upstream(failure) if failure.class() == "timeout" => {
                 (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", Outcome::ConnectError)
             }
+            Self::Upstream(Failure::Certificate { .. }) => {
+                (StatusCode::BAD_GATEWAY, "upstream_certificate", Outcome::ConnectError)
+            }
             Self::Upstream(failure) if failure.is_unsent() => {
                 (StatusCode::BAD_GATEWAY, "upstream_unreachable", Outcome::ConnectError)
             }
@@ -83,11 +91,25 @@ impl Reject {
         Told { status, kind, outcome }
     }
 
+    /// What the client did wrong, in one word for metrics.
+    pub fn fault(&self) -> Option<&'static str> {
+        match self {
+            Self::BadHost => Some("bad_host"),
+            Self::BadLength => Some("two_lengths"),
+            Self::Misdirected { .. } => Some("misdirected"),
+            Self::BodyUnreadable { .. } | Self::Denied(_) | Self::Open(_) | Self::Upstream(_) => {
+                None
+            }
+        }
+    }
+
     /// Header fields beside those of every answer.
     pub fn headers(&self) -> HeaderMap {
         match self {
             Self::Denied(denied) => refusal::headers(denied),
             Self::Open(blocked) => refusal::wait_headers(blocked.retry_after),
+            // Asked again, it is the same certificate.
+            Self::Upstream(Failure::Certificate { .. }) => refusal::wait_headers(None),
             _ => HeaderMap::new(),
         }
     }
@@ -107,6 +129,10 @@ impl Reject {
         if let Self::Open(blocked) = self {
             error["breaker"] = json!(blocked.breaker);
             error["retry_after_seconds"] = json!(blocked.retry_after.map(refusal::seconds));
+        }
+        if let Self::Upstream(Failure::Certificate { host, problem, .. }) = self {
+            error["host"] = json!(host);
+            error["problem"] = json!(problem.as_str());
         }
         let body = match format {
             Format::OpenAi => json!({ "error": error }),

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use hyper::header;
+use hyper::header::{self, HeaderValue};
 use hyper::{HeaderMap, Response};
 
 use super::body::{Body, own};
@@ -127,6 +127,9 @@ pub async fn stream(mut exchange: Exchange, answer: Answer) -> Response<Body> {
 /// Answers instead of the provider.
 pub async fn refuse(mut exchange: Exchange, reject: &Reject) -> Response<Body> {
     let told = reject.told();
+    if let Some(fault) = reject.fault() {
+        exchange.context.sink.fault(exchange.context.parties.via.listener(), fault);
+    }
     exchange.note(|record| {
         record.status.get_or_insert(told.status.as_u16());
         record.error = Some(reject.to_string());
@@ -142,6 +145,10 @@ pub async fn refuse(mut exchange: Exchange, reject: &Reject) -> Response<Body> {
     let mut response = own(told.status, body);
     response.headers_mut().extend(reject.headers());
     headers::strip_response(&mut response, call);
+    if matches!(reject, Reject::BadLength) {
+        // What else came on the connection may be of the same kind.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     response
 }
 

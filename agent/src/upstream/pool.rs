@@ -175,7 +175,7 @@ impl Pool {
             .tls
             .handshake(&target.host, target.offer, io)
             .await
-            .map_err(|source| Failure::Tls { host: target.host.to_string(), source })?;
+            .map_err(|source| Failure::of_handshake(&target.host, source))?;
         self.http(Box::new(io), protocol, target).await
     }
 

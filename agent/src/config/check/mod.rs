@@ -76,6 +76,10 @@ pub(in crate::config) fn check(
             }),
             handshake_timeout: check
                 .positive(raw.limits.handshake_timeout, &limits.key("handshake_timeout")),
+            header_timeout: check
+                .positive(raw.limits.header_timeout, &limits.key("header_timeout")),
+            keep_alive_timeout: check
+                .positive(raw.limits.keep_alive_timeout, &limits.key("keep_alive_timeout")),
             connect_timeout: check
                 .positive(raw.limits.connect_timeout, &limits.key("connect_timeout")),
             idle_timeout: check.positive(raw.limits.idle_timeout, &limits.key("idle_timeout")),

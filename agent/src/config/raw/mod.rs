@@ -283,6 +283,11 @@ pub(in crate::config) struct RawLimits {
     pub(in crate::config) request_body: Size,
     /// Time a client has to send its TLS `ClientHello` and finish the handshake.
     pub(in crate::config) handshake_timeout: Span,
+    /// Time a client has to send the head of a request, from its first byte; on the explicit port
+    /// also from connecting to the first byte.
+    pub(in crate::config) header_timeout: Span,
+    /// How long a client's connection may rest between two requests.
+    pub(in crate::config) keep_alive_timeout: Span,
     /// Time to reach a provider.
     pub(in crate::config) connect_timeout: Span,
     /// How long a relayed connection that one side has finished may stay silent.
@@ -298,6 +303,8 @@ impl Default for RawLimits {
             connections: 10_000,
             request_body: Size(64 << 20),
             handshake_timeout: seconds(10),
+            header_timeout: seconds(30),
+            keep_alive_timeout: seconds(600),
             connect_timeout: seconds(10),
             idle_timeout: seconds(300),
             drain_timeout: seconds(30),
