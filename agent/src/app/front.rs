@@ -66,6 +66,7 @@ pub(super) fn front(
             pool: Arc::new(pool),
             tcp,
             tunnels: Tunnels::new(config.limits.idle_timeout, PIPES),
+            proxies: config.capture.proxies.iter().map(|proxy| proxy.port.get()).collect(),
         },
         rules: Arc::new(ArcSwap::from_pointee(rules)),
         sink: Arc::clone(takers) as Arc<dyn Sink>,

@@ -23,7 +23,7 @@ use crate::capture::resolve::Resolver;
 use crate::capture::{self, Helper};
 use crate::cli::daemon::Flags;
 use crate::clock::{Clock, System};
-use crate::config::{Config, Fsync, Paths, Toggle};
+use crate::config::{Config, Fsync, Host, Paths, Toggle};
 use crate::downstream::accept::{self, Limit, Pressure, Shares};
 use crate::downstream::intercept::Accepted;
 use crate::downstream::{Front, Runtime, explicit};
@@ -179,7 +179,7 @@ fn attach(
     }
     let settings = capture::Settings {
         cgroup: config.capture.cgroup.clone(),
-        ports: config.capture.ports.iter().map(|port| port.get()).collect(),
+        ports: config.capture.all_ports().iter().map(|port| port.get()).collect(),
         log: launch.flags.log_bpf,
     };
     let kernel = Kernel::new(settings, Arc::clone(front), (helper.clone(), resolver.clone()));
@@ -195,8 +195,15 @@ fn attach(
     for row in kernel.capabilities().rows.iter().filter(|row| !row.ok) {
         tracing::warn!(hook = row.hook, missing = row.missing, "{}", row.consequence);
     }
-    let hosts: BTreeSet<_> = front.rules.load().providers.hosts().cloned().collect();
-    kernel.want(hosts, config.capture.cidrs.iter().copied().collect());
+    let mut hosts: BTreeSet<_> = front.rules.load().providers.hosts().cloned().collect();
+    let mut networks: BTreeSet<_> = config.capture.cidrs.iter().copied().collect();
+    for proxy in &config.capture.proxies {
+        match &proxy.host {
+            Host::Name(name) => drop(hosts.insert(Arc::clone(name))),
+            Host::Address(address) => drop(networks.insert((*address).into())),
+        }
+    }
+    kernel.want(hosts, networks);
     Ok((Some(kernel), None))
 }
 

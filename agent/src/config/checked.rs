@@ -77,6 +77,30 @@ pub struct Capture {
     pub ports: Vec<NonZeroU16>,
     /// Destinations beside the providers' addresses.
     pub cidrs: Vec<IpNet>,
+    /// Proxies of the network, through which clients may reach providers.
+    pub proxies: Vec<NetworkProxy>,
+}
+
+impl Capture {
+    /// Ports of destinations and of proxies, each once.
+    pub fn all_ports(&self) -> Vec<NonZeroU16> {
+        let mut all = self.ports.clone();
+        for proxy in &self.proxies {
+            if !all.contains(&proxy.port) {
+                all.push(proxy.port);
+            }
+        }
+        all
+    }
+}
+
+/// A proxy that clients are set to use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkProxy {
+    /// Its host.
+    pub host: Host,
+    /// Its port.
+    pub port: NonZeroU16,
 }
 
 /// Bounds and timeouts.

@@ -20,8 +20,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use self::checked::{
-    Alerts, Capture, Config, Host, Ledger, Limits, Listen, Log, Metrics, PriceOverride,
-    ProviderEntry, Rates,
+    Alerts, Capture, Config, Host, Ledger, Limits, Listen, Log, Metrics, NetworkProxy,
+    PriceOverride, ProviderEntry, Rates,
 };
 pub use self::paths::{Overrides, Paths};
 pub use self::problem::{Place, Problem, Problems};

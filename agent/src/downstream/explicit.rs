@@ -22,7 +22,7 @@ use super::outward::Watched;
 use super::serve::Terms;
 use super::session::{self, Arrival};
 use super::{Front, serve};
-use crate::pipeline::{self, Body, body, headers, inspect};
+use crate::pipeline::{self, Body, body, headers};
 use crate::record::Via;
 use crate::subject::Subject;
 use crate::upstream::{Link, Offer, Outgoing, SocketOptions, Target};
@@ -163,10 +163,6 @@ async fn forward(client: &Arc<Client>, request: Request<Incoming>) -> Response<B
     if let Some(provider) = provider {
         let context = client.gateway.context(client, &provider, Via::Forward, target);
         return pipeline::handle(context, request.map(Outgoing::through)).await;
-    }
-    if let Err(refused) = inspect::length(&request) {
-        client.front.sink.fault("proxy", "two_lengths");
-        return refuse(refused.told().status, &refused.to_string());
     }
     let link = Link::lazy(Arc::clone(&client.front.upstream.pool), target);
     let mut request = request.map(Outgoing::through);

@@ -5,6 +5,7 @@ pub mod accept;
 pub mod intercept;
 pub mod explicit;
 pub mod session;
+mod proxied;
 pub mod hello;
 pub mod treat;
 pub mod trust;
@@ -76,6 +77,8 @@ pub struct Upstream {
     pub tcp: Tcp,
     /// What relays them.
     pub tunnels: tunnel::Tunnels,
+    /// Ports of the proxies of this host's network.
+    pub proxies: Vec<u16>,
 }
 
 /// What the process runs on.

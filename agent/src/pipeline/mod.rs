@@ -97,8 +97,10 @@ pub async fn handle(context: Arc<Context>, request: Request<Outgoing>) -> Respon
 
 async fn run(exchange: &mut Exchange, mut request: Request<Outgoing>) -> Result<Answer, Reject> {
     // Before anything is read: a request for another host must not be priced as this provider's.
-    inspect::authority(exchange, &request)?;
-    inspect::length(&request)?;
+    if let Err(misdirected) = inspect::authority(exchange, &request) {
+        inspect::discard(request.into_body()).await;
+        return Err(misdirected);
+    }
     headers::strip_request(&mut request);
     let request = inspect::read(exchange, request).await?;
     // Before anyone hears of the call: a refused one reaches no provider.

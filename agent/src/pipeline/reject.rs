@@ -16,9 +16,6 @@ pub enum Reject {
     /// The request names no host, several, or an illegible one.
     #[error("the request must name exactly one host")]
     BadHost,
-    /// The request tells its length in two ways.
-    #[error("the request has both Content-Length and Transfer-Encoding")]
-    BadLength,
     /// The request is for another host than the connection.
     #[error("this connection is to {host}, the request is for {asked}")]
     Misdirected {
@@ -59,9 +56,7 @@ impl Reject {
     /// Status, error type and outcome.
     pub fn told(&self) -> Told {
         let (status, kind, outcome) = match self {
-            Self::BadHost | Self::BadLength => {
-                (StatusCode::BAD_REQUEST, "invalid_request_error", Outcome::Refused)
-            }
+            Self::BadHost => (StatusCode::BAD_REQUEST, "invalid_request_error", Outcome::Refused),
             Self::Misdirected { .. } => {
                 (StatusCode::MISDIRECTED_REQUEST, "misdirected_request", Outcome::Refused)
             }
@@ -95,7 +90,6 @@ impl Reject {
     pub fn fault(&self) -> Option<&'static str> {
         match self {
             Self::BadHost => Some("bad_host"),
-            Self::BadLength => Some("two_lengths"),
             Self::Misdirected { .. } => Some("misdirected"),
             Self::BodyUnreadable { .. } | Self::Denied(_) | Self::Open(_) | Self::Upstream(_) => {
                 None

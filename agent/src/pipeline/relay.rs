@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use hyper::header::{self, HeaderValue};
+use hyper::header;
 use hyper::{HeaderMap, Response};
 
 use super::body::{Body, own};
@@ -145,10 +145,6 @@ pub async fn refuse(mut exchange: Exchange, reject: &Reject) -> Response<Body> {
     let mut response = own(told.status, body);
     response.headers_mut().extend(reject.headers());
     headers::strip_response(&mut response, call);
-    if matches!(reject, Reject::BadLength) {
-        // What else came on the connection may be of the same kind.
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
     response
 }
 

@@ -50,7 +50,6 @@ async fn send(
     mut request: Request<Outgoing>,
 ) -> Result<Response<Incoming>, Reject> {
     inspect::authority(exchange, &request)?;
-    inspect::length(&request)?;
     let protocol = request.headers().get(header::UPGRADE).cloned();
     headers::strip_request(&mut request);
     if let Some(protocol) = protocol {

@@ -11,6 +11,7 @@ pub mod link;
 pub mod own;
 pub mod pool;
 pub mod tls;
+pub mod via;
 
 pub use body::{BoxError, Outgoing};
 pub use certificate::Problem;

@@ -159,7 +159,7 @@ async fn tell(stage: &Stage, route: Route, more: &[&str]) -> anyhow::Result<Valu
     let output = stage.run(route, &curl(&words)).await?;
     ensure!(output.code == Some(22), "{output:?}");
     ensure!(output.stderr.contains(" 502"), "{}", output.stderr);
-    ensure!(output.stderr.contains("x-should-retry: false"), "{}", output.stderr);
+    ensure!(output.stderr.contains("x-should-retry: false"), "{output:?}");
     let answer: Value = serde_json::from_str(&output.stdout)?;
     Ok(answer["error"].clone())
 }

@@ -140,7 +140,7 @@ fn answers_to_frames_do_not_pile_up() -> anyhow::Result<()> {
         let vitals = Vitals::of(stage).await?;
         let mut held = Vec::new();
         for frames in [frame(PING, 0, 0, &[7; 8]), settings(&[(4, 65_535)])] {
-            let many = frames.repeat(400_000);
+            let many = frames.repeat(3_000_000);
             let mut stream = tls(stage, "h2").await?;
             stream.write_all(&[PREFACE, &settings(&[])].concat()).await?;
             // Nothing of what is answered is read: at some point no more is taken.

@@ -84,7 +84,8 @@ fn a_hello_in_many_pieces_is_a_hello() -> anyhow::Result<()> {
         let config = trusting(&stage.daemon()?.root(), "http/1.1")?;
         let name = ServerName::try_from("api.openai.com")?;
         let mut tls = TlsConnector::from(config).connect(name, stream).await?;
-        let asked = b"GET /v1/models HTTP/1.1\r\nhost: api.openai.com\r\nconnection: close\r\n\r\n";
+        let asked = b"GET /v1/models HTTP/1.1\r\nhost: api.openai.com\r\n\
+            authorization: Bearer sk-t\r\nconnection: close\r\n\r\n";
         let answer = say(&mut tls, asked).await?;
         assert_eq!(status(&answer), Some(200), "{}", String::from_utf8_lossy(&answer));
         assert_eq!(stage.settled(1).await?[0]["outcome"], "ok");

@@ -6,6 +6,7 @@ mod floods;
 mod fronting;
 mod hello;
 mod listeners;
+mod proxies;
 mod raw;
 mod smuggling;
 mod vitals;

@@ -3,6 +3,7 @@
 
 mod builtin;
 mod limits;
+mod proxies;
 mod reliability;
 mod alerts;
 mod later;
@@ -54,7 +55,7 @@ pub(in crate::config) fn check(
         },
         capture: Capture {
             enabled: raw.capture.enabled,
-            cgroup: raw.capture.cgroup.inspect(|cgroup| {
+            cgroup: raw.capture.cgroup.clone().inspect(|cgroup| {
                 let trail = root.key("capture").key("cgroup");
                 if !cgroup.is_absolute() {
                     check.problem(&trail, "must be an absolute path".to_owned());
@@ -62,6 +63,7 @@ pub(in crate::config) fn check(
             }),
             ports: check.ports(&raw.capture.ports, &root.key("capture").key("ports")),
             cidrs: check.cidrs(&raw.capture.cidrs, &root.key("capture").key("cidrs")),
+            proxies: check.proxies(&raw.capture, &root.key("capture").key("proxies")),
         },
         trust_assumed: raw.trust.assume,
         on_untrusted: raw.on_untrusted,

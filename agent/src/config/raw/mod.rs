@@ -257,11 +257,21 @@ pub(in crate::config) struct RawCapture {
     pub(in crate::config) ports: Vec<u16>,
     /// Destinations looked at beside the addresses of the providers' hosts.
     pub(in crate::config) cidrs: Vec<String>,
+    /// Proxies of the network that clients reach providers through, as `HOST:PORT`: what a client
+    /// asks them for with `CONNECT` is metered where it is a provider, and passed on as it is
+    /// where it is not.
+    pub(in crate::config) proxies: Vec<String>,
 }
 
 impl Default for RawCapture {
     fn default() -> Self {
-        Self { enabled: Toggle::Auto, cgroup: None, ports: vec![443], cidrs: Vec::new() }
+        Self {
+            enabled: Toggle::Auto,
+            cgroup: None,
+            ports: vec![443],
+            cidrs: Vec::new(),
+            proxies: Vec::new(),
+        }
     }
 }
 
