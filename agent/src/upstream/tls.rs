@@ -94,9 +94,11 @@ const MOST_REFUSED: usize = 256;
 pub struct Tls {
     default: Configs,
     by_host: HashMap<Arc<str>, Configs>,
-    refused: Arc<Mutex<BTreeMap<(Arc<str>, Problem), u64>>>,
+    refused: Arc<Mutex<Refused>>,
 }
 
+/// How often each host's certificate was refused, by problem.
+type Refused = BTreeMap<(Arc<str>, Problem), u64>;
 type Configs = HashMap<Offer, Arc<ClientConfig>>;
 
 impl Tls {
@@ -140,7 +142,8 @@ impl Tls {
     /// How often each host's certificate was not accepted, and over what.
     pub fn refused(&self) -> Vec<(Arc<str>, Problem, u64)> {
         let refused = self.refused.lock();
-        let all = refused.iter().map(|((host, problem), count)| (host.clone(), *problem, *count));
+        let all =
+            refused.iter().map(|((host, problem), count)| (Arc::clone(host), *problem, *count));
         all.collect()
     }
 

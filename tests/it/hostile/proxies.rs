@@ -95,8 +95,8 @@ fn config(stage: &Stage) -> Config {
     stage.config().with(&["capture", "proxies"], json!(["bystander.example:3128"]))
 }
 
-const RIGHT: &str = "http://corp:secret@bystander.example:3128";
-const WRONG: &str = "http://corp:guess@bystander.example:3128";
+const RIGHT: &str = "corp:secret@bystander.example:3128";
+const WRONG: &str = "corp:guess@bystander.example:3128";
 
 #[test]
 fn calls_through_the_networks_proxy_are_metered() -> anyhow::Result<()> {
@@ -198,7 +198,7 @@ fn whatever_else_the_proxy_is_asked_for_is_untouched() -> anyhow::Result<()> {
         let other = "https://localhost:443/v1/chat/completions";
         let way = ["-x", RIGHT, "--resolve", "localhost:443:192.0.2.10", other];
         let _listening =
-            Origin::start(SocketAddr::from(([127, 0, 0, 1], 443)), Manner::Echo).await?;
+            Origin::start(SocketAddr::from(([127, 0, 0, 1], 443)), Manner::Banner).await?;
         let output = stage.run(Route::Redirect, &curl(&[&hosts[..], &way].concat())).await?;
         ensure!(output.code == Some(35), "its own TLS, which is none: {output:?}");
         let process = stage.process(output.pid).await?;
@@ -249,7 +249,7 @@ fn an_sdk_behind_a_proxy_is_metered() -> anyhow::Result<()> {
         let words = [python.display().to_string(), script.display().to_string()];
         let words = words.each_ref().map(String::as_str);
         let mut command = stage.command(Route::Redirect, &words)?;
-        let output = command.env("HTTPS_PROXY", RIGHT).spawn()?;
+        let output = command.env("HTTPS_PROXY", format!("http://{RIGHT}")).spawn()?;
         let output = harness::Output::of(output).await?;
         assert_eq!(output.code, Some(0), "{output:?}");
         ensure!(proxy.tunnels() >= 1);
