@@ -59,13 +59,13 @@ pub(super) async fn unix(
         };
         let caller = Caller::of(&peer, group, own);
         let place = match caller {
-            Caller::User(uid) => match users.place(uid) {
-                Some(place) => Some(place),
-                None => {
+            Caller::User(uid) => {
+                let Some(place) = users.place(uid) else {
                     agent.fault("socket", "user_limit");
                     continue;
-                }
-            },
+                };
+                Some(place)
+            }
             Caller::Administrator | Caller::Http { .. } => None,
         };
         let router = router.clone().layer(Extension(Who(peer.uid)));

@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     const PATIENCE: Patience = Patience {
-        first: Duration::from_secs(60),
+        first: Duration::from_mins(1),
         head: Duration::from_secs(30),
         idle: Duration::from_mins(10),
     };
@@ -182,7 +182,7 @@ mod tests {
         let begun = Instant::now();
         let mut wait = Wait::new(Arc::clone(&turn), PATIENCE, true);
         assert_eq!((&mut wait).await, Waited::First);
-        assert_eq!(begun.elapsed(), Duration::from_secs(60));
+        assert_eq!(begun.elapsed(), Duration::from_mins(1));
 
         let turn = Turn::new();
         let mut wait = Wait::new(Arc::clone(&turn), PATIENCE, true);
