@@ -9,6 +9,8 @@ mod demo;
 #[cfg(test)]
 mod failures;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod kernel;
 #[cfg(test)]
 mod limits;

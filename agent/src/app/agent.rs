@@ -175,11 +175,18 @@ impl admin::Agent for Running {
         if self.front.runtime.drain.is_signalled() { Err("stopping".to_owned()) } else { Ok(()) }
     }
 
+    fn fault(&self, listener: &'static str, fault: &'static str) {
+        self.metrics.fault(listener, fault);
+    }
+
     fn metrics(&self) -> String {
         self.metrics.ledger(&self.ledger.health());
         self.metrics.alerts(&self.alerts.health(None));
         let now = self.front.runtime.clock.now();
         self.metrics.policies(&standing::standing(&self.front.rules.load().policies, now));
+        let refused = self.front.upstream.pool.tls().refused();
+        let refused = refused.iter().map(|(host, problem, n)| (&**host, problem.as_str(), *n));
+        self.metrics.certificates(refused);
         if let Some(kernel) = &self.kernel {
             self.metrics.capture(&kernel.counters());
         }

@@ -259,7 +259,7 @@ fn word(reason: &str) -> (Word, Option<&'static str>) {
         }
         "not_installed" => (Word::Untrusted, Some("weir trust install, or start it by weir run")),
         "observe" => (Word::Observed, Some("weir mode meter")),
-        "proxied" => (Word::Proxied, None),
+        "proxied" => (Word::Proxied, Some("its way leads through another proxy, unread")),
         _ => (Word::Bypassed, None),
     }
 }

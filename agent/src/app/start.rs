@@ -25,8 +25,8 @@ use crate::capture::resolve::Resolver;
 use crate::capture::{self, Helper};
 use crate::cli::daemon::Flags;
 use crate::clock::{Clock, System};
-use crate::config::{Config, Effective, Fsync, OnAgentFailure, Paths, Toggle};
-use crate::downstream::accept::{self, Limit, Pressure};
+use crate::config::{Config, Effective, Fsync, Host, OnAgentFailure, Paths, Toggle};
+use crate::downstream::accept::{self, Limit, Pressure, Shares};
 use crate::downstream::intercept::Accepted;
 use crate::downstream::{Front, Runtime, explicit};
 use crate::drain::Drain;
@@ -125,11 +125,13 @@ pub(super) async fn start(
     }
     front.upstream.tcp.own().fixed(listeners.iter().map(|(_, address)| *address).collect());
     for listener in explicit {
-        let limit = Limit { permits: permits(config, &launch), pressure: Arc::new(NoPressure) };
+        let permits = permits(config, &launch);
+        let shares = Arc::new(Shares::of(permits.available_permits()));
+        let limit = Limit { permits, pressure: Arc::new(NoPressure) };
         let front = Arc::clone(&front);
         let serve = move |stream, client, permit| {
             let accepted = Accepted { stream, client, permit };
-            explicit::serve(Arc::clone(&front), accepted)
+            explicit::serve(Arc::clone(&front), Arc::clone(&shares), accepted)
         };
         drain.spawn(accept::run(listener, limit, drain.clone(), serve));
     }
@@ -187,7 +189,7 @@ fn attach(
     }
     let settings = capture::Settings {
         cgroup: config.capture.cgroup.clone(),
-        ports: config.capture.ports.iter().map(|port| port.get()).collect(),
+        ports: config.capture.all_ports().iter().map(|port| port.get()).collect(),
         log: launch.flags.log_bpf,
     };
     let closed = config.on_agent_failure == OnAgentFailure::Closed;
@@ -205,8 +207,15 @@ fn attach(
     for row in kernel.capabilities().rows.iter().filter(|row| !row.ok) {
         tracing::warn!(hook = row.hook, missing = row.missing, "{}", row.consequence);
     }
-    let hosts: BTreeSet<_> = front.rules.load().providers.hosts().cloned().collect();
-    kernel.want(hosts, config.capture.cidrs.iter().copied().collect());
+    let mut hosts: BTreeSet<_> = front.rules.load().providers.hosts().cloned().collect();
+    let mut networks: BTreeSet<_> = config.capture.cidrs.iter().copied().collect();
+    for proxy in &config.capture.proxies {
+        match &proxy.host {
+            Host::Name(name) => drop(hosts.insert(Arc::clone(name))),
+            Host::Address(address) => drop(networks.insert((*address).into())),
+        }
+    }
+    kernel.want(hosts, networks);
     Ok((Some(kernel), None))
 }
 

@@ -5,6 +5,7 @@ pub mod accept;
 pub mod intercept;
 pub mod explicit;
 pub mod session;
+mod proxied;
 pub mod hello;
 pub mod treat;
 pub mod trust;
@@ -13,6 +14,7 @@ mod heard;
 pub mod ca;
 pub mod certs;
 pub mod replay;
+pub mod patience;
 pub mod serve;
 mod outward;
 
@@ -76,6 +78,8 @@ pub struct Upstream {
     pub tcp: Tcp,
     /// What relays them.
     pub tunnels: tunnel::Tunnels,
+    /// Ports of the proxies of this host's network.
+    pub proxies: Vec<u16>,
 }
 
 /// What the process runs on.
@@ -92,6 +96,8 @@ pub struct Runtime {
 pub struct Limits {
     /// How long a client may take for its side of the TLS handshake.
     pub handshake: Duration,
+    /// How long it may take to ask for something.
+    pub patience: patience::Patience,
 }
 
 impl Front {

@@ -3,6 +3,8 @@
 use std::io;
 use std::time::Duration;
 
+use super::certificate::Problem;
+
 /// A request that got no response head.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -19,6 +21,16 @@ pub enum Failure {
     Tls {
         /// Name whose certificate was expected.
         host: String,
+        /// What rustls said.
+        source: io::Error,
+    },
+    /// The provider's certificate is not accepted; no byte of the request was sent.
+    #[error("the certificate of {host} is not accepted: {problem} ({source})")]
+    Certificate {
+        /// Name whose certificate was expected.
+        host: String,
+        /// What is wrong with it.
+        problem: Problem,
         /// What rustls said.
         source: io::Error,
     },
@@ -41,10 +53,19 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// A handshake with `host` that failed.
+    pub fn of_handshake(host: &str, source: io::Error) -> Self {
+        let host = host.to_owned();
+        match Problem::of(&source) {
+            Some(problem) => Self::Certificate { host, problem, source },
+            None => Self::Tls { host, source },
+        }
+    }
+
     /// Whether the provider cannot have worked on the request.
     pub fn is_unsent(&self) -> bool {
         match self {
-            Self::Connect { .. } | Self::Tls { .. } => true,
+            Self::Connect { .. } | Self::Tls { .. } | Self::Certificate { .. } => true,
             Self::Broken { source, .. } => is_unprocessed(source),
             Self::Silent { .. } => false,
         }
@@ -62,6 +83,7 @@ impl Failure {
             Self::Connect { source, .. } if source.kind() == io::ErrorKind::TimedOut => "timeout",
             Self::Connect { .. } => "connect",
             Self::Tls { .. } => "tls",
+            Self::Certificate { .. } => "certificate",
             Self::Broken { .. } => "broken",
             Self::Silent { .. } => "silent",
         }

@@ -10,6 +10,7 @@ use hyper::{Request, Response, Uri, Version, header};
 use parking_lot::Mutex;
 
 use super::body::Outgoing;
+use super::connect::Io;
 use super::failure::Failure;
 use super::pool::{Pool, Sender, Target};
 use super::tls::Protocol;
@@ -30,6 +31,17 @@ impl Link {
             Some(sender) => sender,
             None => pool.dial(&target).await?,
         };
+        let protocol = sender.protocol();
+        Ok((Self { pool, target, slot: Mutex::new(Some(sender)) }, protocol))
+    }
+
+    /// A link on a connection to the target's destination that is open already.
+    pub async fn over(
+        pool: Arc<Pool>,
+        target: Target,
+        io: Io,
+    ) -> Result<(Self, Protocol), Failure> {
+        let sender = pool.greet(io, &target).await?;
         let protocol = sender.protocol();
         Ok((Self { pool, target, slot: Mutex::new(Some(sender)) }, protocol))
     }

@@ -231,6 +231,8 @@ impl Agent for Fake {
         if mode.effective == Mode::Off { Err("off".to_owned()) } else { Ok(()) }
     }
 
+    fn fault(&self, _: &'static str, _: &'static str) {}
+
     fn metrics(&self) -> String {
         "# TYPE llm_calls_total counter\nllm_calls_total 1\n".to_owned()
     }

@@ -4,6 +4,7 @@
 mod builtin;
 mod endpoints;
 mod limits;
+mod proxies;
 mod reliability;
 mod alerts;
 mod later;
@@ -57,7 +58,7 @@ pub(in crate::config) fn check(
         },
         capture: Capture {
             enabled: raw.capture.enabled,
-            cgroup: raw.capture.cgroup.inspect(|cgroup| {
+            cgroup: raw.capture.cgroup.clone().inspect(|cgroup| {
                 let trail = root.key("capture").key("cgroup");
                 if !cgroup.is_absolute() {
                     check.problem(&trail, "must be an absolute path".to_owned());
@@ -65,6 +66,7 @@ pub(in crate::config) fn check(
             }),
             ports: check.ports(&raw.capture.ports, &root.key("capture").key("ports")),
             cidrs: check.cidrs(&raw.capture.cidrs, &root.key("capture").key("cidrs")),
+            proxies: check.proxies(&raw.capture, &root.key("capture").key("proxies")),
         },
         trust_assumed: raw.trust.assume,
         on_untrusted: raw.on_untrusted,
@@ -80,6 +82,10 @@ pub(in crate::config) fn check(
             }),
             handshake_timeout: check
                 .positive(raw.limits.handshake_timeout, &limits.key("handshake_timeout")),
+            header_timeout: check
+                .positive(raw.limits.header_timeout, &limits.key("header_timeout")),
+            keep_alive_timeout: check
+                .positive(raw.limits.keep_alive_timeout, &limits.key("keep_alive_timeout")),
             connect_timeout: check
                 .positive(raw.limits.connect_timeout, &limits.key("connect_timeout")),
             idle_timeout: check.positive(raw.limits.idle_timeout, &limits.key("idle_timeout")),
