@@ -1,6 +1,5 @@
 //! The start: every part in the order in which it is safe to begin, the kernel last.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,14 +17,14 @@ use super::privileges::Split;
 use super::sweep::sweep;
 use super::takers::Takers;
 use super::toggles::Toggles;
-use super::{account_key, alerts, restore, verdicts};
+use super::{account_key, alerts, restore, rules, verdicts};
 use crate::admin::{self, Admin};
 use crate::alerts::Dial;
 use crate::capture::resolve::Resolver;
 use crate::capture::{self, Helper};
 use crate::cli::daemon::Flags;
 use crate::clock::{Clock, System};
-use crate::config::{Config, Effective, Fsync, Host, OnAgentFailure, Paths, Toggle};
+use crate::config::{Config, Effective, Fsync, OnAgentFailure, Paths, Toggle};
 use crate::downstream::accept::{self, Limit, Pressure, Shares};
 use crate::downstream::intercept::Accepted;
 use crate::downstream::{Front, Runtime, explicit};
@@ -207,14 +206,7 @@ fn attach(
     for row in kernel.capabilities().rows.iter().filter(|row| !row.ok) {
         tracing::warn!(hook = row.hook, missing = row.missing, "{}", row.consequence);
     }
-    let mut hosts: BTreeSet<_> = front.rules.load().providers.hosts().cloned().collect();
-    let mut networks: BTreeSet<_> = config.capture.cidrs.iter().copied().collect();
-    for proxy in &config.capture.proxies {
-        match &proxy.host {
-            Host::Name(name) => drop(hosts.insert(Arc::clone(name))),
-            Host::Address(address) => drop(networks.insert((*address).into())),
-        }
-    }
+    let (hosts, networks) = rules::wanted(config, &front.rules.load().providers);
     kernel.want(hosts, networks);
     Ok((Some(kernel), None))
 }

@@ -441,11 +441,15 @@ mod tests {
         let (trust, now) = (trust(), System.now());
         let node = subject("/usr/bin/node", 7, LATER);
         trust.accepted(&client(&node));
-        for signal in [Signal::Fin, Signal::Rst, Signal::Unused, Signal::Unused] {
+        let floods = [Signal::Unused; 20];
+        for signal in [Signal::Fin, Signal::Rst, Signal::Garbled].into_iter().chain(floods) {
             assert!(!trust.rejected(&client(&node), signal, now));
         }
         assert_eq!(verdict(&trust, &node), Verdict::Intercept);
         assert!(trust.rejected(&client(&node), UNKNOWN_CA, now), "an alert still counts");
+        // From one of whom nothing is known, what is no TLS is enough: it goes where it was going.
+        let other = subject("/usr/bin/other", 8, LATER);
+        assert!(trust.rejected(&client(&other), Signal::Garbled, now));
     }
 
     #[test]
