@@ -9,6 +9,8 @@ mod demo;
 #[cfg(test)]
 mod failures;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod kernel;
 #[cfg(test)]
 mod limits;
@@ -34,3 +36,5 @@ mod stage;
 mod tls;
 #[cfg(test)]
 mod trust;
+#[cfg(test)]
+mod websocket;

@@ -51,6 +51,9 @@ pub trait Agent: Alerts + Control + Send + Sync + 'static {
     /// Whether it serves; the reason why not.
     fn ready(&self) -> Result<(), String>;
 
+    /// A client did what none should (a fixed word), at this listener (another).
+    fn fault(&self, listener: &'static str, fault: &'static str);
+
     /// Metrics in the Prometheus text format.
     fn metrics(&self) -> String;
 

@@ -7,6 +7,7 @@
 mod agent;
 mod peer;
 mod access;
+mod crowd;
 mod serve;
 mod routes;
 pub mod alerts;
@@ -123,12 +124,14 @@ impl Admin {
     /// Serves until drained; the socket's file is gone afterwards.
     pub async fn run(self, agent: Arc<dyn Agent>, drain: Drain) {
         let shared = routes::Shared { agent, drain: drain.clone(), guarded: self.token.is_some() };
+        let listening = Arc::clone(&shared.agent);
         let router = routes::router(shared);
         let who = (self.group, rustix::process::geteuid().as_raw());
-        let unix = serve::unix(self.unix, router.clone(), who, drain.clone());
+        let unix =
+            serve::unix(self.unix, (router.clone(), Arc::clone(&listening)), who, drain.clone());
         match self.tcp {
             Some(tcp) => {
-                let http = serve::tcp(tcp, router, self.token, drain);
+                let http = serve::tcp(tcp, (router, listening), self.token, drain);
                 tokio::join!(unix, http);
             }
             None => unix.await,

@@ -90,8 +90,11 @@ pub struct ProcessRow {
     pub unpriced_calls: u64,
     /// How far its traffic is understood.
     pub coverage: Word,
-    /// Why no further.
+    /// Why no further: one word, as connections have it.
     pub reason: Option<String>,
+    /// Where that comes from in this process: one line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
     /// What to do about it.
     pub fix: Option<String>,
 }

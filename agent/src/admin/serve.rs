@@ -15,16 +15,22 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::access::{self, Caller};
+use super::agent::Agent;
+use super::crowd::{Crowd, Membership};
 use super::peer::Peer;
 use super::routes::Refusal;
 use crate::drain::Drain;
 
-/// Connections over TCP at a time: more wait for their turn.
+/// Connections over TCP at a time: for more, those that ask for nothing give way.
 const TCP_CONNECTIONS: usize = 64;
 /// Connections of one user at a time: more are closed, so that no user keeps others out.
 const USER_CONNECTIONS: usize = 16;
 /// For a request's head, also on a connection kept open.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Largest head of a request with its target; a larger one is answered with 431.
+const HEAD: usize = 64 * 1024;
+/// How often room is asked for while everybody is being answered.
+const ROOM_PAUSE: Duration = Duration::from_millis(10);
 /// Wait after a failed accept: out of file descriptors, it would fail again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -35,7 +41,7 @@ pub(super) struct Who(pub(super) u32);
 /// Serves the unix socket until drained; the kernel says who asks.
 pub(super) async fn unix(
     listener: UnixListener,
-    router: Router,
+    (router, agent): (Router, Arc<dyn Agent>),
     (group, own): (Option<u32>, u32),
     drain: Drain,
 ) {
@@ -53,14 +59,19 @@ pub(super) async fn unix(
         };
         let caller = Caller::of(&peer, group, own);
         let place = match caller {
-            Caller::User(uid) => match users.place(uid) {
-                Some(place) => Some(place),
-                None => continue,
-            },
+            Caller::User(uid) => {
+                let Some(place) = users.place(uid) else {
+                    agent.fault("socket", "user_limit");
+                    continue;
+                };
+                Some(place)
+            }
             Caller::Administrator | Caller::Http { .. } => None,
         };
         let router = router.clone().layer(Extension(Who(peer.uid)));
-        let connection = serve(stream, router, move |_| Ok(caller), drain.clone());
+        let at =
+            At { listener: "socket", agent: Arc::clone(&agent), member: Crowd::default().join() };
+        let connection = serve(stream, router, move |_| Ok(caller), (at, drain.clone()));
         drop(drain.spawn(async move {
             connection.await;
             drop(place);
@@ -84,15 +95,16 @@ impl Users {
 /// Serves the TCP listener until drained.
 pub(super) async fn tcp(
     listener: TcpListener,
-    router: Router,
+    (router, agent): (Router, Arc<dyn Agent>),
     token: Option<Arc<str>>,
     drain: Drain,
 ) {
     let room = Arc::new(Semaphore::new(TCP_CONNECTIONS));
+    let crowd = Crowd::default();
     loop {
         let next = async {
-            let place = Arc::clone(&room).acquire_owned().await;
-            (place, listener.accept().await)
+            let accepted = listener.accept().await;
+            (place(&room, &crowd, &*agent).await, accepted)
         };
         let (place, accepted) = tokio::select! {
             biased;
@@ -107,7 +119,8 @@ pub(super) async fn tcp(
         let who = move |request: &hyper::Request<Incoming>| {
             access::over_http(request.headers(), token.as_deref()).map_err(Refusal::Denied)
         };
-        let connection = serve(stream, router.clone(), who, drain.clone());
+        let at = At { listener: "admin", agent: Arc::clone(&agent), member: crowd.join() };
+        let connection = serve(stream, router.clone(), who, (at, drain.clone()));
         drop(drain.spawn(async move {
             connection.await;
             drop(place);
@@ -115,7 +128,32 @@ pub(super) async fn tcp(
     }
 }
 
-async fn serve<S, W>(stream: S, router: Router, who: W, drain: Drain)
+/// Waits for a place, which somebody has to give up where there is none.
+async fn place(
+    room: &Arc<Semaphore>,
+    crowd: &Crowd,
+    agent: &dyn Agent,
+) -> Option<OwnedSemaphorePermit> {
+    loop {
+        if let Ok(place) = Arc::clone(room).try_acquire_owned() {
+            return Some(place);
+        }
+        if crowd.make_room() {
+            agent.fault("admin", "crowded_out");
+            return Arc::clone(room).acquire_owned().await.ok();
+        }
+        tokio::time::sleep(ROOM_PAUSE).await;
+    }
+}
+
+/// Where a connection came in, and as whom.
+struct At {
+    listener: &'static str,
+    agent: Arc<dyn Agent>,
+    member: Membership,
+}
+
+async fn serve<S, W>(stream: S, router: Router, who: W, (at, drain): (At, Drain))
 where
     S: AsyncRead + AsyncWrite + Unpin,
     W: Fn(&hyper::Request<Incoming>) -> Result<Caller, Refusal>,
@@ -126,7 +164,9 @@ where
             request.extensions_mut().insert(caller);
             answers.call(request)
         });
+        let asking = at.member.asks();
         async {
+            let _asking = asking;
             match answer {
                 Ok(answer) => answer.await,
                 Err(refusal) => Ok(refusal.into_response()),
@@ -136,10 +176,12 @@ where
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = at.member.has_to_leave() => return,
         () = drain.signalled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -147,6 +189,22 @@ where
     };
     if let Err(fault) = ended {
         tracing::debug!(%fault, "admin connection");
+        if let Some(word) = fault_of(&fault) {
+            at.agent.fault(at.listener, word);
+        }
+    }
+}
+
+/// What the client did wrong, in one word; `None` where it only left, or rested too long.
+fn fault_of(error: &hyper::Error) -> Option<&'static str> {
+    if error.is_parse_too_large() {
+        Some("too_large")
+    } else if error.is_parse() {
+        Some("malformed")
+    } else if error.is_timeout() {
+        Some("header_timeout")
+    } else {
+        None
     }
 }
 

@@ -17,6 +17,7 @@ use super::rows;
 use super::standing;
 use super::takers::Takers;
 use super::toggles::Toggles;
+use super::verdicts;
 use crate::admin::accounts::{AccountRow, FrozenRow};
 use crate::admin::alerts::EscalationRate;
 use crate::admin::calls::{CallDetail, CallQuery, CallRow};
@@ -184,11 +185,18 @@ impl admin::Agent for Running {
         if self.front.runtime.drain.is_signalled() { Err("stopping".to_owned()) } else { Ok(()) }
     }
 
+    fn fault(&self, listener: &'static str, fault: &'static str) {
+        self.metrics.fault(listener, fault);
+    }
+
     fn metrics(&self) -> String {
         self.metrics.ledger(&self.ledger.health());
         self.metrics.alerts(&self.alerts.health(None));
         let now = self.front.runtime.clock.now();
         self.metrics.policies(&standing::standing(&self.front.rules.load().policies, now));
+        let refused = self.front.upstream.pool.tls().refused();
+        let refused = refused.iter().map(|(host, problem, n)| (&**host, problem.as_str(), *n));
+        self.metrics.certificates(refused);
         if let Some(kernel) = &self.kernel {
             self.metrics.capture(&kernel.counters());
             let namespaces = kernel.namespaces();
@@ -250,8 +258,15 @@ impl admin::Agent for Running {
     fn processes(&self, query: &ProcessQuery) -> Result<Vec<ProcessRow>, Failure> {
         let since = query.since.map(SystemTime::from);
         let found = self.ledger.reader().processes(since, query.uid);
-        let found = found.map_err(|error| unavailable(&error))?.into_iter().map(rows::process);
-        Ok(found.filter(|row| query.pid.is_none_or(|pid| pid == row.pid)).collect())
+        let mut found = found.map_err(|error| unavailable(&error))?;
+        found.retain(|row| query.pid.is_none_or(|pid| pid == row.pid));
+        let row = |found: ledger::ProcessRow| {
+            let start_ticks = found.start_ticks;
+            let mut row = rows::process(found);
+            verdicts::explain(&self.front, &mut row, start_ticks);
+            row
+        };
+        Ok(found.into_iter().map(row).collect())
     }
 
     fn prices(&self, query: &PriceQuery) -> Result<Prices, Failure> {

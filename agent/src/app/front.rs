@@ -20,6 +20,7 @@ use crate::clock::since_boot;
 use crate::config::{Config, OnUntrusted, Paths};
 use crate::downstream::ca::Authority;
 use crate::downstream::certs::Leaves;
+use crate::downstream::patience::Patience;
 use crate::downstream::trust::{self, Trust, installed};
 use crate::downstream::tunnel::Tunnels;
 use crate::downstream::{ClientTls, Front, Limits, Runtime, Upstream};
@@ -68,11 +69,19 @@ pub(super) fn front(
             pool: Arc::new(pool),
             tcp,
             tunnels: Tunnels::new(config.limits.idle_timeout, PIPES),
+            proxies: config.capture.proxies.iter().map(|proxy| proxy.port.get()).collect(),
         },
         rules: Arc::new(ArcSwap::from_pointee(rules)),
         sink: Arc::clone(takers) as Arc<dyn Sink>,
         runtime: runtime.clone(),
-        limits: Limits { handshake: config.limits.handshake_timeout },
+        limits: Limits {
+            handshake: config.limits.handshake_timeout,
+            patience: Patience {
+                first: config.limits.header_timeout,
+                head: config.limits.header_timeout,
+                idle: config.limits.keep_alive_timeout,
+            },
+        },
     })
 }
 

@@ -19,6 +19,7 @@ mod modes;
 mod kept;
 mod toggles;
 mod sweep;
+mod verdicts;
 mod agent;
 mod warnings;
 mod control;

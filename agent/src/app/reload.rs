@@ -5,7 +5,6 @@
 //! in an order in which a call that comes in between finds a way: how providers are verified, the
 //! snapshot of all calls together with the limits, and last where the kernel leads connections.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -64,7 +63,7 @@ impl Running {
         let horizon = policies.engine.lock().horizon_of(&config.policy, asked);
         let spent = horizon.map(|since| restore::spent(&self.ledger, since, asked));
 
-        let hosts: BTreeSet<_> = rules.providers.hosts().cloned().collect();
+        let (hosts, networks) = rules::wanted(config, &rules.providers);
         front.upstream.pool.verify_by(tls);
         let now = front.runtime.clock.now();
         let settings = (config.policy.clone(), config.reliability.clone());
@@ -79,7 +78,7 @@ impl Running {
         let block = config.on_untrusted == OnUntrusted::Block;
         front.client.block_untrusted.store(block, Relaxed);
         if let Some(kernel) = &self.kernel {
-            kernel.want(hosts, config.capture.cidrs.iter().copied().collect());
+            kernel.want(hosts, networks);
         }
         self.modes.take(config.mode);
     }

@@ -207,14 +207,17 @@ pub(super) fn process(row: ledger::ProcessRow) -> ProcessRow {
     let only_failed = row.calls == 0
         && !row.connections.is_empty()
         && !row.connections.iter().any(|it| opened(&it));
+    // That the client gave up on our certificate is no failure of the network.
+    let rejected = row.connections.iter().any(|it| it.reason == "rejected");
     let reason = match unmetered {
         Some(connection) => Some(connection.reason.clone()),
+        None if only_failed && rejected => Some("rejected".to_owned()),
         None if only_failed => Some("no connection opened".to_owned()),
         None => None,
     };
     let (coverage, fix) = match &reason {
         None => (Word::Metered, None),
-        Some(_) if only_failed => (Word::Observed, None),
+        Some(_) if only_failed && !rejected => (Word::Observed, None),
         Some(reason) => word(reason),
     };
     let connections = row.connections.into_iter().map(|connection| ProcessConnections {
@@ -240,6 +243,7 @@ pub(super) fn process(row: ledger::ProcessRow) -> ProcessRow {
         unpriced_calls: row.unknown_cost_calls,
         coverage,
         reason,
+        cause: None,
         fix: fix.map(str::to_owned),
     }
 }
@@ -260,6 +264,7 @@ fn word(reason: &str) -> (Word, Option<&'static str>) {
             Some("once its image trusts the CA, name it under `containers: {meter: […]}`"),
         ),
         "container_unarmed" => (Word::Container, None),
+        "proxied" => (Word::Proxied, Some("its way leads through another proxy, unread")),
         _ => (Word::Bypassed, None),
     }
 }
@@ -377,6 +382,7 @@ mod tests {
         assert_eq!(word(0, &[(Metered, "", 1, 1)]), Word::Observed);
         assert_eq!(word(0, &[(Metered, "", 1, 1), (Opaque, "connect", 2, 2)]), Word::Observed);
         assert_eq!(word(0, &[(Metered, "", 2, 1)]), Word::Metered);
+        assert_eq!(word(0, &[(Opaque, "rejected", 1, 1)]), Word::Untrusted);
         // Calls are there before their connection is over.
         assert_eq!(word(1, &[(Metered, "", 1, 1)]), Word::Metered);
         assert_eq!(word(1, &[]), Word::Metered);

@@ -1,10 +1,12 @@
 //! From the configuration to what calls, connections and dials go by.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use ipnet::IpNet;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -30,6 +32,22 @@ pub(super) fn rules(config: &Config, policies: Arc<Policies>, room: Room) -> any
         containers: config.containers.clone(),
         policies,
     })
+}
+
+/// Where connections are wanted: hosts, and networks beside them.
+pub(super) fn wanted(
+    config: &Config,
+    providers: &Providers,
+) -> (BTreeSet<Arc<str>>, BTreeSet<IpNet>) {
+    let mut hosts: BTreeSet<_> = providers.hosts().cloned().collect();
+    let mut networks: BTreeSet<_> = config.capture.cidrs.iter().copied().collect();
+    for proxy in &config.capture.proxies {
+        match &proxy.host {
+            Host::Name(name) => drop(hosts.insert(Arc::clone(name))),
+            Host::Address(address) => drop(networks.insert((*address).into())),
+        }
+    }
+    (hosts, networks)
 }
 
 /// The providers' keys, read from where they are. One that can't be read stops the start: a chain

@@ -1,6 +1,5 @@
 //! The start: every part in the order in which it is safe to begin, the kernel last.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use super::privileges::Split;
 use super::sweep::sweep;
 use super::takers::Takers;
 use super::toggles::Toggles;
-use super::{account_key, alerts, namespaces, restore};
+use super::{account_key, alerts, namespaces, restore, rules, verdicts};
 use crate::admin::{self, Admin};
 use crate::alerts::Dial;
 use crate::capture::resolve::Resolver;
@@ -26,7 +25,7 @@ use crate::capture::{self, Helper};
 use crate::cli::daemon::Flags;
 use crate::clock::{Clock, System};
 use crate::config::{Config, Effective, Fsync, OnAgentFailure, Paths, Toggle};
-use crate::downstream::accept::{self, Limit, Pressure};
+use crate::downstream::accept::{self, Limit, Pressure, Shares};
 use crate::downstream::intercept::Accepted;
 use crate::downstream::{Front, Runtime, explicit};
 use crate::drain::Drain;
@@ -90,6 +89,9 @@ pub(super) async fn start(
     let resolver = Resolver::new(helper.clone());
     let front = Arc::new(front(config, paths, (&helper, &resolver), &runtime, &takers)?);
 
+    verdicts::restore(&front, paths);
+    drain.spawn(verdicts::keep(Arc::clone(&front), paths.clone()));
+
     // Receivers of alerts are reached as providers are.
     let upstream = &front.upstream;
     let dial = Dial { tcp: upstream.tcp.clone(), tls: (*upstream.pool.tls()).clone() };
@@ -122,11 +124,13 @@ pub(super) async fn start(
     }
     front.upstream.tcp.own().fixed(listeners.iter().map(|(_, address)| *address).collect());
     for listener in explicit {
-        let limit = Limit { permits: permits(config, &launch), pressure: Arc::new(NoPressure) };
+        let permits = permits(config, &launch);
+        let shares = Arc::new(Shares::of(permits.available_permits()));
+        let limit = Limit { permits, pressure: Arc::new(NoPressure) };
         let front = Arc::clone(&front);
         let serve = move |stream, client, permit| {
             let accepted = Accepted { stream, client, permit };
-            explicit::serve(Arc::clone(&front), accepted)
+            explicit::serve(Arc::clone(&front), Arc::clone(&shares), accepted)
         };
         drain.spawn(accept::run(listener, limit, drain.clone(), serve));
     }
@@ -184,7 +188,7 @@ fn attach(
     }
     let settings = capture::Settings {
         cgroup: config.capture.cgroup.clone(),
-        ports: config.capture.ports.iter().map(|port| port.get()).collect(),
+        ports: config.capture.all_ports().iter().map(|port| port.get()).collect(),
         refuse_quic: config.capture.refuse_quic,
         log: launch.flags.log_bpf,
     };
@@ -203,8 +207,8 @@ fn attach(
     for row in kernel.capabilities().rows.iter().filter(|row| !row.ok) {
         tracing::warn!(hook = row.hook, missing = row.missing, "{}", row.consequence);
     }
-    let hosts: BTreeSet<_> = front.rules.load().providers.hosts().cloned().collect();
-    kernel.want(hosts, config.capture.cidrs.iter().copied().collect());
+    let (hosts, networks) = rules::wanted(config, &front.rules.load().providers);
+    kernel.want(hosts, networks);
     Ok((Some(kernel), None))
 }
 

@@ -74,6 +74,10 @@ impl Sink for Takers {
         self.metrics.distrusted(signal);
     }
 
+    fn fault(&self, listener: &'static str, fault: &'static str) {
+        self.metrics.fault(listener, fault);
+    }
+
     fn unconfirmed(&self) {
         self.metrics.unconfirmed();
     }

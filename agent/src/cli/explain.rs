@@ -255,7 +255,7 @@ fn process(found: &Processes, pid: u32, json: bool, ctx: &Ctx) -> anyhow::Result
         for line in &lines {
             writeln!(out, "{}", clean(line))?;
         }
-        for (word, text) in [("why", &row.reason), ("fix", &row.fix)] {
+        for (word, text) in [("why", &row.reason), ("cause", &row.cause), ("fix", &row.fix)] {
             if let Some(text) = text {
                 writeln!(out, "{word:<10} {}", clean(text))?;
             }

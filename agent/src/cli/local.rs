@@ -2,13 +2,20 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use jiff::SignedDuration;
+
 use super::Ctx;
 use super::client::Client;
 use super::doctor::Row;
 use super::site::Site;
+use super::text::clean;
+use crate::admin::processes::{ProcessQuery, Processes, Word};
 use crate::admin::status::Status;
 use crate::app;
 use crate::config::{self, Mode};
+
+/// Processes that are named one by one.
+const NAMED: usize = 20;
 
 /// Paths and addresses, from the same configuration that the daemon reads.
 pub(super) fn site(ctx: &Ctx) -> anyhow::Result<Site> {
@@ -61,7 +68,29 @@ pub(super) fn findings(ctx: &Ctx) -> Option<Vec<Row>> {
             Row::warn("daemon", warning.what.clone(), fix)
         });
     }
+    rows.extend(processes(ctx));
     Some(rows)
+}
+
+/// Processes of the last day that are not metered, each with its cause and cure; those of one
+/// workload with the same are one.
+fn processes(ctx: &Ctx) -> Vec<Row> {
+    let since = ctx.now.checked_sub(SignedDuration::from_hours(24)).ok();
+    let query = ProcessQuery { since, ..ProcessQuery::default() };
+    let ask = async { Client::connect(ctx).await?.get("/api/processes", &query).await };
+    let Ok(found) = ctx.block_on::<Processes>(ask) else { return Vec::new() };
+    let mut rows: Vec<Row> = Vec::new();
+    for process in found.rows {
+        let Some(fix) = process.fix.filter(|_| process.coverage != Word::Metered) else { continue };
+        let cause = process.cause.or(process.reason).unwrap_or_default();
+        let detail = format!("{}: {cause} (pid {})", process.coverage.word(), process.pid);
+        let row = Row::warn(clean(&process.workload), clean(&detail), clean(&fix));
+        let is_known = |known: &Row| known.check == row.check && known.fix == row.fix;
+        if rows.len() < NAMED && !rows.iter().any(is_known) {
+            rows.push(row);
+        }
+    }
+    rows
 }
 
 /// Where the running daemon's explicit proxy listens: its port may be any.

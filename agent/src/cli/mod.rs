@@ -184,7 +184,7 @@ fn dispatch(command: &Command, ctx: &Ctx, start: daemon::Start) -> anyhow::Resul
             return Ok(doctor::preflight(args, &config, &ctx.paths, runs)?.into());
         }
         Command::Doctor(args) => {
-            let rows = local::findings(ctx);
+            let rows = if args.leftovers { None } else { local::findings(ctx) };
             return Ok(doctor::run(args, &local::site(ctx)?, rows)?.into());
         }
         Command::Run(args) => {

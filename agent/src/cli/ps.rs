@@ -86,7 +86,8 @@ fn lines(rows: &[ProcessRow], width: u16) -> Vec<String> {
     let mut lines = table.lines(width);
     let unmetered = rows.iter().filter(|row| row.coverage != Word::Metered && row.fix.is_some());
     lines.extend(unmetered.flat_map(|row| {
-        let reason = row.reason.as_deref().unwrap_or_else(|| row.coverage.word());
+        let reason = row.cause.as_deref().or(row.reason.as_deref());
+        let reason = reason.unwrap_or_else(|| row.coverage.word());
         let what = format!("  ! {} (pid {}): {reason}", row.workload, row.pid);
         let fix = format!("    → {}", row.fix.as_deref().unwrap_or_default());
         [clean(&what).into_owned(), clean(&fix).into_owned()]

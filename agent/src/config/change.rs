@@ -19,13 +19,15 @@ pub struct Change {
 
 /// Keys, with all that is below them, that are read once, at the start: listeners and hooks are
 /// bound, files open, bounds handed to whoever keeps them.
-const AT_START: [&str; 12] = [
+const AT_START: [&str; 14] = [
     "apps",
     "listen",
     "capture",
     "trust",
     "limits.connections",
     "limits.handshake_timeout",
+    "limits.header_timeout",
+    "limits.keep_alive_timeout",
     "limits.connect_timeout",
     "limits.idle_timeout",
     "limits.drain_timeout",

@@ -88,6 +88,30 @@ pub struct Capture {
     pub all: Vec<Pick>,
     /// Whether QUIC to the destinations is refused.
     pub refuse_quic: bool,
+    /// Proxies of the network, through which clients may reach providers.
+    pub proxies: Vec<NetworkProxy>,
+}
+
+impl Capture {
+    /// Ports of destinations and of proxies, each once.
+    pub fn all_ports(&self) -> Vec<NonZeroU16> {
+        let mut all = self.ports.clone();
+        for proxy in &self.proxies {
+            if !all.contains(&proxy.port) {
+                all.push(proxy.port);
+            }
+        }
+        all
+    }
+}
+
+/// A proxy that clients are set to use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkProxy {
+    /// Its host.
+    pub host: Host,
+    /// Its port.
+    pub port: NonZeroU16,
 }
 
 /// Bounds and timeouts.
@@ -99,6 +123,10 @@ pub struct Limits {
     pub request_body: NonZeroU64,
     /// For a client's TLS handshake.
     pub handshake_timeout: Duration,
+    /// For the head of a request.
+    pub header_timeout: Duration,
+    /// Between two requests on one connection.
+    pub keep_alive_timeout: Duration,
     /// For reaching a provider.
     pub connect_timeout: Duration,
     /// How long a relayed connection that one side has finished may stay silent.

@@ -23,7 +23,7 @@ use std::sync::Arc;
 pub use self::change::Change;
 pub use self::checked::{
     Alerts, Capture, Config, EndpointCredential, EndpointEntry, Host, Ledger, Limits, Listen, Log,
-    Metrics, PriceOverride, ProviderEntry, Rates,
+    Metrics, NetworkProxy, PriceOverride, ProviderEntry, Rates,
 };
 pub use self::paths::{Overrides, Paths};
 pub use self::problem::{Place, Problem, Problems};

@@ -109,6 +109,11 @@ log: {level: debug, format: json}
     assert_eq!(config.mode, Mode::Meter);
     assert_eq!(config.listen.admin, None);
     assert_eq!(config.capture.enabled, Toggle::On);
+    let proxied = self::config(
+        "capture: {ports: [443, 8443], proxies: [\"proxy.corp:3128\", \"192.0.2.9:8443\"]}",
+    );
+    let ports: Vec<u16> = proxied.capture.all_ports().iter().map(|port| port.get()).collect();
+    assert_eq!(ports, [443, 8443, 3128]);
     let cidrs: Vec<String> = config.capture.cidrs.iter().map(ToString::to_string).collect();
     assert_eq!(cidrs, ["192.0.2.0/24", "2001:db8::1/128"]);
     let all: Vec<String> = config.capture.all.iter().map(ToString::to_string).collect();
@@ -241,6 +246,22 @@ fn single_faults_are_named() {
             "1:19: capture.ports[0]: expected a whole number up to 65535, found `70000`",
         ),
         ("capture: {cidrs: [0.0.0.0/0]}", "1:19: capture.cidrs[0]: `0.0.0.0/0` is every address"),
+        (
+            "capture: {proxies: [proxy.corp]}",
+            "1:21: capture.proxies[0]: `proxy.corp` is not a proxy",
+        ),
+        (
+            "capture: {proxies: [\"127.0.0.1:3128\"]}",
+            "1:21: capture.proxies[0]: connections within",
+        ),
+        (
+            "capture: {proxies: [\"a.b:1\", \"a.b:1\"]}",
+            "1:30: capture.proxies[1]: `a.b:1` is given twice",
+        ),
+        (
+            "capture: {ports: [1, 2, 3, 4, 5, 6, 7, 8], proxies: [\"a.b:9\"]}",
+            "1:53: capture.proxies: with `ports` these are more",
+        ),
         ("capture: {cidrs: [example.com]}", "1:19: capture.cidrs[0]: `example.com` is not a net"),
         ("containers: metre", "1:13: containers: `metre` is not one of off, observe, meter"),
         ("containers: {default: [a]}", "1:23: containers.default: expected one of off, obs"),

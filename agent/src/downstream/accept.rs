@@ -1,11 +1,13 @@
 //! Taking connections, up to a limit.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -30,7 +32,37 @@ pub struct Limit {
 }
 
 /// Counts as one connection for as long as any clone of it lives.
-pub type Permit = Arc<OwnedSemaphorePermit>;
+pub type Permit = Arc<Place>;
+
+/// One of the places for connections, and one of its user's.
+#[derive(Debug)]
+pub struct Place {
+    _place: OwnedSemaphorePermit,
+    users: OnceLock<OwnedSemaphorePermit>,
+}
+
+/// The places that one user may take, so that none keeps the others out.
+#[derive(Debug)]
+pub struct Shares {
+    each: usize,
+    users: Mutex<HashMap<u32, Arc<Semaphore>>>,
+}
+
+impl Shares {
+    /// Three of four of `places` for each user.
+    pub fn of(places: usize) -> Self {
+        Self { each: (places - places / 4).max(1), users: Mutex::default() }
+    }
+
+    /// Counts `permit` as one of the user's; false where the user has no more.
+    pub fn take(&self, uid: u32, permit: &Place) -> bool {
+        let mut users = self.users.lock();
+        // Bounded by the users that are connected.
+        users.retain(|_, room| room.available_permits() < self.each);
+        let room = users.entry(uid).or_insert_with(|| Arc::new(Semaphore::new(self.each)));
+        Arc::clone(room).try_acquire_owned().is_ok_and(|place| permit.users.set(place).is_ok())
+    }
+}
 
 /// Accepts until the drain is signalled, and then whatever is in the queue; each connection is a
 /// task that holds one permit, and may hand it on to what outlives the task.
@@ -64,7 +96,8 @@ pub async fn run<F>(
         };
         match accepted {
             Ok((stream, client)) => {
-                drain.spawn(serve(stream, client, Arc::new(permit)));
+                let place = Place { _place: permit, users: OnceLock::new() };
+                drain.spawn(serve(stream, client, Arc::new(place)));
             }
             Err(error) => {
                 if is_exhausted(&error) {
@@ -83,4 +116,28 @@ pub async fn run<F>(
 /// descriptors or memory, trying again at once would spin.
 fn is_exhausted(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_leaves_places_for_others() {
+        let places = Arc::new(Semaphore::new(8));
+        let shares = Shares::of(8);
+        let enter = |uid| {
+            let place = Arc::clone(&places).try_acquire_owned().unwrap();
+            let place = Place { _place: place, users: OnceLock::new() };
+            shares.take(uid, &place).then_some(place)
+        };
+        let mut held: Vec<_> = std::iter::from_fn(|| enter(7)).collect();
+        assert_eq!(held.len(), 6);
+        assert!(enter(8).is_some(), "there is room for another");
+        held.pop();
+        assert!(enter(7).is_some(), "what is given back can be taken again");
+        drop(held);
+        assert!(enter(8).is_some());
+        assert_eq!(shares.users.lock().len(), 1, "who is gone is forgotten");
+    }
 }

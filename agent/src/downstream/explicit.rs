@@ -13,11 +13,13 @@ use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::json;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use super::accept::Permit;
+use super::accept::{Permit, Shares};
 use super::intercept::Accepted;
 use super::outward::Watched;
+use super::serve::Terms;
 use super::session::{self, Arrival};
 use super::{Front, serve};
 use crate::pipeline::{self, Body, body, headers};
@@ -38,7 +40,7 @@ struct Client {
 /// Deals with one connection to the explicit port.
 ///
 /// Only processes of this host are served, and only those whose socket the kernel attributes.
-pub async fn serve(front: Arc<Front>, accepted: Accepted) {
+pub async fn serve(front: Arc<Front>, shares: Arc<Shares>, accepted: Accepted) {
     let Accepted { stream, client, permit } = accepted;
     let Ok(local) = stream.local_addr() else { return };
     // Reads the socket tables and /proc: tens of microseconds, or more where a process has many
@@ -52,10 +54,12 @@ pub async fn serve(front: Arc<Front>, accepted: Accepted) {
         Ok(Ok(Some(subject))) => subject,
         Ok(Ok(None)) => {
             tracing::warn!(%client, "reset: no process of this host owns the connection");
+            front.sink.fault("proxy", "no_owner");
             return session::reset(stream);
         }
         Ok(Err(error)) => {
             tracing::warn!(%client, %error, "reset: cannot tell who owns the connection");
+            front.sink.fault("proxy", "no_owner");
             return session::reset(stream);
         }
         Err(_stopping) => return,
@@ -64,9 +68,24 @@ pub async fn serve(front: Arc<Front>, accepted: Accepted) {
         tracing::debug!(%error, "the client is gone already");
         return;
     }
-    let drain = front.runtime.drain.clone();
+    if !shares.take(subject.process.uid, &permit) {
+        front.sink.fault("proxy", "user_limit");
+        return full(stream).await;
+    }
+    let (drain, sink) = (front.runtime.drain.clone(), Arc::clone(&front.sink));
+    let terms =
+        Terms { listener: "proxy", patience: front.limits.patience, sink: &sink, drain: &drain };
     let client = Arc::new(Client { front, subject, gateway: gateway::Links::default(), permit });
-    serve::http1(stream, &drain, |request| answer(Arc::clone(&client), request)).await;
+    serve::http1(stream, &terms, |request| answer(Arc::clone(&client), request)).await;
+}
+
+/// Tells a user who has too many connections that this is one too many.
+async fn full(mut stream: TcpStream) {
+    const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\n\
+        content-length: 0\r\nconnection: close\r\n\r\n";
+    if let Err(error) = stream.write_all(ANSWER).await {
+        tracing::debug!(%error, "the client is gone already");
+    }
 }
 
 async fn answer(client: Arc<Client>, request: Request<Incoming>) -> Response<Body> {

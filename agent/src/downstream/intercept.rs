@@ -31,6 +31,7 @@ pub async fn serve(front: Arc<Front>, origins: Arc<dyn Origins>, accepted: Accep
     let Accepted { stream, client, permit } = accepted;
     let Some(origin) = origins.take(client) else {
         tracing::warn!(%client, "reset: no record of this connection being redirected");
+        front.sink.fault("intercept", "not_redirected");
         session::reset(stream);
         return;
     };

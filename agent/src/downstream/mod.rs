@@ -5,13 +5,16 @@ pub mod accept;
 pub mod intercept;
 pub mod explicit;
 pub mod session;
+mod proxied;
 pub mod hello;
 pub mod treat;
 pub mod trust;
 pub mod tunnel;
+mod heard;
 pub mod ca;
 pub mod certs;
 pub mod replay;
+pub mod patience;
 pub mod serve;
 mod outward;
 
@@ -75,6 +78,8 @@ pub struct Upstream {
     pub tcp: Tcp,
     /// What relays them.
     pub tunnels: tunnel::Tunnels,
+    /// Ports of the proxies of this host's network.
+    pub proxies: Vec<u16>,
 }
 
 /// What the process runs on.
@@ -91,6 +96,8 @@ pub struct Runtime {
 pub struct Limits {
     /// How long a client may take for its side of the TLS handshake.
     pub handshake: Duration,
+    /// How long it may take to ask for something.
+    pub patience: patience::Patience,
 }
 
 impl Front {
@@ -106,6 +113,21 @@ impl Front {
             Err(_) => self.identities.resolve(&again),
         }
     }
+
+    /// Why a client that has rejected our certificate did. Looks through its files: not on a thread
+    /// that serves others.
+    pub fn cause(&self, client: &trust::Client<'_>) -> trust::Cause {
+        let process = &client.subject.process;
+        let anatomy = self.identities.anatomy(process.pid, process.start_ticks);
+        trust::cause::rejected(&trust::cause::Seen {
+            exe: &process.exe,
+            command: &process.command,
+            workload: &client.subject.workload.name,
+            traits: client.traits.as_deref(),
+            anatomy: anatomy.as_ref(),
+            installed: self.client.trust.is_installed(),
+        })
+    }
 }
 
 impl ClientTls {
@@ -117,7 +139,8 @@ impl ClientTls {
 
     /// Whether `subject` accepts our certificates.
     pub fn verdict(&self, subject: &Subject, identities: &Identities) -> trust::Verdict {
-        self.trust.verdict(subject, || {
+        let client = trust::Client { subject, traits: identities.traits(&subject.process) };
+        self.trust.verdict(&client, || {
             self.leaves.as_ref().is_some_and(|leaves| {
                 identities.vouched(&subject.process, leaves.authority().root().fingerprint())
             })

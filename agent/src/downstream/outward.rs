@@ -18,6 +18,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
+use super::patience::{Busy, Turn};
 use crate::pipeline::Body;
 use crate::upstream::BoxError;
 
@@ -47,16 +48,22 @@ impl Outlet {
     }
 }
 
-/// A connection whose writing side is watched.
+/// A connection whose writing side is watched, and of whose reading side is known when bytes came.
 #[derive(Debug)]
 pub(super) struct Watched<I> {
     io: I,
     outlet: Arc<Outlet>,
+    turn: Arc<Turn>,
 }
 
 impl<I> Watched<I> {
     pub(super) fn new(io: I) -> Self {
-        Self { io, outlet: Arc::default() }
+        Self { io, outlet: Arc::default(), turn: Turn::new() }
+    }
+
+    /// Whose turn it is to speak.
+    pub(super) fn turn(&self) -> Arc<Turn> {
+        Arc::clone(&self.turn)
     }
 
     pub(super) fn outlet(&self) -> Arc<Outlet> {
@@ -74,7 +81,12 @@ impl<I: AsyncRead + Unpin> AsyncRead for Watched<I> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.io).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.turn.read();
+        }
+        read
     }
 }
 
@@ -120,6 +132,8 @@ pub(super) struct Outward {
     body: Body,
     outlet: Arc<Outlet>,
     broken: Option<Broken>,
+    /// Until it is over, its request is being answered.
+    _busy: Busy,
 }
 
 /// What is left to say when everything before it has been written.
@@ -133,8 +147,8 @@ struct Broken {
 }
 
 impl Outward {
-    pub(super) fn new(body: Body, outlet: Arc<Outlet>) -> Self {
-        Self { body, outlet, broken: None }
+    pub(super) fn new(body: Body, outlet: Arc<Outlet>, busy: Busy) -> Self {
+        Self { body, outlet, broken: None, _busy: busy }
     }
 }
 
@@ -198,10 +212,28 @@ mod tests {
     use hyper::client::conn::{http1, http2};
     use hyper_util::rt::TokioIo;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::sync::oneshot;
 
+    use super::super::patience::Patience;
     use super::super::serve;
     use super::*;
     use crate::drain::Drain;
+    use crate::record::{Connection, Durability, Opened, Record, Sink};
+
+    const LONG: Duration = Duration::from_hours(1);
+
+    #[derive(Debug)]
+    struct Nobody;
+
+    impl Sink for Nobody {
+        fn open(&self, _: Opened) {}
+
+        fn settle(&self, _: Arc<Record>) -> oneshot::Receiver<Durability> {
+            oneshot::channel().1
+        }
+
+        fn connection(&self, _: Connection) {}
+    }
 
     /// Bytes of the answer that come before it is cut.
     const SENT: usize = 300_000;
@@ -231,10 +263,17 @@ mod tests {
         let answering = drain.clone();
         drain.spawn(async move {
             let answer = move |_request| cut_answer(answering.clone());
+            let nobody: Arc<dyn Sink> = Arc::new(Nobody);
+            let terms = serve::Terms {
+                listener: "test",
+                patience: Patience { first: LONG, head: LONG, idle: LONG },
+                sink: &nobody,
+                drain: &serving,
+            };
             if http2 {
-                serve::http2(far, &serving, answer).await;
+                serve::http2(far, &terms, answer).await;
             } else {
-                serve::http1(far, &serving, answer).await;
+                serve::http1(far, &terms, answer).await;
             }
         });
         (near, drain)

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -14,21 +15,57 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::outward::{Outward, Watched};
+use super::patience::{Patience, Wait, Waited};
 use crate::drain::Drain;
 use crate::pipeline::{self, Body, Context};
+use crate::record::Sink;
 use crate::upstream::{Outgoing, Protocol};
 
 /// Streams of one HTTP/2 connection that may be open at once.
 const STREAMS: u32 = 256;
 /// Largest list of header fields accepted over HTTP/2: agents send long ones.
 const HEADER_LIST: u32 = 256 * 1024;
+/// Streams that were reset before anyone looked at them: beyond it the connection is a flood
+/// (CVE-2023-44487) and is closed.
+const RESETS: usize = 20;
+/// Streams that we reset ourselves for what the client did wrong, before the connection is closed.
+const ERRORS: usize = 256;
+/// Bytes of one answer that wait for the client's window: a client that opens many streams and
+/// reads none of them holds no more.
+const UNSENT: usize = 64 * 1024;
+/// Largest head of a request in HTTP/1.1, with its target; a larger one is answered with 431.
+const HEAD: usize = 256 * 1024;
+/// Header fields of a request in HTTP/1.1; more are answered with 431.
+const FIELDS: usize = 256;
+/// How long a connection that is told to end may take to say so.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// How connections of one listener are served.
+#[derive(Debug)]
+pub struct Terms<'a> {
+    /// The listener, in one word for metrics.
+    pub listener: &'static str,
+    /// How long clients may take.
+    pub patience: Patience,
+    /// Who counts the clients that behave badly.
+    pub sink: &'a Arc<dyn Sink>,
+    /// Ends it all.
+    pub drain: &'a Drain,
+}
 
 /// Serves one connection to one provider; returns how many requests it carried.
-pub async fn connection<I>(io: I, protocol: Protocol, context: Arc<Context>) -> usize
+pub async fn connection<I>(
+    io: I,
+    protocol: Protocol,
+    context: Arc<Context>,
+    patience: Patience,
+) -> usize
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let drain = context.drain.clone();
+    let (drain, sink) = (context.drain.clone(), Arc::clone(&context.sink));
+    let listener = context.parties.via.listener();
+    let terms = Terms { listener, patience, sink: &sink, drain: &drain };
     let served = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&served);
     let answer = move |request: Request<Incoming>| {
@@ -36,67 +73,116 @@ where
         pipeline::handle(Arc::clone(&context), request.map(Outgoing::through))
     };
     match protocol {
-        Protocol::Http1 => http1(io, &drain, answer).await,
-        Protocol::Http2 => http2(io, &drain, answer).await,
+        Protocol::Http1 => http1(io, &terms, answer).await,
+        Protocol::Http2 => http2(io, &terms, answer).await,
     }
     served.load(Relaxed)
 }
 
 /// Serves HTTP/1.1; connections may leave HTTP by an upgrade or `CONNECT`.
-pub async fn http1<I, A, F>(io: I, drain: &Drain, answer: A)
+pub async fn http1<I, A, F>(io: I, terms: &Terms<'_>, answer: A)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     A: Fn(Request<Incoming>) -> F,
     F: Future<Output = Response<Body>>,
 {
     let io = Watched::new(io);
-    let outlet = io.outlet();
+    let (outlet, turn) = (io.outlet(), io.turn());
     let service = service_fn(|request| {
-        let (answer, outlet) = (answer(request), Arc::clone(&outlet));
-        async { Ok::<_, Infallible>(answer.await.map(|body| Outward::new(body, outlet))) }
+        let (busy, outlet) = (turn.begin(), Arc::clone(&outlet));
+        let answer = answer(request);
+        async { Ok::<_, Infallible>(answer.await.map(|body| Outward::new(body, outlet, busy))) }
     });
     let connection = http1::Builder::new()
         .preserve_header_case(true)
         .auto_date_header(false)
+        .max_buf_size(HEAD)
+        .max_headers(FIELDS)
         .serve_connection(TokioIo::new(io), service)
         .with_upgrades();
-    finish(pin!(connection), drain, http1::UpgradeableConnection::graceful_shutdown).await;
+    let wait = Wait::new(Arc::clone(&turn), terms.patience, true);
+    finish(pin!(connection), terms, wait, http1::UpgradeableConnection::graceful_shutdown).await;
 }
 
 /// Serves HTTP/2.
-pub async fn http2<I, A, F>(io: I, drain: &Drain, answer: A)
+pub async fn http2<I, A, F>(io: I, terms: &Terms<'_>, answer: A)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     A: Fn(Request<Incoming>) -> F,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     let io = Watched::new(io);
-    let outlet = io.outlet();
+    let (outlet, turn) = (io.outlet(), io.turn());
     let service = service_fn(|request| {
-        let (answer, outlet) = (answer(request), Arc::clone(&outlet));
-        async { Ok::<_, Infallible>(answer.await.map(|body| Outward::new(body, outlet))) }
+        let (busy, outlet) = (turn.begin(), Arc::clone(&outlet));
+        let answer = answer(request);
+        async { Ok::<_, Infallible>(answer.await.map(|body| Outward::new(body, outlet, busy))) }
     });
-    let connection = http2::Builder::new(drain.clone())
+    let connection = http2::Builder::new(terms.drain.clone())
         .max_concurrent_streams(STREAMS)
         .max_header_list_size(HEADER_LIST)
+        .max_pending_accept_reset_streams(RESETS)
+        .max_local_error_reset_streams(ERRORS)
+        .max_send_buf_size(UNSENT)
+        // WebSockets over HTTP/2 (RFC 8441 §3): the provider is asked by an upgrade, whatever it
+        // speaks here.
+        .enable_connect_protocol()
         .auto_date_header(false)
         .serve_connection(TokioIo::new(io), service);
-    finish(pin!(connection), drain, http2::Connection::graceful_shutdown).await;
+    let wait = Wait::new(Arc::clone(&turn), terms.patience, false);
+    finish(pin!(connection), terms, wait, http2::Connection::graceful_shutdown).await;
 }
 
-/// Runs a connection to its end; when the drain is signalled, to the end of the request it is in.
-async fn finish<C>(mut connection: Pin<&mut C>, drain: &Drain, stop: impl Fn(Pin<&mut C>))
-where
+/// Runs a connection to its end; when the drain is signalled, to the end of the request it is in;
+/// where the client takes too long, no further.
+async fn finish<C>(
+    mut connection: Pin<&mut C>,
+    terms: &Terms<'_>,
+    wait: Wait,
+    stop: impl Fn(Pin<&mut C>),
+) where
     C: Future<Output = hyper::Result<()>>,
 {
     let ended = tokio::select! {
+        biased;
         ended = connection.as_mut() => ended,
-        () = drain.signalled() => {
+        () = terms.drain.signalled() => {
             stop(connection.as_mut());
             connection.await
+        }
+        waited = wait => {
+            terms.sink.fault(terms.listener, waited.as_str());
+            if waited != Waited::Next {
+                return;
+            }
+            stop(connection.as_mut());
+            // It rests, so there is nothing to wait for but its taking note.
+            tokio::time::timeout(GOODBYE, connection).await.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "client connection ended");
+        if let Some(fault) = fault(&error) {
+            terms.sink.fault(terms.listener, fault);
+        }
+    }
+}
+
+/// What the client did wrong, in one word; `None` where it only left.
+fn fault(error: &hyper::Error) -> Option<&'static str> {
+    if error.is_parse_too_large() {
+        return Some("too_large");
+    }
+    if error.is_parse() {
+        return Some("malformed");
+    }
+    // Of the HTTP/2 library only the words are at hand: RFC 9113 §7 names the codes.
+    let cause = std::error::Error::source(error)?.to_string();
+    if cause.contains("excessive load") {
+        Some("flood")
+    } else if cause.contains("protocol error") || cause.contains("frame with invalid size") {
+        Some("malformed")
+    } else {
+        None
     }
 }

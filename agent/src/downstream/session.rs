@@ -14,21 +14,23 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use super::accept::Permit;
+use super::heard::Heard;
 use super::hello::{self, Opening};
+use super::patience::Patience;
 use super::replay::{Passed, Replay};
 use super::treat::{Known, Treat, treat};
-use super::trust::{self, Reached, Signal};
-use super::{Front, serve};
+use super::trust::{self, Client, Reached, Signal};
+use super::{Front, proxied, serve};
 use crate::clock::Now;
 use crate::llm::providers::Provider;
-use crate::pipeline::{Context, Parties};
+use crate::pipeline::{Context, Parties, Place};
 use crate::record::{Connection, Treatment, Via};
 use crate::subject::Subject;
 use crate::upstream::connect::keep_alive;
 use crate::upstream::{Destination, Failure, Link, Offer, SocketOptions, Target};
 
 /// How long a client may take to say hello; after that the server is taken to speak first.
-const HELLO_WAIT: Duration = Duration::from_secs(5);
+pub(super) const HELLO_WAIT: Duration = Duration::from_secs(5);
 
 /// A connection that has arrived, and where it was going.
 #[derive(Debug, Clone)]
@@ -65,10 +67,25 @@ pub async fn run(front: Arc<Front>, arrival: Arrival, mut stream: TcpStream, rea
             return;
         }
     };
-    match decide(&front, &arrival, &opening) {
+    if proxied::is_meant(&front, &arrival, &opening, &buffer) {
+        return proxied::run(front, arrival, stream, buffer).await;
+    }
+    go_on(front, arrival, (stream, buffer), &opening, None).await;
+}
+
+/// Deals with a connection whose opening is known. `open` leads to where it was going, if there is
+/// such a connection yet.
+pub(super) async fn go_on(
+    front: Arc<Front>,
+    arrival: Arrival,
+    (stream, buffer): (TcpStream, BytesMut),
+    opening: &Opening,
+    open: Option<TcpStream>,
+) {
+    match known(&front, &arrival, opening, treat) {
         Treat::Relay { provider, host, reason } => {
             let label = Label::of(provider.as_deref(), host, &arrival.destination);
-            relay(&front, &arrival, (stream, buffer), label, reason).await;
+            relay(&front, &arrival, (stream, buffer), (open, label), reason).await;
         }
         Treat::Block { provider, host } => {
             reset(stream);
@@ -78,7 +95,7 @@ pub async fn run(front: Arc<Front>, arrival: Arrival, mut stream: TcpStream, rea
         }
         Treat::Terminate { provider, host, offer } => {
             let meant = Meant { provider, host, offer };
-            terminate(&front, &arrival, (stream, buffer), meant).await;
+            terminate(&front, &arrival, (stream, buffer), (open, meant)).await;
         }
     }
 }
@@ -97,9 +114,15 @@ struct Meant {
     offer: Offer,
 }
 
-fn decide(front: &Front, arrival: &Arrival, opening: &Opening) -> Treat {
+/// Decides from what is known now.
+pub(super) fn known<T>(
+    front: &Front,
+    arrival: &Arrival,
+    opening: &Opening,
+    decide: impl FnOnce(&Known<'_>) -> T,
+) -> T {
     let rules = front.rules.load();
-    treat(&Known {
+    decide(&Known {
         opening,
         providers: &rules.providers,
         can_terminate: &|host| front.client.can_terminate(host),
@@ -110,14 +133,18 @@ fn decide(front: &Front, arrival: &Arrival, opening: &Opening) -> Treat {
 }
 
 /// Passes everything on untouched, as if we were not there.
-async fn relay(
+pub(super) async fn relay(
     front: &Front,
     arrival: &Arrival,
     (stream, buffer): (TcpStream, BytesMut),
-    label: Label,
+    (open, label): (Option<TcpStream>, Label),
     reason: &'static str,
 ) {
-    let upstream = match front.upstream.tcp.open(&arrival.destination, arrival.options).await {
+    let opened = match open {
+        Some(open) => Ok(open),
+        None => front.upstream.tcp.open(&arrival.destination, arrival.options).await,
+    };
+    let upstream = match opened {
         Ok(upstream) => upstream,
         Err(error) => {
             tracing::debug!(%error, to = %arrival.destination, "cannot relay");
@@ -138,11 +165,11 @@ async fn terminate(
     front: &Arc<Front>,
     arrival: &Arrival,
     (stream, buffer): (TcpStream, BytesMut),
-    meant: Meant,
+    (open, meant): (Option<TcpStream>, Meant),
 ) {
     let label =
         Label::of(Some(&meant.provider), Some(Arc::clone(&meant.host)), &arrival.destination);
-    let target = Target {
+    let mut target = Target {
         destination: arrival.destination.clone(),
         host: Arc::clone(&meant.host),
         tls: true,
@@ -152,16 +179,29 @@ async fn terminate(
     // The provider first: once our hello is out, an unreachable provider would look like broken
     // TLS. Now it looks like what it is.
     let pool = Arc::clone(&front.upstream.pool);
-    let opened = match Link::open(Arc::clone(&pool), target.clone()).await {
+    let linked = match open {
+        Some(open) => Link::over(Arc::clone(&pool), target.clone(), Box::new(open)).await,
+        None => Link::open(Arc::clone(&pool), target.clone()).await,
+    };
+    let opened = match linked {
         // connect(2) to us always succeeds, so a client that tries IPv6 first never comes to its
         // own fallback: it is ours to make. The name is verified by TLS either way.
         Err(Failure::Connect { .. }) if let Some(other) = fallback(front, &target).await => {
+            target = other.clone();
             Link::open(pool, other).await
         }
         opened => opened,
     };
+    let mut refused = false;
     let (link, protocol) = match opened {
         Ok(open) => open,
+        // The client's TLS is finished all the same, since inside it the reason can be said; each
+        // of its requests tries anew.
+        Err(failure @ Failure::Certificate { .. }) => {
+            tracing::warn!(%failure, "calls are refused");
+            refused = true;
+            (Link::lazy(Arc::clone(&front.upstream.pool), target), meant.offer.ours())
+        }
         Err(failure) => {
             tracing::debug!(%failure, "the provider cannot be reached");
             reset(stream);
@@ -183,9 +223,12 @@ async fn terminate(
         Some(Ok(config)) => config,
         Some(Err(error)) => {
             tracing::warn!(%error, host = %meant.host, "cannot make a certificate; relaying");
-            return relay(front, arrival, (stream, buffer), label, "no_certificate").await;
+            let way = (None, label);
+            return relay(front, arrival, (stream, buffer), way, "no_certificate").await;
         }
-        None => return relay(front, arrival, (stream, buffer), label, "observe").await,
+        None => {
+            return relay(front, arrival, (stream, buffer), (None, label), "observe").await;
+        }
     };
     let stream = Replay::new(stream, buffer.freeze());
     let passed = stream.passed();
@@ -194,6 +237,7 @@ async fn terminate(
         Ok(Ok(tls)) => tls,
         Ok(Err(error)) => return rejected(front, arrival, label, &passed, &error),
         Err(_elapsed) => {
+            front.sink.fault(arrival.via.listener(), "handshake_timeout");
             let error = io::Error::from(io::ErrorKind::TimedOut);
             return rejected(front, arrival, label, &passed, &error);
         }
@@ -210,17 +254,28 @@ async fn terminate(
         sink: Arc::clone(&front.sink),
         clock: Arc::clone(&front.runtime.clock),
         drain: front.runtime.drain.clone(),
-        permit: Some(Arc::clone(&arrival.permit)),
+        permit: Some(Arc::clone(&arrival.permit) as Place),
     });
-    let resumed = tls.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
-    let served = serve::connection(tls, protocol, context).await;
-    if served > 0 || resumed {
-        front.client.trust.accepted(&arrival.subject);
-    } else if !front.runtime.drain.is_signalled() {
-        // Some clients verify after the handshake and then just hang up.
-        distrust(front, arrival, Signal::Unused);
+    // A session we resumed began with a handshake that was accepted.
+    if tls.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed) {
+        accepted(front, &arrival.subject);
     }
-    let end = End { treatment: Treatment::Metered, reason: "", failed: false };
+    let (to, subject) = (Arc::clone(front), Arc::clone(&arrival.subject));
+    let tls = Heard::new(tls, move || accepted(&to, &subject));
+    let ear = tls.ear();
+    let patience = Patience { first: front.limits.patience.idle, ..front.limits.patience };
+    serve::connection(tls, protocol, context, patience).await;
+    if !ear.heard() && !front.runtime.drain.is_signalled() {
+        // Some clients verify after the handshake, and then hang up with or without an alert.
+        let said = ear.error().and_then(|error| trust::classify(&error, Reached::Finished));
+        distrust(front, arrival, said.unwrap_or(Signal::Unused));
+    }
+    let reason = match arrival.destination {
+        _ if refused => "upstream_certificate",
+        Destination::Proxied(_) => "proxied",
+        _ => "",
+    };
+    let end = End { treatment: Treatment::Metered, reason, failed: false };
     finish(front, arrival, label, end, (passed.read(), passed.written()));
 }
 
@@ -240,7 +295,13 @@ async fn fallback(front: &Front, target: &Target) -> Option<Target> {
 }
 
 /// A client that would not have our certificate: next time it is relayed.
-fn rejected(front: &Front, arrival: &Arrival, label: Label, passed: &Passed, error: &io::Error) {
+fn rejected(
+    front: &Arc<Front>,
+    arrival: &Arrival,
+    label: Label,
+    passed: &Passed,
+    error: &io::Error,
+) {
     let reached = if passed.written() > 0 { Reached::Certificate } else { Reached::Hello };
     if let Some(signal) = trust::classify(error, reached) {
         distrust(front, arrival, signal);
@@ -249,45 +310,71 @@ fn rejected(front: &Front, arrival: &Arrival, label: Label, passed: &Passed, err
     finish(front, arrival, label, end, (passed.read(), passed.written()));
 }
 
-fn distrust(front: &Front, arrival: &Arrival, signal: Signal) {
+fn accepted(front: &Front, subject: &Subject) {
+    let traits = front.identities.traits(&subject.process);
+    front.client.trust.accepted(&Client { subject, traits });
+}
+
+fn distrust(front: &Arc<Front>, arrival: &Arrival, signal: Signal) {
     front.sink.distrusted(signal.as_str());
-    if front.client.trust.rejected(&arrival.subject, signal, front.runtime.clock.now()) {
-        tracing::info!(
-            workload = %arrival.subject.workload.name,
-            pid = arrival.subject.process.pid,
-            %signal,
-            "does not accept our certificate; relayed untouched from now on"
-        );
+    let subject = Arc::clone(&arrival.subject);
+    let traits = front.identities.traits(&subject.process);
+    let client = Client { subject: &subject, traits: traits.clone() };
+    if !front.client.trust.rejected(&client, signal, front.runtime.clock.now()) {
+        return;
     }
+    tracing::info!(
+        workload = %subject.workload.name,
+        pid = subject.process.pid,
+        %signal,
+        "does not accept our certificate; relayed untouched from now on"
+    );
+    // While it is still there to be looked at; but it is a long look.
+    let there = Arc::clone(front);
+    front.runtime.drain.spawn_blocking(move || {
+        let client = Client { subject: &subject, traits };
+        there.client.trust.explained(&client, &there.cause(&client));
+    });
 }
 
 /// Names for the connection's record.
-struct Label {
+pub(super) struct Label {
     provider: Arc<str>,
     host: Arc<str>,
 }
 
 impl Label {
-    fn of(provider: Option<&Provider>, host: Option<Arc<str>>, to: &Destination) -> Self {
+    pub(super) fn of(
+        provider: Option<&Provider>,
+        host: Option<Arc<str>>,
+        to: &Destination,
+    ) -> Self {
         Self {
             provider: provider
                 .map_or_else(|| Arc::from("unknown"), |provider| Arc::clone(&provider.name)),
             host: host.unwrap_or_else(|| match to {
                 Destination::Address(address) => Arc::from(address.to_string()),
                 Destination::Name(host, _port) => Arc::clone(host),
+                Destination::Proxied(way) => Arc::clone(&way.host),
             }),
         }
     }
 }
 
 #[derive(Clone, Copy)]
-struct End {
-    treatment: Treatment,
-    reason: &'static str,
-    failed: bool,
+pub(super) struct End {
+    pub(super) treatment: Treatment,
+    pub(super) reason: &'static str,
+    pub(super) failed: bool,
 }
 
-fn finish(front: &Front, arrival: &Arrival, label: Label, end: End, (up, down): (u64, u64)) {
+pub(super) fn finish(
+    front: &Front,
+    arrival: &Arrival,
+    label: Label,
+    end: End,
+    (up, down): (u64, u64),
+) {
     let now = front.runtime.clock.now();
     front.sink.connection(Connection {
         opened_at: arrival.opened.wall,

@@ -83,13 +83,22 @@ pub fn treat(known: &Known<'_>) -> Treat {
         Some(offer) if hello.is_modern() => offer,
         _ => return relay(Some(provider), Some(host), "protocol"),
     };
-    match known.verdict {
-        Verdict::Intercept => Treat::Terminate { provider, host, offer },
-        _ if known.block_untrusted => Treat::Block { provider, host },
-        Verdict::NeedsRestart => relay(Some(provider), Some(host), "needs_restart"),
-        Verdict::NotInstalled => relay(Some(provider), Some(host), "not_installed"),
-        Verdict::Untrusted { .. } => relay(Some(provider), Some(host), "untrusted"),
-    }
+    reluctance(known, &provider, &host).unwrap_or(Treat::Terminate { provider, host, offer })
+}
+
+/// Why a connection to a provider would not be terminated, whatever TLS it speaks; `None` where it
+/// would.
+pub fn reluctance(known: &Known<'_>, provider: &Arc<Provider>, host: &Arc<str>) -> Option<Treat> {
+    let (provider, host) = (Arc::clone(provider), Arc::clone(host));
+    let reason = match known.verdict {
+        _ if !(known.can_terminate)(&host) => "observe",
+        Verdict::Intercept => return None,
+        _ if known.block_untrusted => return Some(Treat::Block { provider, host }),
+        Verdict::NeedsRestart => "needs_restart",
+        Verdict::NotInstalled => "not_installed",
+        Verdict::Untrusted { .. } => "untrusted",
+    };
+    Some(Treat::Relay { provider: Some(provider), host: Some(host), reason })
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use super::{anthropic, gemini, openai};
 pub(super) enum Dialect {
     /// Chat completions, completions and embeddings.
     Chat,
-    /// Responses.
+    /// Responses, and what is said in a realtime session.
     Responses,
     /// Anthropic messages.
     Messages,
@@ -28,7 +28,8 @@ impl Dialect {
         }
         match route.operation {
             Operation::Chat | Operation::Completions | Operation::Embeddings => Some(Self::Chat),
-            Operation::Responses => Some(Self::Responses),
+            // Realtime's events are named as those of responses, and say the same of them.
+            Operation::Responses | Operation::Realtime => Some(Self::Responses),
             Operation::Messages => Some(Self::Messages),
             Operation::Generate | Operation::Embed => Some(Self::Gemini),
             _ => None,

@@ -54,6 +54,8 @@ enum Body {
     Ignored,
     Events(Stream),
     Whole(Whole),
+    /// Events that come one by one, without a frame of their own around them.
+    Messages(Dialect),
     /// Decoded on the side.
     Encoded(Box<(Decoder, Self)>),
 }
@@ -106,6 +108,17 @@ impl Meter {
         Self { body, facts, normalise, success: (200..300).contains(&status) }
     }
 
+    /// Watches what is said of one response over a WebSocket: each piece is one message.
+    pub fn messages(route: Route) -> Self {
+        let dialect = Dialect::of(route);
+        Self {
+            body: dialect.map_or(Body::Ignored, Body::Messages),
+            facts: Facts::default(),
+            normalise: dialect.unwrap_or(Dialect::Chat).normalise(),
+            success: true,
+        }
+    }
+
     /// Takes the next piece of the body. The pieces handed back, in order and with
     /// [`Self::end`]'s, are the body.
     pub fn feed(&mut self, chunk: Bytes) -> Fed {
@@ -131,6 +144,18 @@ impl Body {
         match self {
             Self::Ignored => Fed { release: chunk, ..Fed::default() },
             Self::Events(stream) => stream.feed(chunk, facts),
+            Self::Messages(dialect) => {
+                let had_content = facts.content;
+                if dialect.read(&chunk, facts).is_err() {
+                    facts.unread = Some(Unread::NotJson);
+                }
+                let content = facts.content && !had_content;
+                if facts.terminal {
+                    Fed { hold: chunk, content, ..Fed::default() }
+                } else {
+                    Fed { release: chunk, content, ..Fed::default() }
+                }
+            }
             Self::Whole(whole) => {
                 if !whole.keep(&chunk) {
                     facts.unread = Some(Unread::TooLarge);
@@ -160,7 +185,7 @@ impl Body {
 
     fn end(&mut self, facts: &mut Facts, success: bool) -> Bytes {
         match self {
-            Self::Ignored => Bytes::new(),
+            Self::Ignored | Self::Messages(_) => Bytes::new(),
             Self::Events(stream) => stream.end(facts),
             Self::Whole(whole) => {
                 whole.read(facts, success);
@@ -176,7 +201,7 @@ impl Body {
         match self {
             Self::Whole(whole) => Some(whole),
             Self::Encoded(both) => both.1.unread(),
-            Self::Ignored | Self::Events(_) => None,
+            Self::Ignored | Self::Events(_) | Self::Messages(_) => None,
         }
     }
 }

@@ -12,6 +12,7 @@ mod openai;
 mod anthropic;
 mod gemini;
 mod json;
+pub mod live;
 pub mod reading;
 pub mod usage;
 pub mod price;

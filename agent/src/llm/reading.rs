@@ -7,6 +7,9 @@ use super::usage::Usage;
 
 /// Bytes of visible output per token where no count is reported.
 const BYTES_PER_TOKEN: u64 = 4;
+/// Base64 characters per token of spoken output where no count is reported: 50 ms a token, in
+/// 24,000 samples of two bytes a second (<https://developers.openai.com/api/docs/guides/realtime-costs>).
+const BASE64_PER_AUDIO_TOKEN: u64 = 3_200;
 /// Words from a response longer than this are not kept.
 const MAX_WORD: usize = 256;
 
@@ -125,6 +128,8 @@ pub(super) struct Facts {
     pub(super) counted: bool,
     /// Bytes of output since `counts` last changed.
     pub(super) uncounted: u64,
+    /// Base64 of audio since `counts` last changed.
+    pub(super) unheard: u64,
     /// Whether any output has been seen.
     pub(super) content: bool,
     pub(super) terminal: bool,
@@ -146,6 +151,7 @@ impl Facts {
         if counts.any() {
             self.counted |= is_final;
             self.uncounted = 0;
+            self.unheard = 0;
         }
     }
 
@@ -153,6 +159,12 @@ impl Facts {
     pub(super) fn said(&mut self, bytes: u64) {
         self.content |= bytes > 0;
         self.uncounted = self.uncounted.saturating_add(bytes);
+    }
+
+    /// Notes audio of so many characters of base64.
+    pub(super) fn sounded(&mut self, base64: u64) {
+        self.content |= base64 > 0;
+        self.unheard = self.unheard.saturating_add(base64);
     }
 
     /// Notes an error by its categories, the most telling first.
@@ -170,11 +182,14 @@ impl Facts {
         let reported = normalise(&self.counts);
         // Output after the last count is missing in it, unless the stream is over: what came
         // then was in the count already.
-        let complete = self.counted && (self.terminal || self.uncounted == 0);
+        let unseen = self.uncounted.max(self.unheard);
+        let complete = self.counted && (self.terminal || unseen == 0);
         let mut estimate = reported;
         if !complete {
             let unseen = self.uncounted.div_ceil(BYTES_PER_TOKEN);
             estimate.output = estimate.output.saturating_add(unseen);
+            let unheard = self.unheard.div_ceil(BASE64_PER_AUDIO_TOKEN);
+            estimate.audio_output = estimate.audio_output.saturating_add(unheard);
         }
         let service_tier = match self.surcharge {
             Some(suffix) => {

@@ -53,6 +53,8 @@ pub struct Metrics {
     connection_bytes: IntCounterVec,
     unattributed: IntCounter,
     distrust: IntCounterVec,
+    faults: IntCounterVec,
+    certificates: IntCounterVec,
     coverage: Gauge,
     metered: IntCounter,
     seen: IntCounter,
@@ -151,6 +153,16 @@ impl Metrics {
                 "weir_tls_trust_failures_total",
                 "Signs of clients that do not accept the CA.",
                 &["signal"],
+            )?,
+            faults: counters(
+                "weir_client_faults_total",
+                "What clients did that none should, by the listener they did it to.",
+                &["listener", "fault"],
+            )?,
+            certificates: counters(
+                "weir_upstream_certificate_failures_total",
+                "Handshakes with providers that were broken off over their certificate.",
+                &["host", "problem"],
             )?,
             coverage,
             metered: counter(
@@ -255,6 +267,21 @@ impl Metrics {
     /// A client showed that it does not accept the CA.
     pub fn distrusted(&self, signal: &'static str) {
         self.distrust.with_label_values(&[signal]).inc();
+    }
+
+    /// A client did what none should.
+    pub fn fault(&self, listener: &'static str, fault: &'static str) {
+        self.faults.with_label_values(&[listener, fault]).inc();
+    }
+
+    /// Takes over how often each host's certificate was refused, and over what.
+    pub fn certificates<'h>(
+        &self,
+        refused: impl IntoIterator<Item = (&'h str, &'static str, u64)>,
+    ) {
+        for (host, problem, total) in refused {
+            advance(&self.certificates.with_label_values(&[host, problem]), total);
+        }
     }
 
     /// Takes over how policies and accounts stand.

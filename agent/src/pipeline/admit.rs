@@ -4,6 +4,7 @@
 //! call reaches no provider. What is reserved here is the exchange's, which settles it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::Request;
 use hyper::header::{self, HeaderValue};
@@ -33,8 +34,7 @@ pub async fn admit(
     let (admission, bound) = loop {
         match ask(exchange, &request, countable) {
             Said::Decided(admission, bound) => break (admission, bound),
-            // From here on the call goes by the configuration that decides on it.
-            Said::Outdated => exchange.rules = exchange.context.rules.load_full(),
+            Said::Outdated => renew(exchange),
             Said::Tight => {
                 // Asked again, and this time for good.
                 countable = false;
@@ -42,6 +42,44 @@ pub async fn admit(
             }
         }
     };
+    let (delay, max_output) = follow(exchange, admission, bound)?;
+    if !delay.is_zero() {
+        exchange.wait_begins();
+        // A client that leaves ends this wait, and what was reserved is given back.
+        tokio::time::sleep(delay).await;
+        exchange.wait_ends();
+    }
+    if let Some(tokens) = max_output {
+        cap(exchange, &mut request, tokens);
+    }
+    Ok(request)
+}
+
+/// The same for a call that the provider has begun by itself: there is nothing left to wait for,
+/// or to change, and no prompt to count.
+pub fn begun(exchange: &mut Exchange, request: &Request<Outgoing>) -> Result<(), Reject> {
+    let (admission, bound) = loop {
+        match ask(exchange, request, false) {
+            Said::Decided(admission, bound) => break (admission, bound),
+            // Nothing is tight that can't be counted.
+            Said::Outdated | Said::Tight => renew(exchange),
+        }
+    };
+    follow(exchange, admission, bound).map(|_late| ())
+}
+
+/// From here on the call goes by the configuration that decides on it.
+fn renew(exchange: &mut Exchange) {
+    exchange.rules = exchange.context.rules.load_full();
+}
+
+/// Does what the policies say. Left to the caller: how long the call waits, and how much it may be
+/// told to say.
+fn follow(
+    exchange: &mut Exchange,
+    admission: Admission,
+    bound: Bound,
+) -> Result<(Duration, Option<u64>), Reject> {
     let by = admission.decisions.iter().find(|decision| &*decision.action == "downgrade");
     let by = by.map(|decision| Arc::clone(&decision.rule));
     exchange.decided(admission.decisions);
@@ -49,19 +87,10 @@ pub async fn admit(
     match admission.verdict {
         Verdict::Pass { ticket, delay, max_output, downgrade } => {
             exchange.reserve(Reservation::new(ticket, bound));
-            if !delay.is_zero() {
-                exchange.wait_begins();
-                // A client that leaves ends this wait, and what was reserved is given back.
-                tokio::time::sleep(delay).await;
-                exchange.wait_ends();
-            }
-            if let Some(tokens) = max_output {
-                cap(exchange, &mut request, tokens);
-            }
             // How to get there is for *dispatch* to find out.
             exchange.downgrade =
                 downgrade.zip(by).map(|(target, policy)| Downgrade { policy, target });
-            Ok(request)
+            Ok((delay, max_output))
         }
         Verdict::Refuse(denied) => Err(Reject::Denied(denied)),
         Verdict::Freeze(denied) => {

@@ -49,10 +49,16 @@ pub struct Exchange {
 impl Exchange {
     /// Begins a call.
     pub fn open<B>(context: Arc<Context>, request: &Request<B>) -> Self {
+        let format = context.parties.provider.format;
+        let route = classify(format, request.method(), request.uri().path());
+        Self::open_as(context, request, route)
+    }
+
+    /// Begins a call of which it is known what is asked.
+    pub(super) fn open_as<B>(context: Arc<Context>, request: &Request<B>, route: Route) -> Self {
         let now = context.clock.now();
         let rules = context.rules.load_full();
         let parties = &context.parties;
-        let route = classify(parties.provider.format, request.method(), request.uri().path());
         let verified = parties.subject.process.verified;
         let record = Record {
             call_id: CallId(Ulid::from_datetime(now.wall)),

@@ -1,5 +1,7 @@
 //! What a request asks for: its host, its operation and, for calls, its body.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
@@ -12,6 +14,10 @@ use super::{Exchange, Reject, headers};
 use crate::llm::call::{Ask, Kind, inject_usage};
 use crate::record::{Flag, Via};
 use crate::upstream::{BoxError, Outgoing};
+
+/// Of a refused request's body, what is read, and for how long.
+const DISCARDED: usize = 1 << 20;
+const DISCARDING: Duration = Duration::from_secs(1);
 
 /// Refuses a request for another host than its connection was opened to (RFC 9110 §15.5.20).
 pub fn authority<B>(exchange: &Exchange, request: &Request<B>) -> Result<(), Reject> {
@@ -34,6 +40,21 @@ pub fn authority<B>(exchange: &Exchange, request: &Request<B>) -> Result<(), Rej
         let asked = named.chars().take(253).collect();
         Err(Reject::Misdirected { asked, host: parties.host.to_string() })
     }
+}
+
+/// Takes a refused request's body off the connection, as far as that is soon done: over HTTP/2
+/// some clients take an answer that comes before the end of their request for a failure.
+pub async fn discard(mut body: Outgoing) {
+    let mut left = DISCARDED;
+    let read = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    drop(tokio::time::timeout(DISCARDING, read).await);
 }
 
 /// Reads the body of a call, and changes what must be changed for it to be metered. Bodies of

@@ -28,13 +28,13 @@ pub mod credentials;
 pub mod endpoints;
 pub mod policies;
 pub mod upgrade;
+mod websocket;
 mod wait;
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use hyper::{Request, Response};
-use tokio::sync::OwnedSemaphorePermit;
 
 pub use body::Body;
 pub use credentials::Credentials;
@@ -52,6 +52,9 @@ use crate::record::{Sink, Via};
 use crate::subject::Subject;
 use crate::upstream::{Link, Outgoing};
 
+/// Whatever a connection counts as, kept and never looked at.
+pub type Place = Arc<dyn std::fmt::Debug + Send + Sync>;
+
 /// What all calls of one downstream connection to one provider share.
 #[derive(Debug)]
 pub struct Context {
@@ -68,7 +71,7 @@ pub struct Context {
     /// Runs what outlives a request (upgraded connections).
     pub drain: Drain,
     /// Kept for as long as anything of the connection goes on: it counts against a limit.
-    pub permit: Option<Arc<OwnedSemaphorePermit>>,
+    pub permit: Option<Place>,
 }
 
 /// The two ends of a connection.
@@ -98,7 +101,10 @@ pub async fn handle(context: Arc<Context>, request: Request<Outgoing>) -> Respon
 
 async fn run(exchange: &mut Exchange, mut request: Request<Outgoing>) -> Result<Answer, Reject> {
     // Before anything is read: a request for another host must not be priced as this provider's.
-    inspect::authority(exchange, &request)?;
+    if let Err(misdirected) = inspect::authority(exchange, &request) {
+        inspect::discard(request.into_body()).await;
+        return Err(misdirected);
+    }
     headers::strip_request(&mut request);
     let request = inspect::read(exchange, request).await?;
     // Before anyone hears of the call: a refused one reaches no provider.

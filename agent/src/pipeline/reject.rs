@@ -30,6 +30,12 @@ pub enum Reject {
         /// What went wrong, without content.
         message: String,
     },
+    /// There is no end of calls on one WebSocket.
+    #[error("more than {most} calls are in progress on this socket")]
+    SocketFull {
+        /// As many as may be.
+        most: usize,
+    },
     /// A policy says no.
     #[error("{}", .0.message)]
     Denied(Box<Denied>),
@@ -63,6 +69,9 @@ impl Reject {
             Self::BodyUnreadable { .. } => {
                 (StatusCode::BAD_REQUEST, "invalid_request_error", Outcome::ClientAbort)
             }
+            Self::SocketFull { .. } => {
+                (StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", Outcome::Refused)
+            }
             Self::Denied(denied) => {
                 (refusal::status(denied), refusal::kind(denied, Format::OpenAi), Outcome::Refused)
             }
@@ -75,6 +84,9 @@ impl Reject {
             Self::Upstream(failure) if failure.class() == "timeout" => {
                 (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", Outcome::ConnectError)
             }
+            Self::Upstream(Failure::Certificate { .. }) => {
+                (StatusCode::BAD_GATEWAY, "upstream_certificate", Outcome::ConnectError)
+            }
             Self::Upstream(failure) if failure.is_unsent() => {
                 (StatusCode::BAD_GATEWAY, "upstream_unreachable", Outcome::ConnectError)
             }
@@ -83,11 +95,26 @@ impl Reject {
         Told { status, kind, outcome }
     }
 
+    /// What the client did wrong, in one word for metrics.
+    pub fn fault(&self) -> Option<&'static str> {
+        match self {
+            Self::BadHost => Some("bad_host"),
+            Self::Misdirected { .. } => Some("misdirected"),
+            Self::BodyUnreadable { .. }
+            | Self::SocketFull { .. }
+            | Self::Denied(_)
+            | Self::Open(_)
+            | Self::Upstream(_) => None,
+        }
+    }
+
     /// Header fields beside those of every answer.
     pub fn headers(&self) -> HeaderMap {
         match self {
             Self::Denied(denied) => refusal::headers(denied),
             Self::Open(blocked) => refusal::wait_headers(blocked.retry_after),
+            // Asked again, it is the same certificate.
+            Self::Upstream(Failure::Certificate { .. }) => refusal::wait_headers(None),
             _ => HeaderMap::new(),
         }
     }
@@ -107,6 +134,10 @@ impl Reject {
         if let Self::Open(blocked) = self {
             error["breaker"] = json!(blocked.breaker);
             error["retry_after_seconds"] = json!(blocked.retry_after.map(refusal::seconds));
+        }
+        if let Self::Upstream(Failure::Certificate { host, problem, .. }) = self {
+            error["host"] = json!(host);
+            error["problem"] = json!(problem.as_str());
         }
         let body = match format {
             Format::OpenAi => json!({ "error": error }),

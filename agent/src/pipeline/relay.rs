@@ -127,6 +127,9 @@ pub async fn stream(mut exchange: Exchange, answer: Answer) -> Response<Body> {
 /// Answers instead of the provider.
 pub async fn refuse(mut exchange: Exchange, reject: &Reject) -> Response<Body> {
     let told = reject.told();
+    if let Some(fault) = reject.fault() {
+        exchange.context.sink.fault(exchange.context.parties.via.listener(), fault);
+    }
     exchange.note(|record| {
         record.status.get_or_insert(told.status.as_u16());
         record.error = Some(reject.to_string());
@@ -344,7 +347,7 @@ impl Relay {
 }
 
 /// What a status makes of an answer that arrived whole.
-fn by_status(outcome: Outcome, exchange: &mut Exchange) -> Outcome {
+pub(super) fn by_status(outcome: Outcome, exchange: &mut Exchange) -> Outcome {
     if outcome != Outcome::Ok {
         return outcome;
     }

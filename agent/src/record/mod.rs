@@ -49,6 +49,16 @@ pub enum Via {
     Gateway,
 }
 
+impl Via {
+    /// The listener it came to, in one word for metrics.
+    pub fn listener(self) -> &'static str {
+        match self {
+            Self::Intercept => "intercept",
+            Self::Connect | Self::Forward | Self::Gateway => "proxy",
+        }
+    }
+}
+
 /// How a call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -374,6 +384,9 @@ pub trait Sink: Send + Sync + std::fmt::Debug {
     /// A client showed that it does not accept our certificates, by this signal (a fixed word).
     /// For takers that count; others have nothing to do.
     fn distrusted(&self, _signal: &'static str) {}
+    /// A client did what none should (a fixed word), at this listener (another). For takers that
+    /// count; others have nothing to do.
+    fn fault(&self, _listener: &'static str, _fault: &'static str) {}
     /// A response went out before its record was confirmed to be safe: the wait for it is bounded.
     /// For takers that count; others have nothing to do.
     fn unconfirmed(&self) {}

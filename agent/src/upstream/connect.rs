@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::own::Own;
+use super::via::Proxied;
 
 /// A boxed future, as trait objects need it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -45,6 +46,8 @@ pub enum Destination {
     Address(SocketAddr),
     /// A host name or IP literal, and a port.
     Name(Arc<str>, u16),
+    /// A host behind a proxy of the client's.
+    Proxied(Arc<Proxied>),
 }
 
 impl fmt::Display for Destination {
@@ -52,6 +55,7 @@ impl fmt::Display for Destination {
         match self {
             Self::Address(address) => address.fmt(f),
             Self::Name(host, port) => write!(f, "{host}:{port}"),
+            Self::Proxied(way) => way.fmt(f),
         }
     }
 }
@@ -106,6 +110,7 @@ impl Tcp {
         let (host, port) = match of {
             Destination::Address(address) => return Ok(vec![*address]),
             Destination::Name(host, port) => (host, *port),
+            Destination::Proxied(way) => return Ok(vec![way.proxy]),
         };
         let found = match host.trim_matches(['[', ']']).parse() {
             Ok(ip) => vec![ip],
@@ -122,7 +127,12 @@ impl Tcp {
         let mut last = io::Error::new(io::ErrorKind::NotFound, format!("no address for {to}"));
         for address in addresses {
             match tokio::time::timeout(self.timeout, self.dial(address, options)).await {
-                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Ok(mut stream)) => {
+                    if let Destination::Proxied(way) = to {
+                        way.open(&mut stream).await?;
+                    }
+                    return Ok(stream);
+                }
                 Ok(Err(error)) => last = error,
                 Err(_elapsed) => {
                     last = io::Error::new(

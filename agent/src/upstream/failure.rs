@@ -3,6 +3,8 @@
 use std::io;
 use std::time::Duration;
 
+use super::certificate::Problem;
+
 /// A request that got no response head.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -19,6 +21,16 @@ pub enum Failure {
     Tls {
         /// Name whose certificate was expected.
         host: String,
+        /// What rustls said.
+        source: io::Error,
+    },
+    /// The provider's certificate is not accepted; no byte of the request was sent.
+    #[error("the certificate of {host} is not accepted: {problem} ({source})")]
+    Certificate {
+        /// Name whose certificate was expected.
+        host: String,
+        /// What is wrong with it.
+        problem: Problem,
         /// What rustls said.
         source: io::Error,
     },
@@ -41,9 +53,28 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Whether the provider cannot have seen any of the request.
+    /// A handshake with `host` that failed.
+    pub fn of_handshake(host: &str, source: io::Error) -> Self {
+        let host = host.to_owned();
+        match Problem::of(&source) {
+            Some(problem) => Self::Certificate { host, problem, source },
+            None => Self::Tls { host, source },
+        }
+    }
+
+    /// Whether the provider cannot have worked on the request.
     pub fn is_unsent(&self) -> bool {
-        !matches!(self, Self::Broken { .. } | Self::Silent { .. })
+        match self {
+            Self::Connect { .. } | Self::Tls { .. } | Self::Certificate { .. } => true,
+            Self::Broken { source, .. } => is_unprocessed(source),
+            Self::Silent { .. } => false,
+        }
+    }
+
+    /// Whether the provider refused the request's stream, or went away before it came to it: the
+    /// request can be sent again on another connection (RFC 9113 §8.7).
+    pub(super) fn is_unprocessed(&self) -> bool {
+        matches!(self, Self::Broken { source, .. } if is_unprocessed(source))
     }
 
     /// One word for metrics and records.
@@ -52,8 +83,22 @@ impl Failure {
             Self::Connect { source, .. } if source.kind() == io::ErrorKind::TimedOut => "timeout",
             Self::Connect { .. } => "connect",
             Self::Tls { .. } => "tls",
+            Self::Certificate { .. } => "certificate",
             Self::Broken { .. } => "broken",
             Self::Silent { .. } => "silent",
         }
     }
+}
+
+fn is_unprocessed(error: &hyper::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if let Some(stream) = cause.downcast_ref::<h2::Error>() {
+            // A stream fails by GOAWAY only where it is above the last one that was processed.
+            let is_refused = stream.reason() == Some(h2::Reason::REFUSED_STREAM);
+            return stream.is_remote() && (stream.is_go_away() || stream.is_reset() && is_refused);
+        }
+        source = cause.source();
+    }
+    false
 }

@@ -10,6 +10,7 @@ use hyper::{Request, Response, Uri, Version, header};
 use parking_lot::Mutex;
 
 use super::body::Outgoing;
+use super::connect::Io;
 use super::failure::Failure;
 use super::pool::{Pool, Sender, Target};
 use super::tls::Protocol;
@@ -30,6 +31,17 @@ impl Link {
             Some(sender) => sender,
             None => pool.dial(&target).await?,
         };
+        let protocol = sender.protocol();
+        Ok((Self { pool, target, slot: Mutex::new(Some(sender)) }, protocol))
+    }
+
+    /// A link on a connection to the target's destination that is open already.
+    pub async fn over(
+        pool: Arc<Pool>,
+        target: Target,
+        io: Io,
+    ) -> Result<(Self, Protocol), Failure> {
+        let sender = pool.greet(io, &target).await?;
         let protocol = sender.protocol();
         Ok((Self { pool, target, slot: Mutex::new(Some(sender)) }, protocol))
     }
@@ -57,8 +69,8 @@ impl Link {
     /// Sends a request and waits for the response's head; a connection that has to be opened first
     /// may take as long as `connect` says.
     ///
-    /// A request of which nothing was written is sent once more, on a new connection; any other
-    /// failure is the caller's to judge. The request's form (version, absolute or relative target)
+    /// A request of which nothing was written, or which an HTTP/2 provider says that it did not
+    /// process, is sent once more, on a new connection; any other failure is the caller's to judge. The request's form (version, absolute or relative target)
     /// is set to fit the connection.
     pub async fn send_within(
         &self,
@@ -70,9 +82,13 @@ impl Link {
             None => request,
             Some(mut sender) => {
                 if sender.ready().await {
+                    let spare = spare(&sender, &request);
                     match self.send_on(sender, request).await {
                         Err((_closed_before_sending, Some(request))) => request,
-                        Err((failure, None)) => return Err(failure),
+                        Err((failure, None)) => match spare.filter(|_| failure.is_unprocessed()) {
+                            Some(request) => request,
+                            None => return Err(failure),
+                        },
                         Ok(response) => return Ok(response),
                     }
                 } else {
@@ -131,6 +147,21 @@ impl Drop for Link {
     }
 }
 
+/// A copy of a request that the provider may refuse before it comes to it, where one can be made:
+/// a body that is read whole is shared, not copied.
+fn spare(sender: &Sender, request: &Request<Outgoing>) -> Option<Request<Outgoing>> {
+    let body = match (sender, request.body()) {
+        (Sender::Http1(_), _) | (_, Outgoing::Through { .. }) => return None,
+        (Sender::Http2(_), Outgoing::Empty) => Outgoing::Empty,
+        (Sender::Http2(_), Outgoing::Whole(bytes)) => Outgoing::Whole(bytes.clone()),
+    };
+    let mut spare = Request::new(body);
+    spare.method_mut().clone_from(request.method());
+    spare.uri_mut().clone_from(request.uri());
+    spare.headers_mut().clone_from(request.headers());
+    Some(spare)
+}
+
 /// Gives a request the form its connection needs (RFC 9112 §3.2, RFC 9113 §8.3.1).
 fn shape(request: &mut Request<Outgoing>, protocol: Protocol, target: &Target) {
     let path =
@@ -172,6 +203,9 @@ fn authority(request: &Request<Outgoing>, target: &Target) -> Option<Authority> 
         named.and_then(|host| host.parse().ok()).or_else(|| target.host.parse().ok())
     })
 }
+
+#[cfg(test)]
+mod streams;
 
 #[cfg(test)]
 mod tests {

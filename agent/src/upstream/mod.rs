@@ -4,14 +4,17 @@
 //! a shared lock; the [`Pool`] behind it keeps what links leave over.
 
 pub mod body;
+pub mod certificate;
 pub mod connect;
 pub mod failure;
 pub mod link;
 pub mod own;
 pub mod pool;
 pub mod tls;
+pub mod via;
 
 pub use body::{BoxError, Outgoing};
+pub use certificate::Problem;
 pub use connect::{Connect, Destination, Io, SocketOptions};
 pub use failure::Failure;
 pub use link::Link;

@@ -182,6 +182,11 @@ impl Pool {
             self.connect.connect(&target.destination, target.options).await.map_err(|source| {
                 Failure::Connect { to: target.destination.to_string(), source }
             })?;
+        self.greet(io, target).await
+    }
+
+    /// Begins TLS, where it is to be spoken, and HTTP.
+    pub(super) async fn greet(&self, io: Io, target: &Target) -> Result<Sender, Failure> {
         if !target.tls {
             return self.http(io, Protocol::Http1, target).await;
         }
@@ -189,7 +194,7 @@ impl Pool {
             .tls()
             .handshake(&target.host, target.offer, io)
             .await
-            .map_err(|source| Failure::Tls { host: target.host.to_string(), source })?;
+            .map_err(|source| Failure::of_handshake(&target.host, source))?;
         self.http(Box::new(io), protocol, target).await
     }
 

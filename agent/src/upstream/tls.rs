@@ -1,15 +1,17 @@
 //! TLS to providers: verified at least as strictly as a good client would, and offering the
 //! protocols that our own client offered.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::certificate::Problem;
 use super::connect::Io;
 
 /// The HTTP version a connection speaks.
@@ -61,6 +63,14 @@ impl Offer {
         }
     }
 
+    /// What we choose where there is no provider to ask.
+    pub fn ours(self) -> Protocol {
+        match self {
+            Self::Nothing | Self::Http1 | Self::Http1First => Protocol::Http1,
+            Self::Http2 | Self::Http2First => Protocol::Http2,
+        }
+    }
+
     const ALL: [Self; 5] =
         [Self::Nothing, Self::Http1, Self::Http2, Self::Http2First, Self::Http1First];
 
@@ -76,13 +86,19 @@ impl Offer {
     }
 }
 
+/// Hosts and problems told apart in what was refused; any more are `other`.
+const MOST_REFUSED: usize = 256;
+
 /// Client-side TLS for all providers.
 #[derive(Debug, Clone)]
 pub struct Tls {
     default: Configs,
     by_host: HashMap<Arc<str>, Configs>,
+    refused: Arc<Mutex<Refused>>,
 }
 
+/// How often each host's certificate was refused, by problem.
+type Refused = BTreeMap<(Arc<str>, Problem), u64>;
 type Configs = HashMap<Offer, Arc<ClientConfig>>;
 
 impl Tls {
@@ -98,7 +114,7 @@ impl Tls {
             .into_iter()
             .map(|(host, roots)| Ok((host, configs(roots)?)))
             .collect::<Result<_, rustls::Error>>()?;
-        Ok(Self { default: configs(roots)?, by_host })
+        Ok(Self { default: configs(roots)?, by_host, refused: Arc::default() })
     }
 
     /// Runs the handshake; the protocol is what the provider chose from `offer`.
@@ -114,12 +130,29 @@ impl Tls {
             .ok_or_else(|| io::Error::other("no TLS configuration for this offer"))?;
         let name = ServerName::try_from(host.to_string())
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        let stream = TlsConnector::from(Arc::clone(config)).connect(name, io).await?;
+        let connected = TlsConnector::from(Arc::clone(config)).connect(name, io).await;
+        let stream = connected.inspect_err(|error| self.count(host, error))?;
         let chosen = match stream.get_ref().1.alpn_protocol() {
             Some(b"h2") => Protocol::Http2,
             _ => Protocol::Http1,
         };
         Ok((stream, chosen))
+    }
+
+    /// How often each host's certificate was not accepted, and over what.
+    pub fn refused(&self) -> Vec<(Arc<str>, Problem, u64)> {
+        let refused = self.refused.lock();
+        let all =
+            refused.iter().map(|((host, problem), count)| (Arc::clone(host), *problem, *count));
+        all.collect()
+    }
+
+    fn count(&self, host: &Arc<str>, error: &io::Error) {
+        let Some(problem) = Problem::of(error) else { return };
+        let mut refused = self.refused.lock();
+        let known = refused.contains_key(&(Arc::clone(host), problem));
+        let host = if known || refused.len() < MOST_REFUSED { host } else { &Arc::from("other") };
+        *refused.entry((Arc::clone(host), problem)).or_default() += 1;
     }
 }
 

@@ -4,7 +4,8 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
 use super::fake::{NOBODY, Ran, Stage, assert_fits};
-use super::{http, lines};
+use super::http::http;
+use super::lines;
 
 /// Asks over the socket, as whoever runs the test.
 fn ask(stage: &Stage, method: &str, path: &str, body: &str) -> (u16, serde_json::Value) {

@@ -76,7 +76,7 @@ const MODULES: [(&str, &[&str]); 23] = [
 ];
 
 /// A third-party crate and the modules that may use it. Crates not listed may be used anywhere.
-const CRATES: [(&str, &[&str]); 22] = [
+const CRATES: [(&str, &[&str]); 24] = [
     ("anyhow", &["main", "app", "cli", "demo"]),
     ("aya", &["capture"]),
     ("aya_log", &["capture"]),
@@ -87,6 +87,8 @@ const CRATES: [(&str, &[&str]); 22] = [
     ("comfy_table", &["cli"]),
     ("csv", &["cli", "admin"]),
     ("genai_prices", &["llm"]),
+    // Why a stream failed; hyper speaks it everywhere else.
+    ("h2", &["upstream"]),
     ("hickory_resolver", &["capture"]),
     ("moka", &["downstream", "pipeline", "capture"]),
     ("prometheus", &["metrics"]),
@@ -98,6 +100,10 @@ const CRATES: [(&str, &[&str]); 22] = [
     ("serde_saphyr", &["config"]),
     ("socket2", &["capture", "downstream", "upstream"]),
     ("strsim", &["config", "admin"]),
+    (
+        "tokio_tungstenite",
+        &["pipeline::websocket", "pipeline::upgrade", "pipeline::tests", "demo::mock"],
+    ),
     ("webpki_roots", &["upstream"]),
     ("x509_parser", &["downstream", "upstream", "cli"]),
 ];

@@ -14,8 +14,8 @@
 //! that connections go direct. Without privileges there is nothing to split, and `server` answers
 //! within this process.
 //!
-//! Answers say no more than is needed. Of a process's environment only one variable is compared, and
-//! its answer is a yes or no; of its open files only whether a socket is among them.
+//! Answers say no more than is needed. Of a process's environment only the variables that name
+//! certificates are told; of its open files only whether a socket is among them.
 
 mod protocol;
 mod link;
@@ -33,6 +33,8 @@ mod names;
 mod netns;
 mod socket;
 mod freeze;
+mod traits;
+mod anatomy;
 
 use std::fmt;
 use std::io;
@@ -56,6 +58,7 @@ use super::selftest::Knock;
 use super::stats::ProgramStats;
 use crate::drain::Drain;
 
+pub use self::anatomy::Anatomy;
 pub use self::freeze::{FreezeError, Why, may_freeze};
 pub use self::link::Standing;
 pub(super) use self::look::{Facts, Instance, Look, Sight};
@@ -64,6 +67,7 @@ pub use self::netns::{EnterError, Inhabited};
 pub(super) use self::netns::{Entrance, Opened as Inside};
 pub(super) use self::proc::Stat;
 pub use self::socket::{Kind, Wish};
+pub use self::traits::Traits;
 
 /// The unprivileged side's end: one method for each question. Clones ask the same server.
 #[derive(Clone)]
@@ -205,6 +209,20 @@ impl Helper {
         let request = Request::Vouched { pid, start_ticks, fingerprint };
         let vouched = || ask!(self, request, Reply::Vouched(vouched) => vouched);
         answered(vouched()).unwrap_or(false)
+    }
+
+    /// What decides whom that process instance trusts; `None` where it is gone.
+    pub(super) fn traits(&self, pid: u32, start_ticks: u64) -> Option<Traits> {
+        let request = Request::Traits { pid, start_ticks };
+        let traits = || ask!(self, request, Reply::Traits(traits) => traits);
+        answered(traits()).flatten()
+    }
+
+    /// What that process instance is made of; `None` where it is gone.
+    pub(super) fn anatomy(&self, pid: u32, start_ticks: u64) -> Option<Anatomy> {
+        let request = Request::Anatomy { pid, start_ticks };
+        let anatomy = || ask!(self, request, Reply::Anatomy(anatomy) => anatomy);
+        answered(anatomy()).flatten()
     }
 
     /// The process that has the socket among its open files, tried first among `recent`.

@@ -53,6 +53,11 @@ impl Handle {
         Ok(Self { dir })
     }
 
+    /// The process's directory.
+    pub(super) fn directory(&self) -> &OwnedFd {
+        &self.dir
+    }
+
     /// Reads `stat`.
     pub(super) fn stat(&self) -> io::Result<Stat> {
         let text = self.read("stat", FILE)?;

@@ -14,10 +14,12 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::anatomy::Anatomy;
 use super::freeze::{self, FreezeError};
 use super::look::{Look, Sight};
 use super::netns::{EnterError, Entered, Entrance, Inhabited};
 use super::socket::Wish;
+use super::traits::Traits;
 use crate::capture::Settings;
 use crate::capture::attached::{Doors, HANDED};
 use crate::capture::capability::Capabilities;
@@ -58,6 +60,10 @@ pub(super) enum Request {
     Identify(Look),
     /// Whether that process instance was started with this root's fingerprint in its environment.
     Vouched { pid: u32, start_ticks: u64, fingerprint: String },
+    /// What decides whom that process instance trusts.
+    Traits { pid: u32, start_ticks: u64 },
+    /// What that process instance is made of.
+    Anatomy { pid: u32, start_ticks: u64 },
     /// Which process has this socket of this user open; those of `recent` are asked first.
     Holder { inode: u64, uid: u32, recent: Vec<u32> },
     /// What its runtime calls the container with this id.
@@ -97,6 +103,8 @@ pub(super) enum Reply {
     Statistics(Vec<ProgramStats>),
     Sight(Sight),
     Vouched(bool),
+    Traits(Option<Traits>),
+    Anatomy(Option<Anatomy>),
     Holder(Option<u32>),
     Name(Option<String>),
     /// With it the socket.
@@ -138,8 +146,9 @@ impl Request {
     pub(super) fn class(&self) -> Class {
         match self {
             Self::Socket(_) => Class::Socket,
-            Self::Identify(_) | Self::Vouched { .. } => Class::Look,
+            Self::Identify(_) | Self::Vouched { .. } | Self::Traits { .. } => Class::Look,
             Self::Holder { .. }
+            | Self::Anatomy { .. }
             | Self::Container(_)
             | Self::Pod(_)
             | Self::Enter(_)
@@ -159,6 +168,8 @@ impl Request {
             Self::Attach(..) | Self::Guard(_) | Self::Detach | Self::Knock(..) => {
                 Duration::from_secs(30)
             }
+            // Reads a whole executable, perhaps from a slow disk.
+            Self::Anatomy { .. } => Duration::from_secs(30),
             Self::Socket(_) => Duration::from_secs(2),
             _ => Duration::from_secs(5),
         }

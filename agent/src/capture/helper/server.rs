@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use super::names::Names;
 use super::netns::{self, Namespaces};
 use super::protocol::{Answer, Reply, Request};
-use super::{freeze, holder, look, marker, socket};
+use super::{anatomy, freeze, holder, look, marker, socket, traits};
 use crate::capture::attach::{self, Attachment};
 use crate::capture::error::AttachError;
 use crate::capture::listen::Listening;
@@ -99,6 +99,12 @@ impl Server {
             Request::Identify(wanted) => Reply::Sight(look::identify(&wanted)).into(),
             Request::Vouched { pid, start_ticks, fingerprint } => {
                 Reply::Vouched(marker::vouched(pid, start_ticks, &fingerprint)).into()
+            }
+            Request::Traits { pid, start_ticks } => {
+                Reply::Traits(traits::of(pid, start_ticks)).into()
+            }
+            Request::Anatomy { pid, start_ticks } => {
+                Reply::Anatomy(anatomy::of(pid, start_ticks)).into()
             }
             Request::Holder { inode, uid, recent } => {
                 let recent = holder::among(recent, inode);

@@ -3,8 +3,8 @@
 //! A caller waits for our answer while it is examined, so it is normally alive. The helper reads it
 //! as one instance, whose start must not lie after the connect: then the pid cannot have changed
 //! hands. Otherwise what the kernel saved (uid, cgroup, thread name) has to do, and the subject says
-//! so. The uid is always the one at connect time. Of a process's environment only one variable is
-//! ever compared (see [`Identities::vouched`]).
+//! so. The uid is always the one at connect time. Of a process's environment only the variables that
+//! name certificates are ever looked at (see [`Identities::traits`]).
 //!
 //! Limits: a connection belongs to whoever called connect(2), also when it is handed on; pids are
 //! those of the initial pid namespace, in which the agent must run.
@@ -19,7 +19,7 @@ mod apps;
 mod users;
 mod redact;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use moka::sync::Cache;
@@ -36,6 +36,8 @@ use super::helper::{Facts, Helper, Instance, Look, Sight, Stat};
 use super::origin::Caller;
 use super::owner::Owner;
 use crate::subject::{Parts, Process, Subject, Workload, printable};
+
+pub use super::helper::{Anatomy, Traits};
 
 /// Processes remembered.
 const REMEMBERED: u64 = 8192;
@@ -68,6 +70,9 @@ struct Known {
     cgroup: Option<u64>,
     stat: Stat,
     subject: Arc<Subject>,
+    /// Looked for when first asked for: they cannot change without an execve, which makes a new
+    /// instance of this.
+    traits: OnceLock<Option<Arc<Traits>>>,
 }
 
 impl Identities {
@@ -108,6 +113,28 @@ impl Identities {
         self.helper.vouched(process.pid, process.start_ticks, fingerprint)
     }
 
+    /// What decides whom this process instance trusts; `None` where nothing is known of it. What was
+    /// seen once is remembered as the process is.
+    pub fn traits(&self, process: &Process) -> Option<Arc<Traits>> {
+        self.traits_of(process.pid, process.start_ticks)
+    }
+
+    /// The same, for whom only this is known of.
+    pub fn traits_of(&self, pid: u32, start_ticks: u64) -> Option<Arc<Traits>> {
+        let find = || self.helper.traits(pid, start_ticks).map(Arc::new);
+        match self.known.get(&pid) {
+            Some(known) if known.instance.start_ticks == start_ticks => {
+                known.traits.get_or_init(find).clone()
+            }
+            _ => find(),
+        }
+    }
+
+    /// What this process instance is made of; `None` where it is gone. Reads its whole executable.
+    pub fn anatomy(&self, pid: u32, start_ticks: u64) -> Option<Anatomy> {
+        self.helper.anatomy(pid, start_ticks)
+    }
+
     fn examine(&self, pid: u32, caller: Option<&Caller>) -> Option<Arc<Subject>> {
         let known = self.known.get(&pid).filter(|known| known.may_be(caller));
         let instance = known.as_ref().map(|known| known.instance.clone());
@@ -128,7 +155,8 @@ impl Identities {
         let subject = Arc::new(self.describe((pid, uid), &facts, cgroup));
         let Facts { stat, exe, .. } = facts;
         let instance = Instance { start_ticks: stat.start_ticks, image: stat.image, exe, uid };
-        let known = Known { instance, cgroup, stat, subject: Arc::clone(&subject) };
+        let traits = OnceLock::new();
+        let known = Known { instance, cgroup, stat, subject: Arc::clone(&subject), traits };
         self.known.insert(pid, Arc::new(known));
         Some(subject)
     }

@@ -5,6 +5,7 @@
 mod clients;
 mod kernel;
 mod preflight;
+mod leftovers;
 mod trust;
 
 use std::io::{self, Write};
@@ -27,6 +28,10 @@ pub(super) struct DoctorArgs {
     /// Before it is installed: only what the agent itself needs, with its programs really loaded
     #[arg(long)]
     pub(super) preflight: bool,
+    /// List only what of Weir is on this host, whether it is in use or was left behind; 10 where
+    /// there is something
+    #[arg(long, conflicts_with = "preflight")]
+    pub(super) leftovers: bool,
 }
 
 /// What a check found.
@@ -83,7 +88,12 @@ impl Row {
 /// Runs all checks and prints them; returns the exit code, 10 where one failed. `daemon` is what
 /// the daemon says of itself, `None` where it does not run.
 pub(super) fn run(args: &DoctorArgs, site: &Site, daemon: Option<Vec<Row>>) -> anyhow::Result<u8> {
-    let rows = rows(&environment(), site, Path::new("/"), daemon);
+    let root = Path::new("/");
+    let rows = if args.leftovers {
+        leftovers::rows(root, site)
+    } else {
+        rows(&environment(), site, root, daemon)
+    };
     print(&rows, args.json, &mut io::stdout().lock())?;
     Ok(exit_code(&rows))
 }

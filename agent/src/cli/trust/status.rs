@@ -1,13 +1,15 @@
 //! `weir trust status`.
 
+use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::change;
+use super::file::digest_of;
+use super::store::Store;
 use crate::cli::site::{Site, code};
 use crate::clock::{Clock, System};
 use crate::downstream::ca::{CaError, PUBLIC_ROOT, RENEW_BEFORE, Root};
@@ -34,13 +36,22 @@ pub(super) fn print(
     let changed: Vec<_> = ledger
         .iter()
         .flat_map(|ledger| &ledger.files)
-        .filter(|file| change::digest_of(&file.path).as_ref() != Some(&file.sha256))
+        .filter(|file| digest_of(&file.path).as_ref() != Some(&file.sha256))
         .map(|file| file.path.clone())
         .collect();
     let outlook = ca.as_ref().map(|ca| Outlook::of(ca, now));
     let good = since.is_some() && changed.is_empty() && outlook == Some(Outlook::Good);
 
+    let mut others: BTreeMap<&str, Vec<&PathBuf>> = BTreeMap::new();
+    for file in ledger.iter().flat_map(|ledger| &ledger.files) {
+        if file.store != Store::System.name() {
+            others.entry(&file.store).or_default().push(&file.path);
+        }
+    }
     if as_json {
+        let more = others
+            .iter()
+            .map(|(store, files)| json!({"store": store, "installed": true, "files": files}));
         let report = json!({
             "schema_version": 1,
             "ca": ca.as_ref().map(|ca| json!({
@@ -52,13 +63,13 @@ pub(super) fn print(
                 "hosts": ca.permitted().collect::<Vec<_>>(),
                 "hosts_outside": outside(ca, site),
             })),
-            "stores": [{
-                "store": change::STORE,
+            "stores": std::iter::once(json!({
+                "store": Store::System.name(),
                 "bundle": bundle,
                 "installed": since.is_some(),
                 "since": since.map(day),
                 "changed_files": changed,
-            }],
+            })).chain(more).collect::<Vec<_>>(),
         });
         writeln!(out, "{report:#}")?;
         return Ok(if good { code::OK } else { code::DEGRADED });
@@ -88,6 +99,11 @@ pub(super) fn print(
         (Some(since), _) => writeln!(out, "system  installed since {}", day(since))?,
         (None, Some(_)) => writeln!(out, "system  not installed; run `weir trust install`")?,
         (None, None) => writeln!(out, "system  no store; install the package `ca-certificates`")?,
+    }
+    for (store, files) in others {
+        for (path, word) in files.iter().zip(std::iter::once(store).chain(std::iter::repeat(""))) {
+            writeln!(out, "{word:<7} {}", path.display())?;
+        }
     }
     for path in changed {
         writeln!(out, "        {}: missing or changed since", path.display())?;

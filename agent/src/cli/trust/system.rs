@@ -70,6 +70,11 @@ pub(super) fn detect(root: &Path) -> anyhow::Result<Layout> {
     bail!("no system trust store found; install the package `ca-certificates`")
 }
 
+/// Where our root would be, whatever the distribution.
+pub(crate) fn anchors(root: &Path) -> Vec<PathBuf> {
+    LAYOUTS.iter().map(|layout| layout.anchor(root)).collect()
+}
+
 impl Layout {
     /// Where our root goes.
     pub(super) fn anchor(&self, root: &Path) -> PathBuf {

@@ -5,6 +5,8 @@ mod builtin;
 mod endpoints;
 mod picks;
 mod limits;
+mod prices;
+mod proxies;
 mod reliability;
 mod alerts;
 mod containers;
@@ -23,12 +25,11 @@ use ipnet::IpNet;
 use self::builtin::builtin;
 use crate::config::checked::{
     Capture, Config, Host, Ledger, Limits, Listen, Log, Metrics, PriceOverride, ProviderEntry,
-    Rates,
 };
 use crate::config::problem::{Problem, Step, Trail};
-use crate::config::raw::{Format, Raw, RawPrice, RawProvider};
+use crate::config::raw::{Format, Raw, RawProvider};
 use crate::config::tree::{Node, Value};
-use crate::config::value::{Address, OneOrMany, Span};
+use crate::config::value::{Address, Span};
 
 /// Checks what was read from `kept`, which is `tree` without what could not be read. The result
 /// counts only where no problem was found.
@@ -60,7 +61,7 @@ pub(in crate::config) fn check(
         },
         capture: Capture {
             enabled: raw.capture.enabled,
-            cgroup: raw.capture.cgroup.inspect(|cgroup| {
+            cgroup: raw.capture.cgroup.clone().inspect(|cgroup| {
                 let trail = root.key("capture").key("cgroup");
                 if !cgroup.is_absolute() {
                     check.problem(&trail, "must be an absolute path".to_owned());
@@ -70,6 +71,7 @@ pub(in crate::config) fn check(
             cidrs: check.cidrs(&raw.capture.cidrs, &root.key("capture").key("cidrs")),
             all: check.picks(&raw.capture.all, &root.key("capture").key("all")),
             refuse_quic: raw.capture.refuse_quic,
+            proxies: check.proxies(&raw.capture, &root.key("capture").key("proxies")),
         },
         containers,
         trust_assumed: raw.trust.assume,
@@ -86,6 +88,10 @@ pub(in crate::config) fn check(
             }),
             handshake_timeout: check
                 .positive(raw.limits.handshake_timeout, &limits.key("handshake_timeout")),
+            header_timeout: check
+                .positive(raw.limits.header_timeout, &limits.key("header_timeout")),
+            keep_alive_timeout: check
+                .positive(raw.limits.keep_alive_timeout, &limits.key("keep_alive_timeout")),
             connect_timeout: check
                 .positive(raw.limits.connect_timeout, &limits.key("connect_timeout")),
             idle_timeout: check.positive(raw.limits.idle_timeout, &limits.key("idle_timeout")),
@@ -311,91 +317,6 @@ impl Check<'_> {
         }
         uri
     }
-
-    fn prices(
-        &mut self,
-        raw: BTreeMap<String, OneOrMany<RawPrice>>,
-        prices: &mut Vec<PriceOverride>,
-    ) {
-        let trail = Trail::default().key("prices");
-        for (key, list) in raw {
-            match key
-                .split_once('/')
-                .filter(|(provider, model)| !provider.is_empty() && !model.is_empty())
-            {
-                Some((provider, model)) => {
-                    self.price_list(provider, model, &list, (&trail.key(&key), prices));
-                }
-                None => self.problem(&trail.key(&key), "the key must be PROVIDER/MODEL".to_owned()),
-            }
-        }
-    }
-
-    fn model_prices(
-        &mut self,
-        provider: &str,
-        raw: BTreeMap<String, OneOrMany<RawPrice>>,
-        trail: &Trail,
-        prices: &mut Vec<PriceOverride>,
-    ) {
-        for (model, list) in raw {
-            self.price_list(provider, &model, &list, (&trail.key(&model), prices));
-        }
-    }
-
-    fn price_list(
-        &mut self,
-        provider: &str,
-        model: &str,
-        list: &OneOrMany<RawPrice>,
-        (trail, prices): (&Trail, &mut Vec<PriceOverride>),
-    ) {
-        let same = |price: &&PriceOverride| *price.provider == *provider && *price.model == *model;
-        if prices.iter().any(|price| same(&price)) {
-            let what = format!("`{provider}/{model}` has prices in two places");
-            self.problem(trail, what);
-            return;
-        }
-        let first = prices.len();
-        for (item, price) in self.items(trail, &list.0) {
-            // A single price list stands at the model itself.
-            let at = if self.kept.find(&item).is_some() { item } else { trail.clone() };
-            let from = price.from.map(|day| day.0);
-            if prices[first..].iter().any(|other| other.from == from) {
-                self.problem(&at, "two price lists hold from the same day".to_owned());
-            }
-            let Some(rates) = rates(price) else {
-                self.missing(&at, &["input"], "needs `input`");
-                continue;
-            };
-            prices.push(PriceOverride {
-                provider: Arc::from(provider),
-                model: Arc::from(model),
-                from,
-                rates,
-            });
-        }
-        prices[first..].sort_by_key(|price| price.from);
-    }
-}
-
-/// `None` without an input price: nothing to fall back on. A model without output (embeddings)
-/// may leave that out; its output then costs what input does, and there is none.
-fn rates(price: &RawPrice) -> Option<Rates> {
-    let input = price.input?.0;
-    let output = price.output.map_or(input, |price| price.0);
-    let or =
-        |price: Option<crate::config::value::Price>, wider| price.map_or(wider, |price| price.0);
-    Some(Rates {
-        input,
-        cache_read: or(price.cache_read, input),
-        cache_write_5m: or(price.cache_write_5m, input),
-        cache_write_1h: or(price.cache_write_1h, or(price.cache_write_5m, input)),
-        output,
-        reasoning: or(price.reasoning, output),
-        audio_input: or(price.audio_input, input),
-        audio_output: or(price.audio_output, output),
-    })
 }
 
 /// Where a key of the effective configuration was written.

@@ -289,6 +289,10 @@ pub(in crate::config) struct RawCapture {
     /// Whether QUIC to these destinations is refused in `meter` and `enforce`, so that clients fall
     /// back to TCP.
     pub(in crate::config) refuse_quic: bool,
+    /// Proxies of the network that clients reach providers through, as `HOST:PORT`: what a client
+    /// asks them for with `CONNECT` is metered where it is a provider, and passed on as it is
+    /// where it is not.
+    pub(in crate::config) proxies: Vec<String>,
 }
 
 impl Default for RawCapture {
@@ -300,6 +304,7 @@ impl Default for RawCapture {
             cidrs: Vec::new(),
             all: Vec::new(),
             refuse_quic: true,
+            proxies: Vec::new(),
         }
     }
 }
@@ -322,6 +327,11 @@ pub(in crate::config) struct RawLimits {
     pub(in crate::config) request_body: Size,
     /// Time a client has to send its TLS `ClientHello` and finish the handshake.
     pub(in crate::config) handshake_timeout: Span,
+    /// Time a client has to send the head of a request, from its first byte; on the explicit port
+    /// also from connecting to the first byte.
+    pub(in crate::config) header_timeout: Span,
+    /// How long a client's connection may rest between two requests.
+    pub(in crate::config) keep_alive_timeout: Span,
     /// Time to reach a provider.
     pub(in crate::config) connect_timeout: Span,
     /// How long a relayed connection that one side has finished may stay silent.
@@ -337,6 +347,8 @@ impl Default for RawLimits {
             connections: 10_000,
             request_body: Size(64 << 20),
             handshake_timeout: seconds(10),
+            header_timeout: seconds(30),
+            keep_alive_timeout: seconds(600),
             connect_timeout: seconds(10),
             idle_timeout: seconds(300),
             drain_timeout: seconds(30),

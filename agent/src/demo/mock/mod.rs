@@ -1,5 +1,5 @@
-//! An embedded provider: speaks OpenAI's, Anthropic's and Gemini's APIs over real TLS, HTTP/1.1 and HTTP/2,
-//! bills deterministic tokens, and misbehaves on request.
+//! An embedded provider: speaks OpenAI's, Anthropic's and Gemini's APIs over real TLS, HTTP/1.1,
+//! HTTP/2 and WebSocket, bills deterministic tokens, and misbehaves on request.
 //!
 //! The demo and the test harness share it. Its memory is bounded: connections, the body it reads,
 //! the requests it remembers and the length of a stream all have a limit.
@@ -12,6 +12,7 @@ mod openai;
 mod anthropic;
 mod gemini;
 mod transcript;
+mod socket;
 mod serve;
 
 use std::io;

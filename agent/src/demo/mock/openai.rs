@@ -216,6 +216,53 @@ fn response_stream(ask: &Ask, tokens: Tokens, serial: u64) -> Transcript {
     Transcript { before, delta, after, error }
 }
 
+/// What is said of a response in a realtime session: half of the tokens are audio.
+pub(super) fn realtime(tokens: Tokens, serial: u64) -> Transcript {
+    let id = format!("resp_{serial:06}");
+    let named = |kind: &str, mut body: Value| {
+        body["type"] = json!(kind);
+        body["event_id"] = json!(format!("event_{serial:06}"));
+        data(&body)
+    };
+    let of = |mut body: Value| {
+        body["response_id"] = json!(id);
+        body
+    };
+    let response = |status: &str, usage: Value| {
+        let object = "realtime.response";
+        json!({"response": {"id": id, "object": object, "status": status,
+            "status_details": null, "output": [], "usage": usage}})
+    };
+    let usage = json!({
+        "total_tokens": tokens.input + tokens.output,
+        "input_tokens": tokens.input,
+        "output_tokens": tokens.output,
+        "input_token_details": {
+            "text_tokens": tokens.input - tokens.input / 2,
+            "audio_tokens": tokens.input / 2,
+            "cached_tokens": tokens.cached,
+            "cached_tokens_details": {"text_tokens": tokens.cached, "audio_tokens": 0},
+        },
+        "output_token_details": {
+            "text_tokens": tokens.output - tokens.output / 2,
+            "audio_tokens": tokens.output / 2,
+        },
+    });
+    Transcript {
+        before: vec![named("response.created", response("in_progress", Value::Null))],
+        delta: named("response.output_audio_transcript.delta", of(json!({"delta": TEXT}))),
+        after: vec![
+            named("response.output_audio_transcript.done", of(json!({"transcript": TEXT}))),
+            named("response.done", response("completed", usage)),
+        ],
+        error: named(
+            "error",
+            json!({"error": {"type": "server_error", "code": "x",
+            "message": "The server had an error.", "event_id": null}}),
+        ),
+    }
+}
+
 fn completion(ask: &Ask, tokens: Tokens, serial: u64) -> Value {
     json!({
         "id": format!("cmpl-{serial:06}"), "object": "text_completion", "created": CREATED,

@@ -20,7 +20,7 @@ use super::ask::{Ask, Dialect, Endpoint};
 use super::control::{Control, Seen};
 use super::script::{Ending, Script};
 use super::transcript::{self, Answer, Body, Cut};
-use super::{anthropic, gemini, openai};
+use super::{anthropic, gemini, openai, socket};
 use crate::drain::Drain;
 
 /// Longest body kept; the rest of a longer one is read and dropped.
@@ -43,13 +43,15 @@ pub(super) async fn connection(
         return;
     };
     let speaks_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    let service = service_fn(|request| answer(request, peer, control.clone()));
+    let tasks = drain.clone();
+    let service = service_fn(|request| answer(request, peer, (control.clone(), tasks.clone())));
     let io = TokioIo::new(stream);
     // An error here is the client's leaving or a scripted cut: nothing to report.
     drop(if speaks_h2 {
         http2::Builder::new(drain).timer(TokioTimer::new()).serve_connection(io, service).await
     } else {
-        http1::Builder::new().timer(TokioTimer::new()).serve_connection(io, service).await
+        let http = http1::Builder::new().timer(TokioTimer::new()).serve_connection(io, service);
+        http.with_upgrades().await
     });
 }
 
@@ -58,9 +60,12 @@ pub(super) async fn connection(
 async fn answer(
     request: Request<Incoming>,
     peer: Option<SocketAddr>,
-    control: Control,
+    (control, tasks): (Control, Drain),
 ) -> Result<Response<Body>, Cut> {
     let (head, body) = request.into_parts();
+    if socket::is_wanted(&head) {
+        return Ok(socket::open(Request::from_parts(head, body), peer, (control, &tasks)));
+    }
     let body = read(body).await?;
     let ask = Ask::of(&head.method, head.uri.path(), &head.headers, &body);
     let named = head.headers.get(HOST).and_then(|host| host.to_str().ok());

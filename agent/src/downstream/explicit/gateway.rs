@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use super::model::{Search, Told};
 use super::{Client, refuse};
 use crate::llm::providers::Provider;
-use crate::pipeline::{self, Body, Context, Parties, Rules};
+use crate::pipeline::{self, Body, Context, Parties, Place, Rules};
 use crate::record::Via;
 use crate::upstream::{Destination, Link, Offer, Outgoing, SocketOptions, Target};
 
@@ -46,7 +46,7 @@ impl Links {
                 sink: Arc::clone(&front.sink),
                 clock: Arc::clone(&front.runtime.clock),
                 drain: front.runtime.drain.clone(),
-                permit: Some(Arc::clone(&client.permit)),
+                permit: Some(Arc::clone(&client.permit) as Place),
             })
         });
         Arc::clone(context)

@@ -6,8 +6,12 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use crate::downstream::ca::hex;
 
 const NAME: &str = "trust-ledger.json";
 
@@ -31,12 +35,50 @@ pub struct Ledger {
 pub struct Touched {
     /// Where.
     pub path: PathBuf,
-    /// The store it belongs to (`system`).
+    /// The store it belongs to: `system`, `java`, `nss`, `env`.
     pub store: String,
     /// SHA-256 of what was written, in hex.
     pub sha256: String,
-    /// What was there before.
+    /// What was there before, where that was text.
     pub previous: Option<String>,
+    /// What was there before, in base64, where that was no text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_base64: Option<String>,
+    /// What was written, where that is text: its lines can be told from others'.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<String>,
+    /// User and group in whose name it was written, where that is not root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<(u32, u32)>,
+}
+
+impl Touched {
+    /// A file that is about to be written with `content`, in the name of `owner`.
+    pub fn new(
+        path: &Path,
+        store: &str,
+        (previous, content): (Option<&[u8]>, &[u8]),
+        owner: Option<(u32, u32)>,
+    ) -> Self {
+        let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
+        let before = previous.and_then(text);
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, content);
+        Self {
+            path: path.to_owned(),
+            store: store.to_owned(),
+            sha256: hex(digest.as_ref()),
+            previous_base64: previous.filter(|_| before.is_none()).map(|it| BASE64.encode(it)),
+            previous: before,
+            written: text(content),
+            owner,
+        }
+    }
+
+    /// What was there before; `None` where nothing was.
+    pub fn before(&self) -> Option<Vec<u8>> {
+        let bytes = self.previous_base64.as_ref().and_then(|text| BASE64.decode(text).ok());
+        bytes.or_else(|| self.previous.clone().map(String::into_bytes))
+    }
 }
 
 impl Ledger {
@@ -89,16 +131,25 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(Ledger::load(dir.path()).unwrap(), None);
         let mut ledger = Ledger::new("ab", "2026-01-02T03:04:05Z".parse().unwrap());
-        ledger.files.push(Touched {
-            path: "/etc/x".into(),
-            store: "system".to_owned(),
-            sha256: "cd".to_owned(),
-            previous: Some("before".to_owned()),
-        });
+        let (x, y) = (Path::new("/etc/x"), Path::new("/etc/y"));
+        ledger.files.push(Touched::new(x, "system", (Some(b"before"), b"after"), None));
+        ledger.files.push(Touched::new(y, "java", (Some(b"\xfe\xff"), b"\xff"), Some((5, 6))));
+        assert_eq!(ledger.files[0].before().unwrap(), b"before");
+        assert_eq!(ledger.files[1].before().unwrap(), b"\xfe\xff");
         ledger.save(dir.path()).unwrap();
         assert_eq!(Ledger::load(dir.path()).unwrap(), Some(ledger));
         Ledger::delete(dir.path()).unwrap();
         Ledger::delete(dir.path()).unwrap();
         assert_eq!(Ledger::load(dir.path()).unwrap(), None);
+    }
+
+    #[test]
+    fn ledgers_of_earlier_releases_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = r#"{"version":1,"fingerprint":"ab","installed_at":"2026-01-02T03:04:05Z",
+            "directories":[],"files":[{"path":"/x","store":"system","sha256":"c","previous":"p"}]}"#;
+        fs::write(dir.path().join(NAME), text).unwrap();
+        let ledger = Ledger::load(dir.path()).unwrap().unwrap();
+        assert_eq!(ledger.files[0].before().unwrap(), b"p");
     }
 }

@@ -1,31 +1,34 @@
 //! Whose TLS may be terminated: who trusts the local CA, and who has shown not to.
 //!
 //! A client that rejects our certificate costs its application one call, so it is asked once. From
-//! then on its connections are passed through, without asking again: verdicts hold until the agent
-//! or the program restarts, or the CA is installed anew. What an executable does says little where it is an interpreter (in one
-//! Python, one library may trust the CA and another not), so there the verdict belongs to the
-//! process instance; otherwise to the executable and its user.
+//! then on its connections are passed through, without asking again: verdicts hold, over restarts of
+//! the agent too, until the executable, the variables that name certificates, or the CA change. What
+//! an executable does says little where it is an interpreter (in one Python, one library may trust
+//! the CA and another not), so there the verdict belongs to the process instance, and after a second
+//! one to the script; never to the bare interpreter. Otherwise it belongs to the executable and its
+//! user.
 
 pub mod installed;
 pub mod ledger;
+pub mod cause;
+mod memory;
 mod signal;
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
+use self::memory::{Clients, DRIFT, Key, State};
+use crate::capture::identity::Traits;
 use crate::clock::Now;
 use crate::subject::Subject;
 
+pub use cause::Cause;
+pub use memory::{Ground, Saved};
 pub use signal::{Reached, Signal, Strength, classify};
-
-/// Clients remembered. Beyond it the longest known is forgotten, and asked again when it returns.
-const CAPACITY: usize = 4096;
-
-/// Installations told apart by less than this are one.
-const DRIFT: Duration = Duration::from_secs(1);
 
 /// Two possible signals within this time make a verdict.
 const SUSPICION: Duration = Duration::from_mins(1);
@@ -80,8 +83,27 @@ impl Settings {
     }
 }
 
+/// A client, as a verdict sees it.
+#[derive(Debug, Clone)]
+pub struct Client<'a> {
+    /// Who it is.
+    pub subject: &'a Subject,
+    /// What decides whom it trusts, where that could be seen.
+    pub traits: Option<Arc<Traits>>,
+}
+
+impl Client<'_> {
+    fn key(&self) -> Key {
+        Key::of(self.subject, self.traits.as_ref())
+    }
+
+    fn script(&self) -> Option<Key> {
+        Key::script(self.subject, self.traits.as_ref())
+    }
+}
+
 /// A client that has rejected our certificate, for `weir ps` and `weir explain`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Distrust {
     /// The process that did.
     pub pid: u32,
@@ -97,6 +119,9 @@ pub struct Distrust {
     pub since: SystemTime,
     /// How it did.
     pub signal: Signal,
+    /// Why, and what helps, once that was found out.
+    #[serde(default)]
+    pub cause: Option<Cause>,
 }
 
 /// The verdicts. Shared by all connections.
@@ -104,12 +129,28 @@ pub struct Distrust {
 pub struct Trust {
     settings: Mutex<Settings>,
     clients: Mutex<Clients>,
+    changed: Notify,
 }
 
 impl Trust {
     /// No verdicts yet.
     pub fn new(settings: Settings) -> Self {
-        Self { settings: Mutex::new(settings), clients: Mutex::default() }
+        Self { settings: Mutex::new(settings), clients: Mutex::default(), changed: Notify::new() }
+    }
+
+    /// Takes over what of an earlier agent's verdicts still holds.
+    pub fn restore(&self, saved: Saved, ground: &Ground) {
+        *self.clients.lock() = Clients::restore(saved, ground);
+    }
+
+    /// The verdicts, to be kept.
+    pub fn save(&self, ground: Ground) -> Saved {
+        self.clients.lock().save(ground)
+    }
+
+    /// Until something has changed that should be kept.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
     }
 
     /// Takes note of an installation or removal of the CA. What clients did before it was installed
@@ -118,6 +159,7 @@ impl Trust {
         let before = std::mem::replace(&mut *self.settings.lock(), settings);
         if settings.is_newer_than(before) {
             *self.clients.lock() = Clients::default();
+            self.changed.notify_one();
         }
     }
 
@@ -127,16 +169,34 @@ impl Trust {
         settings.assume || settings.installed_at.is_some()
     }
 
+    /// Whether the host's store has the CA.
+    pub fn is_installed(&self) -> bool {
+        self.settings.lock().installed_at.is_some()
+    }
+
     /// Whether that is only taken to be so (`trust: {assume: true}`).
     pub fn is_assumed(&self) -> bool {
         self.settings.lock().assume
     }
 
-    /// What to do with a connection of `subject`. `vouched` is asked only where the answer depends
-    /// on it: whether the process was started with the CA in its environment (`weir run`).
-    pub fn verdict(&self, subject: &Subject, vouched: impl FnOnce() -> bool) -> Verdict {
-        if let Some(State::Rejected(distrust)) = self.clients.lock().states.get(&Key::of(subject)) {
-            return Verdict::Untrusted { since: distrust.since, signal: distrust.signal };
+    /// What to do with a connection of a client. `vouched` is asked only where the answer depends on
+    /// it: whether the process was started with the CA in its environment (`weir run`).
+    pub fn verdict(&self, client: &Client<'_>, vouched: impl FnOnce() -> bool) -> Verdict {
+        {
+            let clients = self.clients.lock();
+            let rejected = |key: &Key| match clients.states.get(key) {
+                Some(State::Rejected(distrust)) => Some((distrust.since, distrust.signal)),
+                _ => None,
+            };
+            let own = client.key();
+            // An instance that has accepted us is not its script's other runs.
+            let known = match clients.states.get(&own) {
+                Some(State::Accepted) => None,
+                _ => rejected(&own).or_else(|| rejected(&client.script()?)),
+            };
+            if let Some((since, signal)) = known {
+                return Verdict::Untrusted { since, signal };
+            }
         }
         let settings = *self.settings.lock();
         if settings.assume {
@@ -144,50 +204,84 @@ impl Trust {
         }
         let lacking = match settings.installed_at {
             None => Verdict::NotInstalled,
-            Some(installed) if started(subject) < installed => Verdict::NeedsRestart,
+            Some(installed) if started(client.subject) < installed => Verdict::NeedsRestart,
             Some(_) => return Verdict::Intercept,
         };
         if vouched() { Verdict::Intercept } else { lacking }
     }
 
-    /// Takes note that `subject` sent application data under our certificate.
-    pub fn accepted(&self, subject: &Subject) {
+    /// Takes note that a client sent application data under our certificate.
+    pub fn accepted(&self, client: &Client<'_>) {
         let mut clients = self.clients.lock();
-        let key = Key::of(subject);
-        if !matches!(clients.states.get(&key), Some(State::Accepted | State::Rejected(_))) {
-            clients.set(key, State::Accepted);
+        for key in [Some(client.key()), client.script()].into_iter().flatten() {
+            if !matches!(clients.states.get(&key), Some(State::Accepted | State::Rejected(_))) {
+                clients.set(key, State::Accepted);
+                self.changed.notify_one();
+            }
         }
     }
 
-    /// Takes note of a sign that `subject` rejects our certificate. True where this made the
+    /// Takes note of a sign that a client rejects our certificate. True where this made the
     /// verdict.
-    pub fn rejected(&self, subject: &Subject, signal: Signal, now: Now) -> bool {
-        let key = Key::of(subject);
+    pub fn rejected(&self, client: &Client<'_>, signal: Signal, now: Now) -> bool {
         let mut clients = self.clients.lock();
-        let known = clients.states.get(&key);
-        let state = match (known, signal.strength()) {
-            // From one who has accepted us before, a connection given up is only that.
-            (Some(State::Rejected(_)), _)
-            | (Some(State::Accepted), Strength::Likely | Strength::Possible) => return false,
-            (Some(State::Suspect(first)), Strength::Possible)
-                if now.mono.saturating_duration_since(first.mono) > SUSPICION =>
-            {
-                State::Suspect(now)
-            }
-            (None, Strength::Possible) => State::Suspect(now),
-            _ => State::Rejected(Distrust {
-                pid: subject.process.pid,
-                exe: Arc::clone(&subject.process.exe),
-                uid: subject.process.uid,
-                workload: Arc::clone(&subject.workload.name),
-                instance_only: matches!(key, Key::Instance { .. }),
-                since: now.wall,
-                signal,
-            }),
+        let key = client.key();
+        let next = judge(clients.states.get(&key), signal, now);
+        let Some(next) = next else { return false };
+        let made = matches!(next, Step::Reject);
+        let distrust = |instance_only| Distrust {
+            pid: client.subject.process.pid,
+            exe: Arc::clone(&client.subject.process.exe),
+            uid: client.subject.process.uid,
+            workload: Arc::clone(&client.subject.workload.name),
+            instance_only,
+            since: now.wall,
+            signal,
+            cause: None,
         };
-        let made = matches!(state, State::Rejected(_));
+        let instance_only = matches!(key, Key::Instance { .. });
+        let state =
+            if made { State::Rejected(distrust(instance_only)) } else { State::Suspect(now) };
         clients.set(key, state);
+        // A script run again and again must not lose a call each time: its second instance that
+        // rejects us speaks for those to come.
+        if made && let Some(script) = client.script() {
+            match clients.states.get(&script) {
+                Some(State::Accepted | State::Rejected(_)) => {}
+                Some(State::Suspect(_)) => clients.set(script, State::Rejected(distrust(false))),
+                None => clients.set(script, State::Suspect(now)),
+            }
+        }
+        if made {
+            self.changed.notify_one();
+        }
         made
+    }
+
+    /// Takes note of why a client rejects us.
+    pub fn explained(&self, client: &Client<'_>, cause: &Cause) {
+        let mut clients = self.clients.lock();
+        for key in [Some(client.key()), client.script()].into_iter().flatten() {
+            if let Some(State::Rejected(distrust)) = clients.states.get_mut(&key) {
+                distrust.cause = Some(cause.clone());
+                self.changed.notify_one();
+            }
+        }
+    }
+
+    /// Why a process is passed through, where it, its script or its program has rejected us: the
+    /// latest of what is known. `process` is its pid and start.
+    pub fn cause(
+        &self,
+        process: (u32, u64),
+        (exe, uid, workload): (&str, u32, &str),
+    ) -> Option<Distrust> {
+        let clients = self.clients.lock();
+        let about = clients.states.iter().filter_map(|(key, state)| match state {
+            State::Rejected(found) if key.covers(&process, exe, uid, workload) => Some(found),
+            _ => None,
+        });
+        about.max_by_key(|found| found.since).cloned()
     }
 
     /// Everyone who has rejected our certificate, the earliest first.
@@ -208,52 +302,25 @@ impl Trust {
     }
 }
 
-/// Whom a verdict is about.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Key {
-    Instance { pid: u32, start_ticks: u64 },
-    Program { exe: Arc<str>, uid: u32 },
+/// What a sign of rejection leads to.
+enum Step {
+    Suspect,
+    Reject,
 }
 
-impl Key {
-    fn of(subject: &Subject) -> Self {
-        let process = &subject.process;
-        if process.exe.is_empty() || is_interpreter(&process.exe) {
-            Self::Instance { pid: process.pid, start_ticks: process.start_ticks }
-        } else {
-            Self::Program { exe: Arc::clone(&process.exe), uid: process.uid }
-        }
-    }
-}
-
-#[derive(Debug)]
-enum State {
-    Accepted,
-    /// One possible sign of rejection, then.
-    Suspect(Now),
-    Rejected(Distrust),
-}
-
-#[derive(Debug, Default)]
-struct Clients {
-    states: HashMap<Key, State>,
-    /// Keys of `states`, the longest known first.
-    order: VecDeque<Key>,
-    forgotten: u64,
-}
-
-impl Clients {
-    fn set(&mut self, key: Key, state: State) {
-        if self.states.insert(key.clone(), state).is_some() {
-            return;
-        }
-        self.order.push_back(key);
-        if self.order.len() > CAPACITY
-            && let Some(oldest) = self.order.pop_front()
-            && let Some(State::Rejected(_)) = self.states.remove(&oldest)
+/// What a sign leads to, with what is known; `None` where it changes nothing.
+fn judge(known: Option<&State>, signal: Signal, now: Now) -> Option<Step> {
+    match (known, signal.strength()) {
+        // From one who has accepted us before, a connection given up is only that.
+        (Some(State::Rejected(_)), _)
+        | (Some(State::Accepted), Strength::Likely | Strength::Possible) => None,
+        (Some(State::Suspect(first)), Strength::Possible)
+            if now.mono.saturating_duration_since(first.mono) > SUSPICION =>
         {
-            self.forgotten += 1;
+            Some(Step::Suspect)
         }
+        (None, Strength::Possible) => Some(Step::Suspect),
+        _ => Some(Step::Reject),
     }
 }
 
@@ -266,18 +333,9 @@ fn started(subject: &Subject) -> Duration {
     }
 }
 
-/// Whether different programs run under this executable.
-fn is_interpreter(exe: &str) -> bool {
-    const STEMS: [&str; 14] = [
-        "python", "pypy", "node", "bun", "deno", "java", "ruby", "perl", "php", "dotnet",
-        "electron", "lua", "beam", "julia",
-    ];
-    let name = exe.rsplit('/').next().unwrap_or(exe);
-    STEMS.iter().any(|stem| name.starts_with(stem))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::memory::CAPACITY;
     use super::*;
     use crate::clock::{Clock, System};
     use crate::subject::{Process, Workload};
@@ -311,8 +369,17 @@ mod tests {
         Trust::new(Settings { assume: false, installed_at: Some(INSTALLED) })
     }
 
+    fn client(subject: &Subject) -> Client<'_> {
+        Client { subject, traits: None }
+    }
+
     fn verdict(trust: &Trust, subject: &Subject) -> Verdict {
-        trust.verdict(subject, || false)
+        trust.verdict(&client(subject), || false)
+    }
+
+    fn seen(image: u64, file: &str) -> Option<Arc<Traits>> {
+        let variables = vec![("SSL_CERT_FILE".to_owned(), file.to_owned())];
+        Some(Arc::new(Traits { image: [image; 5], root: [1, 2], variables }))
     }
 
     fn after(now: Now, seconds: u64) -> Now {
@@ -325,8 +392,8 @@ mod tests {
         let (trust, now) = (trust(), System.now());
         let curl = subject("/usr/bin/curl", 7, LATER);
         assert_eq!(verdict(&trust, &curl), Verdict::Intercept);
-        assert!(trust.rejected(&curl, UNKNOWN_CA, now));
-        assert!(!trust.rejected(&curl, Signal::Fin, after(now, 1)));
+        assert!(trust.rejected(&client(&curl), UNKNOWN_CA, now));
+        assert!(!trust.rejected(&client(&curl), Signal::Fin, after(now, 1)));
         let untrusted = Verdict::Untrusted { since: now.wall, signal: UNKNOWN_CA };
         assert_eq!(verdict(&trust, &curl), untrusted);
         // Another run of the same program, but not another user's.
@@ -345,7 +412,7 @@ mod tests {
         let curl = subject("/usr/bin/curl", 7, LATER);
         let untrusted = || matches!(verdict(&trust, &curl), Verdict::Untrusted { .. });
         let set = |at| trust.set(Settings { assume: false, installed_at: at });
-        trust.rejected(&curl, UNKNOWN_CA, now);
+        trust.rejected(&client(&curl), UNKNOWN_CA, now);
         // Looked at again, with clocks that drift apart; then removed.
         set(Some(INSTALLED + Duration::from_millis(3)));
         assert!(untrusted());
@@ -353,7 +420,7 @@ mod tests {
         assert!(untrusted());
         set(Some(INSTALLED + Duration::from_secs(50)));
         assert_eq!(verdict(&trust, &curl), Verdict::Intercept);
-        trust.rejected(&curl, UNKNOWN_CA, now);
+        trust.rejected(&client(&curl), UNKNOWN_CA, now);
         set(Some(INSTALLED + Duration::from_secs(55)));
         assert_eq!(verdict(&trust, &curl), Verdict::Intercept, "installed anew");
     }
@@ -362,7 +429,7 @@ mod tests {
     fn an_interpreters_verdict_is_the_instances() {
         let (trust, now) = (trust(), System.now());
         let python = subject("/usr/bin/python3.13", 7, LATER);
-        trust.rejected(&python, Signal::Fin, now);
+        trust.rejected(&client(&python), Signal::Fin, now);
         assert!(matches!(verdict(&trust, &python), Verdict::Untrusted { .. }));
         assert_eq!(verdict(&trust, &subject("/usr/bin/python3.13", 8, LATER)), Verdict::Intercept);
         let reused = subject("/usr/bin/python3.13", 7, LATER * 2);
@@ -373,21 +440,25 @@ mod tests {
     fn a_closed_connection_from_one_who_trusts_us_means_nothing() {
         let (trust, now) = (trust(), System.now());
         let node = subject("/usr/bin/node", 7, LATER);
-        trust.accepted(&node);
-        for signal in [Signal::Fin, Signal::Rst, Signal::Unused, Signal::Unused] {
-            assert!(!trust.rejected(&node, signal, now));
+        trust.accepted(&client(&node));
+        let floods = [Signal::Unused; 20];
+        for signal in [Signal::Fin, Signal::Rst, Signal::Garbled].into_iter().chain(floods) {
+            assert!(!trust.rejected(&client(&node), signal, now));
         }
         assert_eq!(verdict(&trust, &node), Verdict::Intercept);
-        assert!(trust.rejected(&node, UNKNOWN_CA, now), "an alert still counts");
+        assert!(trust.rejected(&client(&node), UNKNOWN_CA, now), "an alert still counts");
+        // From one of whom nothing is known, what is no TLS is enough: it goes where it was going.
+        let other = subject("/usr/bin/other", 8, LATER);
+        assert!(trust.rejected(&client(&other), Signal::Garbled, now));
     }
 
     #[test]
     fn connections_left_unused_count_only_in_pairs() {
         let (trust, now) = (trust(), System.now());
         let wget = subject("/usr/bin/wget", 7, LATER);
-        assert!(!trust.rejected(&wget, Signal::Unused, now));
-        assert!(!trust.rejected(&wget, Signal::Unused, after(now, 61)));
-        assert!(trust.rejected(&wget, Signal::Unused, after(now, 100)));
+        assert!(!trust.rejected(&client(&wget), Signal::Unused, now));
+        assert!(!trust.rejected(&client(&wget), Signal::Unused, after(now, 61)));
+        assert!(trust.rejected(&client(&wget), Signal::Unused, after(now, 100)));
     }
 
     #[test]
@@ -395,14 +466,14 @@ mod tests {
         let trust = trust();
         let old = subject("/usr/bin/app", 7, Duration::from_secs(99));
         assert_eq!(verdict(&trust, &old), Verdict::NeedsRestart);
-        assert_eq!(trust.verdict(&old, || true), Verdict::Intercept);
+        assert_eq!(trust.verdict(&client(&old), || true), Verdict::Intercept);
         let gone = subject("", 9, Duration::ZERO);
         assert_eq!(verdict(&trust, &gone), Verdict::Intercept);
 
         trust.set(Settings::default());
         let young = subject("/usr/bin/app", 8, LATER);
         assert_eq!(verdict(&trust, &young), Verdict::NotInstalled);
-        assert_eq!(trust.verdict(&young, || true), Verdict::Intercept);
+        assert_eq!(trust.verdict(&client(&young), || true), Verdict::Intercept);
 
         trust.set(Settings { assume: true, installed_at: None });
         assert_eq!(verdict(&trust, &old), Verdict::Intercept);
@@ -422,8 +493,90 @@ mod tests {
     fn memory_is_bounded_and_says_what_it_dropped() {
         let (trust, now) = (trust(), System.now());
         for pid in 0..u32::try_from(CAPACITY).unwrap() + 5 {
-            trust.rejected(&subject("/usr/bin/node", pid, LATER), UNKNOWN_CA, now);
+            trust.rejected(&client(&subject("/usr/bin/node", pid, LATER)), UNKNOWN_CA, now);
         }
         assert_eq!((trust.snapshot().len(), trust.forgotten()), (CAPACITY, 5));
+    }
+
+    #[test]
+    fn another_executable_or_environment_is_asked_anew() {
+        let (trust, now) = (trust(), System.now());
+        let curl = subject("/usr/bin/curl", 7, LATER);
+        let with = |traits| Client { subject: &curl, traits };
+        assert!(trust.rejected(&with(seen(1, "/a")), UNKNOWN_CA, now));
+        let asked = |traits| trust.verdict(&with(traits), || false) == Verdict::Intercept;
+        assert!(!asked(seen(1, "/a")));
+        assert!(asked(seen(2, "/a")), "upgraded");
+        assert!(asked(seen(1, "/b")), "given another bundle");
+        // Side by side, neither wipes out what is known of the other.
+        trust.accepted(&with(seen(1, "/b")));
+        assert!(!asked(seen(1, "/a")));
+    }
+
+    fn script(name: &str, pid: u32) -> Subject {
+        let mut subject = subject("/usr/bin/python3.13", pid, LATER);
+        subject.workload.name = name.into();
+        subject
+    }
+
+    #[test]
+    fn a_script_that_rejects_us_twice_is_not_asked_at_every_run() {
+        let (trust, now) = (trust(), System.now());
+        let name = "exe:python3:agent.py";
+        let is_asked = |subject: &Subject| verdict(&trust, subject) == Verdict::Intercept;
+        for pid in [7, 8] {
+            assert!(is_asked(&script(name, pid)), "{pid}");
+            trust.rejected(&client(&script(name, pid)), UNKNOWN_CA, now);
+        }
+        assert!(!is_asked(&script(name, 9)));
+        assert!(is_asked(&script("exe:python3:other.py", 9)));
+        // What only an interpreter is known of stands for nothing else.
+        for pid in [17, 18] {
+            trust.rejected(&client(&script("exe:python3", pid)), UNKNOWN_CA, now);
+        }
+        assert!(is_asked(&script("exe:python3", 19)));
+        // A run that accepts us keeps the script from being written off.
+        let mixed = "unit:batch.service";
+        trust.accepted(&client(&script(mixed, 20)));
+        for pid in [21, 22] {
+            trust.rejected(&client(&script(mixed, pid)), UNKNOWN_CA, now);
+        }
+        assert!(is_asked(&script(mixed, 23)));
+    }
+
+    fn ground(boot: &str, root: &str, installed: Option<u64>) -> Ground {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        Ground { boot: boot.to_owned(), root: root.to_owned(), installed_at: installed.map(at) }
+    }
+
+    #[test]
+    fn verdicts_outlive_the_agent_as_long_as_they_say_something() {
+        let (before, now) = (trust(), System.now());
+        let (curl, node) = (subject("/usr/bin/curl", 7, LATER), subject("/usr/bin/node", 8, LATER));
+        let with = |subject| Client { subject, traits: seen(1, "/a") };
+        before.rejected(&with(&curl), UNKNOWN_CA, now);
+        before.rejected(&with(&node), Signal::Fin, now);
+        let cause = Cause { what: "so".to_owned(), fix: "do".to_owned() };
+        before.explained(&with(&node), &cause);
+        let text = serde_json::to_string(&before.save(ground("b", "r", Some(50)))).unwrap();
+
+        let left = |ground: &Ground| {
+            let after = trust();
+            after.restore(serde_json::from_str(&text).unwrap(), ground);
+            let is = |subject| after.verdict(&with(subject), || false) != Verdict::Intercept;
+            (is(&curl), is(&node), after)
+        };
+        let (program, instance, after) = left(&ground("b", "r", Some(50)));
+        assert!(program && instance);
+        let told = after.cause((8, node.process.start_ticks), ("/usr/bin/node", 1000, "x"));
+        assert_eq!(told.unwrap().cause, Some(cause));
+        let (program, instance, _) = left(&ground("another boot", "r", Some(50)));
+        assert!(program && !instance, "pids are others' now");
+        for other in [ground("b", "another", Some(50)), ground("b", "r", Some(90))] {
+            let (program, instance, _) = left(&other);
+            assert!(!program && !instance, "{other:?}");
+        }
+        let (program, ..) = left(&ground("b", "r", None));
+        assert!(program, "uninstalled since: nothing that would change their minds");
     }
 }

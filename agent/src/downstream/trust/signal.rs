@@ -8,6 +8,7 @@
 use std::io;
 
 use rustls::AlertDescription;
+use serde::{Deserialize, Serialize};
 
 /// How far a TLS connection got before it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +24,8 @@ pub enum Reached {
 }
 
 /// A sign that a client does not trust us.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Signal {
     /// A fatal alert with this code.
     Alert(u8),
@@ -35,6 +37,8 @@ pub enum Signal {
     Unused,
     /// There is no version, cipher or protocol that both sides speak.
     Incompatible,
+    /// What came was not TLS as it should be.
+    Garbled,
 }
 
 /// How much a signal is worth.
@@ -54,12 +58,12 @@ impl Signal {
         match self {
             // bad, unsupported, revoked, expired, unknown certificate; unknown CA.
             Self::Alert(42..=46 | 48) | Self::Incompatible => Strength::Certain,
-            Self::Alert(_) | Self::Fin | Self::Rst => Strength::Likely,
+            Self::Alert(_) | Self::Fin | Self::Rst | Self::Garbled => Strength::Likely,
             Self::Unused => Strength::Possible,
         }
     }
 
-    /// A word for metrics and tables; there are nine.
+    /// A word for metrics and tables; there are ten.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Alert(42) => "bad_certificate",
@@ -71,6 +75,7 @@ impl Signal {
             Self::Rst => "rst",
             Self::Unused => "unused",
             Self::Incompatible => "incompatible",
+            Self::Garbled => "garbled",
         }
     }
 }
@@ -98,9 +103,12 @@ pub fn classify(error: &io::Error, reached: Reached) -> Option<Signal> {
             AlertDescription::CloseNotify | AlertDescription::UserCanceled,
         )) => left(Signal::Fin),
         Some(rustls::Error::AlertReceived(alert)) => Some(Signal::Alert(u8::from(*alert))),
+        Some(rustls::Error::PeerIncompatible(_) | rustls::Error::NoApplicationProtocol) => {
+            Some(Signal::Incompatible)
+        }
         // Whatever else the TLS library could not get over, the client has no connection through
         // us, and might have had one without.
-        Some(_) => Some(Signal::Incompatible),
+        Some(_) => Some(Signal::Garbled),
         None => match error.kind() {
             io::ErrorKind::UnexpectedEof => left(Signal::Fin),
             io::ErrorKind::ConnectionReset
@@ -159,5 +167,10 @@ mod tests {
         let error =
             io::Error::new(io::ErrorKind::InvalidData, rustls::Error::PeerIncompatible(error));
         assert_eq!(classify(&error, Reached::Hello), Some(Signal::Incompatible));
+        let garbage = rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType);
+        let garbage = io::Error::new(io::ErrorKind::InvalidData, garbage);
+        for reached in [Reached::Hello, Reached::Certificate, Reached::Finished] {
+            assert_eq!(classify(&garbage, reached), Some(Signal::Garbled));
+        }
     }
 }

@@ -34,7 +34,7 @@ pub fn cap_output(
         // OpenAI's reasoning models refuse `max_tokens`; other hosts of its format know that only.
         Operation::Chat if provider.name.starts_with("openai") => &["max_completion_tokens"],
         Operation::Chat | Operation::Completions | Operation::Messages => &["max_tokens"],
-        Operation::Responses => &["max_output_tokens"],
+        Operation::Responses | Operation::Realtime => &["max_output_tokens"],
         // Google reads both cases; of the two the client has used, its own.
         Operation::Generate if has_member(body, "generation_config") => {
             &["generation_config", "max_output_tokens"]

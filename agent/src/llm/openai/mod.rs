@@ -83,15 +83,18 @@ impl<'de> Shape<'de> for Reported {
             "prompt_tokens" | "input_tokens" => value.into(&mut counts.input),
             "completion_tokens" | "output_tokens" => value.into(&mut counts.output),
             "total_tokens" => value.into(&mut counts.total),
-            "prompt_tokens_details" | "input_tokens_details" => {
+            // The last of the names is that of realtime sessions.
+            "prompt_tokens_details" | "input_tokens_details" | "input_token_details" => {
                 let mut details = Details::default();
                 value.into(&mut details)?;
                 counts.cache_read = details.cached.or(counts.cache_read);
                 counts.cache_write = details.cache_write;
-                counts.audio_input = details.audio;
+                // Cached audio is counted in both.
+                let cached = details.cached_audio.0.unwrap_or(0);
+                counts.audio_input = details.audio.map(|audio| audio.saturating_sub(cached));
                 Ok(())
             }
-            "completion_tokens_details" | "output_tokens_details" => {
+            "completion_tokens_details" | "output_tokens_details" | "output_token_details" => {
                 let mut details = Details::default();
                 value.into(&mut details)?;
                 counts.reasoning = details.reasoning;
@@ -115,7 +118,25 @@ struct Details {
     cached: Option<u64>,
     cache_write: Option<u64>,
     audio: Option<u64>,
+    cached_audio: CachedAudio,
     reasoning: Option<u64>,
+}
+
+/// How much of what was cached is audio; only realtime sessions say.
+#[derive(Default)]
+struct CachedAudio(Option<u64>);
+
+impl<'de> Shape<'de> for CachedAudio {
+    fn member<A: MapAccess<'de>>(
+        &mut self,
+        key: &str,
+        value: Value<'_, A>,
+    ) -> Result<(), A::Error> {
+        match key {
+            "audio_tokens" => value.into(&mut self.0),
+            _ => value.skip(),
+        }
+    }
 }
 
 impl<'de> Shape<'de> for Details {
@@ -128,6 +149,7 @@ impl<'de> Shape<'de> for Details {
             "cached_tokens" => value.into(&mut self.cached),
             "cache_write_tokens" => value.into(&mut self.cache_write),
             "audio_tokens" => value.into(&mut self.audio),
+            "cached_tokens_details" => value.into(&mut self.cached_audio),
             "reasoning_tokens" => value.into(&mut self.reasoning),
             _ => value.skip(),
         }

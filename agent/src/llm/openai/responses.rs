@@ -1,4 +1,4 @@
-//! Responses.
+//! Responses, and the responses of a realtime session.
 
 use std::borrow::Cow;
 
@@ -13,8 +13,8 @@ pub(in crate::llm) fn read(document: &[u8], facts: &mut Facts) -> serde_json::Re
     let event: Event<'_> = json::read(document)?;
     let kind = event.kind.as_deref().unwrap_or_default();
     match kind {
-        // Audio comes as base64, whose size says nothing; its transcript comes beside it.
-        "response.audio.delta" | "response.output_audio.delta" => facts.content = true,
+        // Its transcript comes beside it, and costs nothing.
+        "response.audio.delta" | "response.output_audio.delta" => facts.sounded(event.delta.0),
         "error" => {
             let error = event.top.error.0.unwrap_or_default();
             facts.failed([error.code.or(event.code), error.kind]);
@@ -32,7 +32,11 @@ pub(in crate::llm) fn read(document: &[u8], facts: &mut Facts) -> serde_json::Re
     }
     facts.terminal |= matches!(
         kind,
-        "response.completed" | "response.failed" | "response.incomplete" | "response.cancelled"
+        "response.completed"
+            | "response.failed"
+            | "response.incomplete"
+            | "response.cancelled"
+            | "response.done"
     );
     Ok(Seen::default())
 }
@@ -90,6 +94,15 @@ impl<'de> Shape<'de> for Response<'de> {
             "output" => value.into(&mut self.output),
             "usage" => value.into(&mut self.usage),
             "error" => value.into(&mut self.error),
+            // Where a realtime response says why it failed.
+            "status_details" => {
+                let mut details = Self::default();
+                value.into(&mut details)?;
+                if details.error.0.is_some() {
+                    self.error = details.error;
+                }
+                Ok(())
+            }
             _ => value.skip(),
         }
     }

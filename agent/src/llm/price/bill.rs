@@ -9,6 +9,10 @@ use crate::llm::usage::Usage;
 /// Price keys that don't touch what the tokens cost: charged beside them, or not for calls.
 const BESIDE_TOKENS: [&str; 1] = ["storage_searches_kcount"];
 
+/// Prices of images in the prompt of a realtime model. They are priced as text, which costs four
+/// fifths as much: a spoken conversation that shows an image is no reason to know no price at all.
+const REALTIME_IMAGES: [&str; 2] = ["cache_image_read_mtok", "input_image_mtok"];
+
 /// How the names of `OpenAI`'s regional hosts (`eu.api.openai.com`) end.
 const REGIONAL: &str = ".api.openai.com";
 
@@ -55,8 +59,11 @@ impl<'a> Bill<'a> {
     fn check(&self, usage: &Usage) -> Result<(), Unpriced> {
         let token_keys = [Key::Input, Key::Output, Key::AudioInput, Key::AudioOutput];
         let by_token = token_keys.iter().any(|key| self.price(*key).is_some());
-        let others = &self.standard.others;
-        if others.iter().any(|other| !BESIDE_TOKENS.contains(&&**other)) {
+        let is_realtime = self.price(Key::AudioInput).is_some();
+        let is_known = |other: &str| {
+            BESIDE_TOKENS.contains(&other) || is_realtime && REALTIME_IMAGES.contains(&other)
+        };
+        if !self.standard.others.iter().all(|other| is_known(other)) {
             return Err(Unpriced::NotByToken);
         }
         if !by_token {

@@ -92,9 +92,10 @@ pub(super) enum Left {
 impl Bad {
     fn new(failed: Failed<'_>, what: String, left: Left) -> Self {
         let outcome = match failed {
-            Failed::Unreachable | Failed::ConnectTimeout | Failed::Handshake => {
-                Outcome::ConnectError
-            }
+            Failed::Unreachable
+            | Failed::ConnectTimeout
+            | Failed::Handshake
+            | Failed::Certificate => Outcome::ConnectError,
             Failed::Silent | Failed::Broken => Outcome::UpstreamCut,
             Failed::Status { status: 429, .. } => Outcome::RateLimited,
             Failed::Status { .. } => Outcome::UpstreamError,
@@ -172,6 +173,7 @@ fn unanswered(failure: upstream::Failure) -> Bad {
         "connect" => Failed::Unreachable,
         "timeout" => Failed::ConnectTimeout,
         "tls" => Failed::Handshake,
+        "certificate" => Failed::Certificate,
         "silent" => Failed::Silent,
         _ => Failed::Broken,
     };

@@ -93,6 +93,7 @@ fn leads_to(target: &Target, endpoint: &Endpoint) -> bool {
     let port = match &target.destination {
         Destination::Address(address) => address.port(),
         Destination::Name(_, port) => *port,
+        Destination::Proxied(way) => way.port,
     };
     let base = &endpoint.base;
     target.host.eq_ignore_ascii_case(&base.host) && target.tls == base.tls && port == base.port

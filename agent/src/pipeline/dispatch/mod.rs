@@ -12,6 +12,7 @@ mod balanced;
 mod repeat;
 mod told;
 mod ready;
+mod socket;
 mod watch;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use hyper::{Request, Response};
 
 pub(super) use self::downgrade::Downgrade;
 pub use self::repeat::Repeated;
+pub(super) use self::socket::as_asked;
 pub use self::watch::Watch;
 
 use self::attempt::{Bad, Care, Ended, Left, Reply};
@@ -36,7 +38,7 @@ use crate::policy::reliability::{
     Blocked, Course, Gate, Permit, Reliability, Sought, Step, Timeouts,
 };
 use crate::record::Outcome;
-use crate::upstream::Outgoing;
+use crate::upstream::{Link, Outgoing};
 
 /// A response on its way to the client.
 #[derive(Debug)]
@@ -70,17 +72,20 @@ impl Answer {
     }
 }
 
-/// Sends the request once, and waits for the head of the answer.
+/// Sends the request once, over a link of its own if there is one, and waits for the head of the
+/// answer.
 pub async fn once(
     exchange: &mut Exchange,
     request: Request<Outgoing>,
+    own: Option<&Link>,
 ) -> Result<Response<Incoming>, Reject> {
     downgrade::impossible(exchange);
     exchange.attempt();
     // Ends with the last byte of the response, or with the call.
     exchange.wait_begins();
     let context = Arc::clone(&exchange.context);
-    let response = context.link.send(request).await.inspect_err(|failure| {
+    let link = own.unwrap_or(&context.link);
+    let response = link.send(request).await.inspect_err(|failure| {
         let unsent = failure.is_unsent();
         exchange.note(|record| {
             if let Some(attempt) = record.attempts.last_mut().filter(|_| unsent) {
@@ -97,7 +102,7 @@ pub async fn once(
 /// to try.
 pub async fn send(exchange: &mut Exchange, request: Request<Outgoing>) -> Result<Answer, Reject> {
     if exchange.route.kind != Kind::Call {
-        let response = once(exchange, request).await?;
+        let response = once(exchange, request, None).await?;
         return Ok(Answer::plain(exchange, response));
     }
     let repeated = repeat::recognise(exchange, &request);

@@ -15,6 +15,8 @@ mod balanced;
 mod hops;
 mod unread;
 mod health;
+mod websocket;
+mod http2;
 
 use std::collections::VecDeque;
 use std::io;

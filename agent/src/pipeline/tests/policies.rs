@@ -356,7 +356,7 @@ async fn no_path_is_a_way_around() {
     assert_eq!(status(request("POST", "/v1/threads/t/runs", "{}")).await, too_many);
     assert_eq!(status(request("POST", "/v1/chat/completions", "no json")).await, too_many);
     assert_eq!(status(call(&format!(r#"{{"x":"{}"}}"#, "y".repeat(4096)))).await, too_many);
-    let mut upgrade = request("GET", "/v1/realtime", "");
+    let mut upgrade = request("GET", "/v1/live", "");
     upgrade.headers_mut().insert(header::UPGRADE, "websocket".parse().unwrap());
     upgrade.headers_mut().insert(header::CONNECTION, "upgrade".parse().unwrap());
     assert_eq!(status(upgrade).await, too_many);

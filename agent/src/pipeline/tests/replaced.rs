@@ -23,8 +23,8 @@ fn replace(scene: &Scene, environment: &str, limits: policy::Settings) {
         prices: Prices::embedded(),
         request_body: old.request_body,
         room: old.room.clone(),
+        endpoints: old.endpoints.clone(),
         credentials: Credentials::default(),
-        endpoints: Endpoints::default(),
         containers: Containers::default(),
         policies: Arc::clone(&old.policies),
     };

@@ -12,6 +12,8 @@ pub enum Class {
     Connect,
     /// No TLS: nothing was sent.
     Tls,
+    /// The provider's certificate is not accepted: nothing was sent, and trying again is no use.
+    Certificate,
     /// The connection broke before the first content.
     Reset,
     /// Too many requests or tokens.
@@ -37,6 +39,8 @@ pub enum Failed<'a> {
     ConnectTimeout,
     /// The TLS handshake failed.
     Handshake,
+    /// The certificate was not accepted.
+    Certificate,
     /// The request was sent; no answer came in time.
     Silent,
     /// The request may have been sent; the connection broke before any content came.
@@ -90,10 +94,11 @@ pub enum Sign {
 
 impl Class {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Timeout,
         Self::Connect,
         Self::Tls,
+        Self::Certificate,
         Self::Reset,
         Self::RateLimit,
         Self::Quota,
@@ -104,8 +109,15 @@ impl Class {
     ];
 
     /// Those after which another model is asked, unless configured otherwise.
-    pub const FALL_BACK: [Self; 6] =
-        [Self::Timeout, Self::Connect, Self::Tls, Self::Reset, Self::Overloaded, Self::Server];
+    pub const FALL_BACK: [Self; 7] = [
+        Self::Timeout,
+        Self::Connect,
+        Self::Tls,
+        Self::Certificate,
+        Self::Reset,
+        Self::Overloaded,
+        Self::Server,
+    ];
 
     /// Its name in the configuration, in decisions and in escalations.
     pub fn as_str(self) -> &'static str {
@@ -113,6 +125,7 @@ impl Class {
             Self::Timeout => "timeout",
             Self::Connect => "connect",
             Self::Tls => "tls",
+            Self::Certificate => "certificate",
             Self::Reset => "reset",
             Self::RateLimit => "rate_limit",
             Self::Quota => "quota",
@@ -130,7 +143,7 @@ impl Class {
 
     /// Whether the same request may be sent to the same model again.
     pub fn is_retried(self) -> bool {
-        !matches!(self, Self::Quota | Self::Auth | Self::Invalid)
+        !matches!(self, Self::Certificate | Self::Quota | Self::Auth | Self::Invalid)
     }
 
     /// Whether another model is asked, where `on` lists the classes after which that is done.
@@ -147,7 +160,7 @@ impl Class {
     pub fn escalation(self) -> Escalation {
         match self {
             Self::RateLimit => Escalation::Never,
-            Self::Auth | Self::Invalid | Self::Quota => Escalation::AtOnce,
+            Self::Certificate | Self::Auth | Self::Invalid | Self::Quota => Escalation::AtOnce,
             _ => Escalation::WhenAllFail,
         }
     }
@@ -165,7 +178,7 @@ impl Class {
 
     /// Whether the provider as a whole is in doubt, not only the model asked for.
     pub fn is_of_transport(self) -> bool {
-        matches!(self, Self::Connect | Self::Tls | Self::Reset)
+        matches!(self, Self::Connect | Self::Tls | Self::Certificate | Self::Reset)
     }
 }
 
@@ -175,6 +188,7 @@ pub fn classify(failed: Failed<'_>) -> Option<Class> {
         Failed::Unreachable => Class::Connect,
         Failed::ConnectTimeout | Failed::Silent => Class::Timeout,
         Failed::Handshake => Class::Tls,
+        Failed::Certificate => Class::Certificate,
         Failed::Broken => Class::Reset,
         Failed::Status { status, code } => return of_status(status, code.and_then(of_code)),
         // A provider that says no more than that it failed has failed.
@@ -259,6 +273,7 @@ mod tests {
             (Class::Timeout, true, Fallback::AfterRetries, Escalation::WhenAllFail, Sign::Failing),
             (Class::Connect, true, Fallback::AtOnce, Escalation::WhenAllFail, Sign::Failing),
             (Class::Tls, true, Fallback::AtOnce, Escalation::WhenAllFail, Sign::Failing),
+            (Class::Certificate, false, Fallback::AtOnce, Escalation::AtOnce, Sign::Failing),
             (Class::Reset, true, Fallback::AfterRetries, Escalation::WhenAllFail, Sign::Failing),
             (Class::RateLimit, true, Fallback::Never, Escalation::Never, Sign::Neither),
             (Class::Quota, false, Fallback::Never, Escalation::AtOnce, Sign::Neither),
