@@ -33,6 +33,8 @@ mod stage;
 #[cfg(test)]
 mod tls;
 #[cfg(test)]
+mod stores;
+#[cfg(test)]
 mod trust;
 #[cfg(test)]
 mod websocket;
