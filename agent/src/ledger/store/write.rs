@@ -1,7 +1,7 @@
 //! One batch of entries, one transaction. Written twice, it leaves the same rows.
 
-mod singly;
 mod decisions;
+mod singly;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

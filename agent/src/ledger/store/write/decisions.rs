@@ -1,4 +1,4 @@
-//! The decisions on the calls of a batch, which share a row.
+//! What was decided on several calls, as one row.
 
 use std::collections::BTreeMap;
 
