@@ -35,6 +35,8 @@ mod stage;
 #[cfg(test)]
 mod tls;
 #[cfg(test)]
+mod stores;
+#[cfg(test)]
 mod trust;
 #[cfg(test)]
 mod websocket;

@@ -33,8 +33,8 @@ pub(crate) fn stores(root: &Path) -> Vec<(PathBuf, bool)> {
     for home in HOMES {
         let entries = fs::read_dir(below(root, home)).into_iter().flatten().flatten();
         for entry in entries.take(MOST) {
-            let stores = STORES.iter().map(|store| entry.path().join(store));
-            let Some(store) = stores.filter_map(|store| resolve(root, &store)).next() else {
+            let mut stores = STORES.iter().map(|store| entry.path().join(store));
+            let Some(store) = stores.find_map(|store| resolve(root, &store)) else {
                 continue;
             };
             let follows = store == below(root, DEBIANS)

@@ -100,7 +100,7 @@ pub(super) fn plan(host: Host<'_>) -> Plan {
             plan.targets.extend(databases.into_iter().map(|(path, owner)| Target {
                 path,
                 make: Make::Database(certutil.clone(), owner),
-            }))
+            }));
         }
         None if databases.is_empty() => {}
         None => plan.skipped.push(format!(

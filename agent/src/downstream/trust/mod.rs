@@ -377,9 +377,9 @@ mod tests {
         trust.verdict(&client(subject), || false)
     }
 
-    fn seen(image: u64, file: &str) -> Option<Arc<Traits>> {
+    fn seen(image: u64, file: &str) -> Arc<Traits> {
         let variables = vec![("SSL_CERT_FILE".to_owned(), file.to_owned())];
-        Some(Arc::new(Traits { image: [image; 5], root: [1, 2], variables }))
+        Arc::new(Traits { image: [image; 5], root: [1, 2], variables })
     }
 
     fn after(now: Now, seconds: u64) -> Now {
@@ -502,7 +502,7 @@ mod tests {
     fn another_executable_or_environment_is_asked_anew() {
         let (trust, now) = (trust(), System.now());
         let curl = subject("/usr/bin/curl", 7, LATER);
-        let with = |traits| Client { subject: &curl, traits };
+        let with = |traits| Client { subject: &curl, traits: Some(traits) };
         assert!(trust.rejected(&with(seen(1, "/a")), UNKNOWN_CA, now));
         let asked = |traits| trust.verdict(&with(traits), || false) == Verdict::Intercept;
         assert!(!asked(seen(1, "/a")));
@@ -553,7 +553,7 @@ mod tests {
     fn verdicts_outlive_the_agent_as_long_as_they_say_something() {
         let (before, now) = (trust(), System.now());
         let (curl, node) = (subject("/usr/bin/curl", 7, LATER), subject("/usr/bin/node", 8, LATER));
-        let with = |subject| Client { subject, traits: seen(1, "/a") };
+        let with = |subject| Client { subject, traits: Some(seen(1, "/a")) };
         before.rejected(&with(&curl), UNKNOWN_CA, now);
         before.rejected(&with(&node), Signal::Fin, now);
         let cause = Cause { what: "so".to_owned(), fix: "do".to_owned() };

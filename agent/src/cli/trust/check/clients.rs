@@ -69,7 +69,7 @@ pub(super) const ALL: [Client; 14] = [
     Client {
         file: Some(("check.go", GO)),
         // The first run compiles half of its library.
-        patience: Duration::from_secs(120),
+        patience: Duration::from_mins(2),
         ..client("go", "go", &["go", "run", "check.go"])
     },
 ];

@@ -54,7 +54,7 @@ async fn a_socket_over_http2_is_metered_too() {
     provider.next().await.unwrap().unwrap();
     for event in [begun("r1"), completed("r1")] {
         provider.send(Message::text(event.to_string())).await.unwrap();
-        assert_eq!(text(client.next().await.unwrap().unwrap()), event);
+        assert_eq!(text(&client.next().await.unwrap().unwrap()), event);
     }
     client.close(None).await.unwrap();
     while provider.next().await.is_some_and(|message| message.is_ok()) {}

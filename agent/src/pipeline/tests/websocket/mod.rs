@@ -63,6 +63,7 @@ fn serve(context: &Arc<Context>) -> DuplexStream {
 async fn accepted(far: DuplexStream) -> (WebSocketStream<DuplexStream>, Request<()>) {
     let seen = Arc::new(Mutex::new(None));
     let keep = Arc::clone(&seen);
+    #[expect(clippy::result_large_err, reason = "the library's own type")]
     let note = move |request: &server::Request, response: server::Response| {
         *keep.lock() = Some(request.clone());
         Ok(response)
@@ -104,7 +105,7 @@ impl Talk {
 
     /// The next message that reaches the provider.
     async fn asked(&mut self) -> Value {
-        text(self.provider.next().await.unwrap().unwrap())
+        text(&self.provider.next().await.unwrap().unwrap())
     }
 
     async fn answers(&mut self, events: &[Value]) {
@@ -115,7 +116,7 @@ impl Talk {
 
     /// The next message that reaches the client.
     async fn hears(&mut self) -> Value {
-        text(self.client.next().await.unwrap().unwrap())
+        text(&self.client.next().await.unwrap().unwrap())
     }
 
     async fn hears_all(&mut self, events: &[Value]) {
@@ -158,7 +159,7 @@ async fn until_settled(scene: &Scene) -> (Vec<Arc<Record>>, Arc<Record>) {
     panic!("the socket was never settled")
 }
 
-fn text(message: Message) -> Value {
+fn text(message: &Message) -> Value {
     serde_json::from_str(message.to_text().unwrap()).unwrap()
 }
 
