@@ -68,6 +68,10 @@ pub(super) fn explain(front: &Front, row: &mut ProcessRow, start_ticks: u64) {
         _ => return,
     };
     let reason = kind.unwrap_or_default();
+    // Not looked into at all, as `containers:` says: nobody rejected anything.
+    if reason.starts_with("container") {
+        return;
+    }
     if cause::is_contained(&row.workload) {
         row.coverage = Word::Container;
     }
