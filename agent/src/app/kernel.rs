@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -160,12 +160,41 @@ impl Kernel {
 
     /// Attaches again, where that is still wanted, unless the helper ends once more.
     async fn regain(self: &Arc<Self>, standing: &watch::Receiver<Standing>) {
+        self.attach_again(|| standing.has_changed().unwrap_or(true)).await;
+    }
+
+    /// Nobody accepts any more what the programs lead to `listeners` of this capture. Others are
+    /// opened, and the programs attached to lead there.
+    async fn reopen(self: &Arc<Self>, closed: &Weak<Capture>) {
+        const WHY: &str = "its listener was closed";
+        {
+            let mut state = self.state.lock();
+            let current = state.capture.as_ref().map(|(capture, _)| Arc::downgrade(capture));
+            // Released meanwhile, or somebody is at it already.
+            if state.lost.is_some() || !current.is_some_and(|current| current.ptr_eq(closed)) {
+                return;
+            }
+            state.lost = Some(WHY.to_owned());
+        }
+        tracing::error!("nothing is captured: {WHY}");
+        let this = Arc::clone(self);
+        // A panic in it has been reported.
+        drop(self.front.runtime.drain.spawn_blocking(move || this.release()).await);
+        let drain = self.front.runtime.drain.clone();
+        tokio::select! {
+            () = self.attach_again(|| false) => {}
+            () = drain.signalled() => {}
+        }
+    }
+
+    /// Until it is attached, or no longer to be, or `is_over`.
+    async fn attach_again(self: &Arc<Self>, is_over: impl Fn() -> bool) {
         let mut pause = AGAIN;
-        while self.lost().is_some() && !standing.has_changed().unwrap_or(true) {
+        while self.lost().is_some() && !is_over() {
             let this = Arc::clone(self);
             match self.front.runtime.drain.spawn_blocking(move || this.up()).await {
                 Ok(Ok(())) => {
-                    tracing::info!("captured again, by another helper process");
+                    tracing::info!("captured again");
                     return;
                 }
                 Ok(Err(error)) => {
@@ -340,14 +369,25 @@ impl Kernel {
         }
     }
 
-    fn accept(self: &Arc<Self>, listener: TcpListener, capture: &Capture, drain: &Drain) {
+    fn accept(self: &Arc<Self>, listener: TcpListener, capture: &Arc<Capture>, drain: &Drain) {
         let Some(limit) = self.limit.lock().clone() else { return };
         let (front, origins) = (Arc::clone(&self.front), capture.origins());
         let serve = move |stream, client, permit| {
             let accepted = intercept::Accepted { stream, client, permit };
             intercept::serve(Arc::clone(&front), Arc::clone(&origins), accepted)
         };
-        drain.spawn(accept::run(listener, limit, drain.clone(), serve));
+        let accepting = drain.spawn(accept::run(listener, limit, drain.clone(), serve));
+        let (this, signal) = (Arc::clone(self), drain.clone());
+        // Held no longer than it is attached: dropping it detaches.
+        let capture = Arc::downgrade(capture);
+        drain.spawn(async move {
+            // However it ended, also by a panic: copies of the listener are still open, and who is
+            // led there now would wait for nobody.
+            drop(accepting.await);
+            if !signal.is_signalled() {
+                this.reopen(&capture).await;
+            }
+        });
     }
 
     /// Takes down the connections that went direct. Their process is looked at when they open:
