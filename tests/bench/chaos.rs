@@ -121,12 +121,20 @@ async fn upset(options: &Options) -> anyhow::Result<()> {
             "connections": dialled.connections, "metered": dialled.metered,
             "direct": dialled.direct, "failed": dialled.failed, "in_flight": words(&flight),
             "other": other.len(), "retried": dialled.retried, "lost": dialled.lost,
-            "held_back": dialled.held_back, "upsets": words(&counted(&upsets)), "marks": marks,
+            "held_back": dialled.held_back, "late_ms": dialled.late_ms, "upsets": words(&counted(&upsets)), "marks": marks,
             "p50_ms": dialled.p50_ms, "p99_ms": dialled.p99_ms,
             "longest_ms": dialled.longest_ms, "ledger": booked, "complaints": complaints,
         });
         println!("{summary}");
     }
+    ensure!(
+        dialled.held_back == 0,
+        "{} connections were held back, too many being open: nobody answers, or this machine is too \
+         slow for --rate {}, and its client late for that reason (by up to {} ms)",
+        dialled.held_back,
+        options.rate,
+        dialled.late_ms
+    );
     ensure!(other.is_empty(), "{} connections failed that were not in flight", other.len());
     ensure!(dialled.metered > 0, "nothing was metered");
     ensure!(booked.missing == 0, "{} answered calls are not in the ledger", booked.missing);
@@ -225,13 +233,15 @@ fn report(
         println!("{count} times {}", kind.word());
     }
     println!(
-        "{} connections: {} metered, {} direct, {} failed; {} held back; {} calls answered at the \
+        "{} connections: {} metered, {} direct, {} failed; {} held back, the client late by \
+         {} ms at most; {} calls answered at the \
          second try, {} not; p50 {} ms, p99 {} ms, longest {} ms",
         dialled.connections,
         dialled.metered,
         dialled.direct,
         dialled.failed,
         dialled.held_back,
+        dialled.late_ms,
         dialled.retried,
         dialled.lost,
         dialled.p50_ms,

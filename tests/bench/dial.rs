@@ -59,6 +59,8 @@ pub(crate) struct Dialled {
     pub(crate) lost: u64,
     /// Not opened, because too many were open.
     pub(crate) held_back: u64,
+    /// How late the client itself was at most, milliseconds.
+    pub(crate) late_ms: u64,
     pub(crate) failed: u64,
     pub(crate) failures: Vec<Failure>,
     /// The ids of the calls that the agent answered.
@@ -109,7 +111,10 @@ async fn drive(options: &Options) -> anyhow::Result<Dialled> {
     let mut calls = JoinSet::new();
     while Instant::now() < until {
         tokio::select! {
-            _ = ticks.tick() => {
+            due = ticks.tick() => {
+                let late = u64::try_from(due.elapsed().as_millis()).unwrap_or(u64::MAX);
+                let most = &mut shared.told.lock().0.late_ms;
+                *most = late.max(*most);
                 let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
                     shared.told.lock().0.held_back += 1;
                     continue;

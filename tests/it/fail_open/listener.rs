@@ -9,9 +9,18 @@ use rustix::net::{Shutdown, shutdown, sockopt};
 use rustix::process::{ForeignRawFd, Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 use super::is_metered;
+use crate::kernel::netns_cookie;
 
-/// The daemon's listeners that connections are led to, by their address.
-fn doors(stage: &Stage) -> anyhow::Result<Vec<(SocketAddr, OwnedFd)>> {
+/// A listener of the daemon's that connections are led to.
+pub(crate) struct Door {
+    pub(crate) address: SocketAddr,
+    /// Whether it is in another network namespace than the daemon.
+    pub(crate) elsewhere: bool,
+    socket: OwnedFd,
+}
+
+fn doors(stage: &Stage) -> anyhow::Result<Vec<Door>> {
+    let here = netns_cookie(&TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?);
     let pid = stage.daemon()?.pid().context("it runs")?;
     let process = Pid::from_raw(i32::try_from(pid)?).context("a process id is not 0")?;
     let process = pidfd_open(process, PidfdFlags::empty())?;
@@ -31,7 +40,8 @@ fn doors(stage: &Stage) -> anyhow::Result<Vec<(SocketAddr, OwnedFd)>> {
         let Ok(address) = listener.local_addr() else { continue };
         let loopback = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
         if loopback.contains(&address.ip()) && !matches!(address.port(), 4180 | 4181) {
-            found.push((address, listener.into()));
+            let elsewhere = netns_cookie(&listener) != here;
+            found.push(Door { address, elsewhere, socket: listener.into() });
         }
     }
     ensure!(!found.is_empty(), "the daemon has listeners");
@@ -39,12 +49,11 @@ fn doors(stage: &Stage) -> anyhow::Result<Vec<(SocketAddr, OwnedFd)>> {
 }
 
 /// Closes those that `which` picks, as if the daemon had: for all their copies.
-fn close(stage: &Stage, which: impl Fn(&SocketAddr) -> bool) -> anyhow::Result<()> {
-    let picked = doors(stage)?.into_iter().filter(|(address, _)| which(address));
+pub(crate) fn close(stage: &Stage, which: impl Fn(&Door) -> bool) -> anyhow::Result<()> {
     let mut closed = 0;
-    for (_, socket) in picked {
+    for door in doors(stage)?.into_iter().filter(which) {
         // The second of its copies is closed already.
-        closed += u32::from(shutdown(&socket, Shutdown::Both).is_ok());
+        closed += u32::from(shutdown(&door.socket, Shutdown::Both).is_ok());
     }
     ensure!(closed > 0, "nothing was closed");
     Ok(())
@@ -72,7 +81,7 @@ fn closed_listeners_send_connections_direct_until_there_are_others() -> anyhow::
             recovers(stage, &[]).await?;
         }
         // The second of the two is noticed as well as the first.
-        close(stage, SocketAddr::is_ipv6)?;
+        close(stage, |door| door.address.is_ipv6())?;
         recovers(stage, &["-6"]).await?;
         assert!(is_metered(stage, &["-4"]).await?);
         Ok(())

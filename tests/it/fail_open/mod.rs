@@ -1,7 +1,7 @@
 //! Parts of the agent fail, or are somebody else's: connections go where they were going, and
 //! whatever else can work does.
 
-mod listener;
+pub(crate) mod listener;
 mod memory;
 mod hooks;
 mod restarts;
