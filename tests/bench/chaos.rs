@@ -70,7 +70,7 @@ async fn upset(options: &Options) -> anyhow::Result<()> {
     let rig = Rig::set().await?;
     let process = Cell::new(None);
     let mut victim = Victim::start(&rig, &process).await?;
-    let length = Duration::from_secs(options.minutes * 60);
+    let length = Duration::from_mins(options.minutes);
     let root = victim.daemon()?.root().display().to_string();
     let command = [
         "dial".to_owned(),
@@ -144,7 +144,7 @@ async fn upset(options: &Options) -> anyhow::Result<()> {
 
 /// Looks at the agent's process at the end of each minute.
 async fn mark(process: &Cell<Option<(u32, u64)>>, minutes: u64) -> Vec<Mark> {
-    let minute = Duration::from_secs(60);
+    let minute = Duration::from_mins(1);
     let mut ticks = interval_at(Instant::now() + minute, minute);
     let mut marks = Vec::new();
     for minute in 1..=minutes {

@@ -131,7 +131,7 @@ async fn drive(options: &Options) -> anyhow::Result<Dialled> {
     while calls.join_next().await.is_some() {}
     let (mut dialled, mut took) = std::mem::take(&mut *shared.told.lock());
     took.sort_unstable();
-    let at = |percent: usize| took.get(took.len() * percent / 100).or(took.last());
+    let at = |percent: usize| took.get(took.len() * percent / 100).or_else(|| took.last());
     dialled.p50_ms = at(50).copied().unwrap_or_default();
     dialled.p99_ms = at(99).copied().unwrap_or_default();
     dialled.longest_ms = at(100).copied().unwrap_or_default();

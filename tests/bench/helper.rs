@@ -64,7 +64,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     for (question, word, told) in QUESTIONS {
         let (mut inside, mut outside) = (Vec::new(), Vec::new());
         // In turns, so that both meet the same machine; the first of each opens what stays open.
-        for round in 0..options.questions.div_ceil(BATCH) + 1 {
+        for round in 0..=options.questions.div_ceil(BATCH) {
             for (helper, spent) in [(&within, &mut inside), (&across, &mut outside)] {
                 let took = asked.batch(question, helper)?;
                 if round > 0 {
