@@ -4,7 +4,7 @@
 //! two ends of the measured window, so the warm-up with its handshakes is outside.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -111,7 +111,7 @@ struct Shared {
 
 async fn drive(options: Options) -> anyhow::Result<Figures> {
     let shared = Arc::new(Shared {
-        tls: TlsConnector::from(Arc::new(trusting(&options.ca)?)),
+        tls: TlsConnector::from(Arc::new(trusting(std::slice::from_ref(&options.ca))?)),
         request: request(&options),
         measuring: AtomicBool::new(options.each.is_some()),
         over: AtomicBool::new(false),
@@ -281,10 +281,13 @@ impl Check {
     }
 }
 
-fn trusting(ca: &Path) -> anyhow::Result<ClientConfig> {
+/// Full handshakes, with whoever shows a certificate of one of these authorities.
+pub(crate) fn trusting(authorities: &[PathBuf]) -> anyhow::Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(ca)? {
-        roots.add(certificate?)?;
+    for file in authorities {
+        for certificate in CertificateDer::pem_file_iter(file)? {
+            roots.add(certificate?)?;
+        }
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)

@@ -1,7 +1,8 @@
 //! The benchmark: what Weir costs beside nginx and beside nothing, in one run on one machine.
 //!
-//! `cargo xtask bench` builds it optimised and runs `overhead`, `streams` or `policy`; the other commands
-//! are its own child processes, so that each can be pinned and charged apart.
+//! `cargo xtask bench` builds it optimised and runs `overhead`, `streams`, `policy`, `helper` or
+//! `chaos`; the other commands are its own child processes, so that each can be
+//! pinned and charged apart.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool")]
 
 mod pki;
@@ -15,6 +16,10 @@ mod hooks;
 mod overhead;
 mod streams;
 mod policy;
+mod helper;
+mod dial;
+mod upset;
+mod chaos;
 
 use std::process::ExitCode;
 
@@ -35,12 +40,19 @@ enum Task {
     Streams(streams::Options),
     /// What deciding on a call costs, with many rules and subjects
     Policy(policy::Options),
+    /// What a question to the helper process costs
+    Helper(helper::Options),
+    /// Clients that connect all the time while the agent is killed, stopped, switched
+    Chaos(chaos::Options),
     /// The provider: as little work per answer as can be
     #[command(hide = true)]
     Upstream(upstream::Options),
     /// The generator: a closed loop on one thread
     #[command(hide = true)]
     Load(load::Options),
+    /// The chaos run's client: an open loop
+    #[command(hide = true)]
+    Dial(dial::Options),
     /// Connects and closes, for the hooks' run statistics
     #[command(hide = true)]
     Connects(hooks::Connects),
@@ -61,6 +73,9 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Overhead(options) => overhead::run(options),
         Task::Streams(options) => streams::run(options),
         Task::Policy(options) => policy::run(&options),
+        Task::Helper(options) => helper::run(&options),
+        Task::Chaos(options) => chaos::run(options),
+        Task::Dial(options) => dial::run(&options),
         Task::Upstream(options) => upstream::run(&options),
         Task::Load(options) => load::run(options),
         Task::Connects(options) => {

@@ -7,6 +7,8 @@ mod crash;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
+mod fail_open;
+#[cfg(test)]
 mod failures;
 #[cfg(test)]
 mod hostile;

@@ -29,6 +29,19 @@ pub(crate) enum Bench {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// What a question to the helper process costs, beside one answered in the same process
+    Helper {
+        /// Arguments for the benchmark: --json, --questions
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// 200 connections a second while the agent is killed, stopped, switched and robbed of its
+    /// helper: fails if any of them fails that was not in flight at such a moment
+    Chaos {
+        /// Arguments for the benchmark: --json, --minutes, --rate, --seed
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 /// Builds what is measured and becomes the benchmark.
@@ -37,6 +50,8 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
         Bench::Overhead { arguments } => ("overhead", arguments),
         Bench::Streams { arguments } => ("streams", arguments),
         Bench::Policy { arguments } => ("policy", arguments),
+        Bench::Helper { arguments } => ("helper", arguments),
+        Bench::Chaos { arguments } => ("chaos", arguments),
     };
     setup::run(true)?;
     let build = ["build", "--release", "--package", "agent", "--package", "tests", "--bins"];

@@ -169,6 +169,7 @@ impl Open<'_> {
     async fn look(&mut self) {
         let now = self.front.runtime.clock.now().mono;
         self.refused.retain(|_place, (again, _reason)| *again > now);
+        self.close(|door| door.drain.is_signalled());
         if self.doors.is_empty() && !self.front.rules.load().containers.meters_any() {
             return;
         }
@@ -250,8 +251,11 @@ impl Open<'_> {
         let permits = Arc::clone(&self.limit.permits);
         permits.add_permits(1);
         let accepting = accept::run(listener, self.limit.clone(), drain.clone(), serve);
+        let door = drain.clone();
         drain.spawn(async move {
             accepting.await;
+            // Where nobody said so its listener was closed: the namespace is to be entered again.
+            door.signal();
             if let Ok(own) = permits.acquire_owned().await {
                 own.forget();
             }

@@ -66,6 +66,8 @@ impl Shares {
 
 /// Accepts until the drain is signalled, and then whatever is in the queue; each connection is a
 /// task that holds one permit, and may hand it on to what outlives the task.
+///
+/// Returns before the drain is signalled only where there is nothing to accept from any more.
 pub async fn run<F>(
     listener: TcpListener,
     limit: Limit,
@@ -106,6 +108,9 @@ pub async fn run<F>(
                     tracing::warn!(%error, "cannot accept connections; trying again");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     pressure.full(false);
+                } else if is_closed(&error) {
+                    tracing::error!(%error, "a listener was closed: nothing can be accepted");
+                    return;
                 }
             }
         }
@@ -116,6 +121,11 @@ pub async fn run<F>(
 /// descriptors or memory, trying again at once would spin.
 fn is_exhausted(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}
+
+/// The socket does not listen, and will not again.
+fn is_closed(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EBADF | libc::ENOTSOCK))
 }
 
 #[cfg(test)]

@@ -16,3 +16,5 @@ mod chosen;
 mod netns;
 mod costs;
 mod freeze;
+
+pub(crate) use world::netns_cookie;

@@ -305,7 +305,7 @@ impl Drop for Cgroup {
 }
 
 /// Cookie of the socket's network namespace.
-pub(super) fn netns_cookie(socket: &impl std::os::fd::AsRawFd) -> u64 {
+pub(crate) fn netns_cookie(socket: &impl std::os::fd::AsRawFd) -> u64 {
     let (mut cookie, mut len) = (0_u64, 8);
     // SAFETY: eight bytes, as the length says.
     let done = unsafe {

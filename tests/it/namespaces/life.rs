@@ -4,6 +4,7 @@ use harness::{curl, on_stage, until};
 use serde_json::json;
 
 use super::container::{Container, Network, OWN4, armed, is_direct, last_peer};
+use crate::fail_open::listener::close;
 
 #[test]
 fn an_empty_namespace_is_left() -> anyhow::Result<()> {
@@ -70,5 +71,23 @@ fn switching_off_and_on_holds_in_containers_too() -> anyhow::Result<()> {
             }
         }
         Ok(())
+    })
+}
+
+#[test]
+fn a_listener_that_was_closed_inside_is_opened_again() -> anyhow::Result<()> {
+    on_stage(async |stage| {
+        let containers = json!({"meter": ["container:web"]});
+        stage.start(&stage.config().with(&["containers"], containers)).await?;
+        let web = Container::start(stage, "web", Network::Routed).await?;
+        armed(stage, 1).await?;
+        let words = curl(&["-i", "-4"]);
+        assert!(!is_direct(&web.succeed(stage, &words).await?));
+        close(stage, |door| door.elsewhere)?;
+        assert!(is_direct(&web.succeed(stage, &words).await?));
+        until("a metered connection", async || {
+            Ok((!is_direct(&web.succeed(stage, &words).await?)).then_some(()))
+        })
+        .await
     })
 }

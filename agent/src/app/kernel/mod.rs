@@ -1,7 +1,7 @@
 //! The kernel half's life: attached and detached while the agent runs, its targets kept, what it
 //! reports taken down.
 
-mod helper;
+mod again;
 mod events;
 
 use std::collections::BTreeSet;
@@ -267,14 +267,25 @@ impl Kernel {
         }
     }
 
-    fn accept(self: &Arc<Self>, listener: TcpListener, capture: &Capture, drain: &Drain) {
+    fn accept(self: &Arc<Self>, listener: TcpListener, capture: &Arc<Capture>, drain: &Drain) {
         let Some(limit) = self.limit.lock().clone() else { return };
         let (front, origins) = (Arc::clone(&self.front), capture.origins());
         let serve = move |stream, client, permit| {
             let accepted = intercept::Accepted { stream, client, permit };
             intercept::serve(Arc::clone(&front), Arc::clone(&origins), accepted)
         };
-        drain.spawn(accept::run(listener, limit, drain.clone(), serve));
+        let accepting = drain.spawn(accept::run(listener, limit, drain.clone(), serve));
+        let (this, signal) = (Arc::clone(self), drain.clone());
+        // Held no longer than it is attached: dropping it detaches.
+        let capture = Arc::downgrade(capture);
+        drain.spawn(async move {
+            // However it ended, also by a panic: copies of the listener are still open, and who is
+            // led there now would wait for nobody.
+            drop(accepting.await);
+            if !signal.is_signalled() {
+                this.reopen(&capture).await;
+            }
+        });
     }
 }
 

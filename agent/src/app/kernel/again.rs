@@ -1,12 +1,13 @@
-//! Following the helper process: without it nothing is captured.
+//! When nothing is captured any more: the helper process ended, or a listener was closed. Captured
+//! again is as soon as that can be.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::Kernel;
-use crate::capture::{Helper, Standing};
+use crate::capture::{Capture, Helper, Standing};
 
 /// Pause before attaching anew is tried again; then twice as long each time, up to the longest.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -54,12 +55,41 @@ impl Kernel {
 
     /// Attaches again, where that is still wanted, unless the helper ends once more.
     async fn regain(self: &Arc<Self>, standing: &watch::Receiver<Standing>) {
+        self.attach_again(|| standing.has_changed().unwrap_or(true)).await;
+    }
+
+    /// Nobody accepts any more what the programs lead to `listeners` of this capture. Others are
+    /// opened, and the programs attached to lead there.
+    pub(super) async fn reopen(self: &Arc<Self>, closed: &Weak<Capture>) {
+        const WHY: &str = "its listener was closed";
+        {
+            let mut state = self.state.lock();
+            let current = state.capture.as_ref().map(|(capture, _)| Arc::downgrade(capture));
+            // Released meanwhile, or somebody is at it already.
+            if state.lost.is_some() || !current.is_some_and(|current| current.ptr_eq(closed)) {
+                return;
+            }
+            state.lost = Some(WHY.to_owned());
+        }
+        tracing::error!("nothing is captured: {WHY}");
+        let this = Arc::clone(self);
+        // A panic in it has been reported.
+        drop(self.front.runtime.drain.spawn_blocking(move || this.release()).await);
+        let drain = self.front.runtime.drain.clone();
+        tokio::select! {
+            () = self.attach_again(|| false) => {}
+            () = drain.signalled() => {}
+        }
+    }
+
+    /// Until it is attached, or no longer to be, or `is_over`.
+    async fn attach_again(self: &Arc<Self>, is_over: impl Fn() -> bool) {
         let mut pause = AGAIN;
-        while self.lost().is_some() && !standing.has_changed().unwrap_or(true) {
+        while self.lost().is_some() && !is_over() {
             let this = Arc::clone(self);
             match self.front.runtime.drain.spawn_blocking(move || this.up()).await {
                 Ok(Ok(())) => {
-                    tracing::info!("captured again, by another helper process");
+                    tracing::info!("captured again");
                     return;
                 }
                 Ok(Err(error)) => {
