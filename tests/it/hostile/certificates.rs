@@ -1,6 +1,7 @@
 //! Providers whose certificate is not what it should be: the client is told why, and the provider
 //! nothing.
 
+use agent::clock::{Clock as _, System};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -18,7 +19,7 @@ const GATEWAY: &str = "http://127.0.0.1:4180/openai/v1/chat/completions";
 
 /// Certificates in `directory`: `NAME.pem` and `NAME.key` for each name, by `ca.pem`.
 fn make(directory: &Path) -> anyhow::Result<Vec<(&'static str, &'static str)>> {
-    let now = SystemTime::now();
+    let now = System.now().wall;
     let ca = |name: &str| -> anyhow::Result<_> {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(rcgen::DnType::CommonName, name);
@@ -136,7 +137,7 @@ fn a_bad_certificate_is_named_to_the_client_and_told_nothing() -> anyhow::Result
             assert_eq!((&call["status"], &call["outcome"]), (&json!(502), &json!("connect_error")));
             let attempts = call["attempts"]
                 .as_array()
-                .map_or(call["attempts"].as_u64(), |all| Some(all.len() as u64));
+                .map_or_else(|| call["attempts"].as_u64(), |all| Some(all.len() as u64));
             assert_eq!(attempts, Some(1), "asked once: {call}");
             let detail =
                 stage.daemon()?.read(&["explain", call["call_id"].as_str().unwrap()]).await?;

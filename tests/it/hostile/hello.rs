@@ -99,7 +99,7 @@ fn what_is_no_hello_ends() -> anyhow::Result<()> {
         let config = stage.config();
         stage.start(&config).await?;
         let vitals = Vitals::of(stage).await?;
-        let huge = [&[22, 3, 1, 0x40, 0, 1, 0, 0x7f, 0xff, 3, 3][..], &[1; 40_000]].concat();
+        let huge = [&[22, 3, 1, 0x40, 0, 1, 0, 0x7f, 0xff, 3, 3][..], &vec![1; 40_000]].concat();
         let version = [&[22, 3, 9, 0, 100, 1, 0, 0, 96, 3, 9][..], &[1; 100]].concat();
         for (what, said) in [
             ("huge", &huge[..]),

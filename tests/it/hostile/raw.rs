@@ -1,5 +1,6 @@
 //! Connections on which a test says whatever it likes.
 
+use agent::clock::{Clock as _, System};
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -144,7 +145,7 @@ pub(super) async fn drip<T: Talk + ?Sized>(
     start: &[u8],
     every: Duration,
 ) -> anyhow::Result<Duration> {
-    let begun = std::time::Instant::now();
+    let begun = System.now().mono;
     let talk = async {
         stream.write_all(start).await?;
         stream.flush().await?;

@@ -1,6 +1,7 @@
 //! Requests whose end two readers could see in different places: none reaches the provider but
 //! those that the agent knows of.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -162,7 +163,7 @@ fn pipelined_requests_are_answered_in_order() -> anyhow::Result<()> {
             let body =
                 format!("{{\"model\":\"gpt-4o-mini\",\"messages\":[],\"user\":\"u{number}\"}}");
             let close = if number + 1 == COUNT { "connection: close\r\n" } else { "" };
-            all += &format!("{HEAD}{close}content-length: {}\r\n\r\n{body}", body.len());
+            write!(all, "{HEAD}{close}content-length: {}\r\n\r\n{body}", body.len())?;
         }
         let mut stream = Door::Inside.open(stage).await?;
         let answer = say(&mut *stream, all.as_bytes()).await?;

@@ -1,5 +1,6 @@
 //! What an attack must not cost: memory, processor time, and other clients' calls.
 
+use agent::clock::{Clock as _, System};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -26,13 +27,13 @@ impl Vitals {
         stage.succeed(Route::Redirect, &curl(&[])).await?;
         introduce(stage).await?;
         let (rss, cpu) = read(stage)?;
-        Ok(Self { rss, cpu, at: Instant::now() })
+        Ok(Self { rss, cpu, at: System.now().mono })
     }
 
     /// Calls on both ways in succeed, now and at once, and the daemon has stayed small. `work` is
     /// what the attack itself may take of the processor.
     pub(super) async fn check(&self, stage: &Stage, work: Duration) -> anyhow::Result<()> {
-        let begun = Instant::now();
+        let begun = System.now().mono;
         stage.succeed(Route::Redirect, &curl(&[])).await?;
         let gateway = "http://127.0.0.1:4180/openai/v1/chat/completions";
         stage.succeed(Route::Direct, &curl(&[gateway])).await?;

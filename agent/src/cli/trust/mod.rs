@@ -304,7 +304,7 @@ mod tests {
 
     impl Debian {
         /// `None` where this machine has no program for Debian's store.
-        fn debian() -> Option<Self> {
+        fn set() -> Option<Self> {
             if !Path::new("/usr/sbin/update-ca-certificates").exists() {
                 eprintln!("update-ca-certificates is not installed: passed over");
                 return None;
@@ -391,7 +391,7 @@ mod tests {
 
     #[test]
     fn install_and_uninstall_leave_the_host_as_it_was() {
-        let Some(host) = Debian::debian() else { return };
+        let Some(host) = Debian::set() else { return };
         let before = host.snapshot();
         let (code, said) = host.weir(&["install"]);
         assert_eq!(code, code::OK, "{said}");
@@ -409,7 +409,7 @@ mod tests {
 
     #[test]
     fn a_dry_run_touches_nothing() {
-        let Some(host) = Debian::debian() else { return };
+        let Some(host) = Debian::set() else { return };
         let before = host.snapshot();
         let (code, said) = host.weir(&["install", "--dry-run"]);
         assert!(code == code::OK && said.contains("weir.crt"), "{said}");
@@ -419,7 +419,7 @@ mod tests {
 
     #[test]
     fn a_missing_directory_is_made_and_taken_away_again() {
-        let Some(host) = Debian::debian() else { return };
+        let Some(host) = Debian::set() else { return };
         fs::remove_dir(below(&host.root(), "/usr/local/share/ca-certificates")).unwrap();
         fs::remove_dir(below(&host.root(), "/usr/local/share")).unwrap();
         let before = host.snapshot();
@@ -431,7 +431,7 @@ mod tests {
 
     #[test]
     fn what_was_there_before_comes_back() {
-        let Some(host) = Debian::debian() else { return };
+        let Some(host) = Debian::set() else { return };
         let theirs = fs::read(host.dir.path().join("one").join(ca::PUBLIC_ROOT)).unwrap();
         fs::write(host.anchor(), &theirs).unwrap();
         host.weir(&["install"]);
@@ -442,7 +442,7 @@ mod tests {
 
     #[test]
     fn what_somebody_changed_since_is_left_and_said() {
-        let Some(host) = Debian::debian() else { return };
+        let Some(host) = Debian::set() else { return };
         host.weir(&["install"]);
         fs::write(host.anchor(), "edited by hand").unwrap();
         let (code, said) = host.weir(&["uninstall"]);
@@ -455,7 +455,7 @@ mod tests {
 
     #[test]
     fn a_crash_in_the_middle_is_undone() {
-        let Some(host) = Debian::debian() else { return };
+        let Some(host) = Debian::set() else { return };
         let before = host.snapshot();
         host.weir(&["install"]);
         // As if it had died after the ledger and before the rest.
@@ -473,7 +473,7 @@ mod tests {
 
     #[test]
     fn an_installation_that_fails_leaves_nothing() {
-        let Some(host) = Debian::debian() else { return };
+        let Some(host) = Debian::set() else { return };
         fs::remove_dir_all(below(&host.root(), "/etc/ssl/certs")).unwrap();
         let (root, tools) = (host.root(), system_tools());
         let there = Host { root: &root, tools: &tools, scratch: &host.site.state_dir };
@@ -489,7 +489,7 @@ mod tests {
 
     #[test]
     fn rotation_replaces_what_is_trusted() {
-        let Some(mut host) = Debian::debian() else { return };
+        let Some(mut host) = Debian::set() else { return };
         host.weir(&["install"]);
         let old = Root::read(&host.site.state_dir).unwrap();
         host.site.hosts.push("llm.corp.example".to_owned());
@@ -504,7 +504,7 @@ mod tests {
 
     #[test]
     fn status_says_how_things_stand() {
-        let Some(host) = Debian::debian() else { return };
+        let Some(host) = Debian::set() else { return };
         assert_eq!(host.weir(&["status"]).0, code::DEGRADED);
         host.weir(&["install"]);
         let (code, said) = host.weir(&["status"]);
@@ -557,7 +557,7 @@ mod tests {
 
     #[test]
     fn all_stores_are_undone_byte_for_byte() {
-        let Some(host) = Debian::debian() else { return };
+        let Some(host) = Debian::set() else { return };
         let has_java = put_all(&host);
         let before = host.snapshot();
         let (code, said) = host.weir(&["install", "--stores", "system,java,nss,env", "--yes"]);
@@ -583,13 +583,13 @@ mod tests {
         assert_eq!(host.snapshot(), before);
         assert_eq!(Ledger::load(&host.site.state_dir).unwrap(), None);
         let left: Vec<_> = fs::read_dir(&host.site.state_dir).unwrap().flatten().collect();
-        let names: Vec<_> = left.iter().map(|it| it.file_name()).collect();
+        let names: Vec<_> = left.iter().map(fs::DirEntry::file_name).collect();
         assert!(names.iter().all(|name| name == "ca" || name == ca::PUBLIC_ROOT), "{names:?}");
     }
 
     #[test]
     fn stores_are_added_one_by_one_and_rotated_together() {
-        let Some(host) = Debian::debian() else { return };
+        let Some(host) = Debian::set() else { return };
         put_etc(&host);
         let before = host.snapshot();
         host.weir(&["install"]);
@@ -608,7 +608,7 @@ mod tests {
 
     #[test]
     fn what_others_added_to_our_files_stays() {
-        let Some(host) = Debian::debian() else { return };
+        let Some(host) = Debian::set() else { return };
         let has_java = put_all(&host);
         host.weir(&["install", "--stores", "system,java,env"]);
         let shell = below(&host.root(), "/etc/profile.d/weir.sh");
@@ -648,7 +648,8 @@ mod tests {
 
     #[test]
     fn users_databases_are_changed_in_their_name_and_restored() {
-        let Some(host) = Debian::debian() else { return };
+        let Some(host) = Debian::set() else { return };
+        #[expect(clippy::disallowed_methods, reason = "this machine's own tools are run")]
         let tools: Vec<PathBuf> = std::env::var_os("PATH")
             .map(|path| std::env::split_paths(&path).collect())
             .unwrap_or_default();
