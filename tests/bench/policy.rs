@@ -109,6 +109,7 @@ fn call(engine: &mut Engine, subject: &Subject, now: Now) -> bool {
         output_asked: true,
         input_cost: Some(NanoUsd(1_000_000)),
         cost: Some(NanoUsd(5_000_000)),
+        unread: false,
     };
     let call = Call {
         subject,

@@ -123,6 +123,7 @@ fn call(subject: &Subject, cost: u64) -> Call<'_> {
             output_asked: true,
             input_cost: Some(NanoUsd(0)),
             cost: Some(money(cost)),
+            unread: false,
         },
         billing: Billing::Metered,
         prompt: None,

@@ -6,8 +6,8 @@ use agent_common::{FlowKey, Record, map};
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use serde::{Deserialize, Serialize};
 
-use super::attach::AttachError;
 use super::capability::Capabilities;
+use super::error::AttachError;
 use super::listen::Listening;
 
 /// Inode of the initial pid namespace (`PROC_PID_INIT_INO`).

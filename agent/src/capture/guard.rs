@@ -17,8 +17,9 @@ use aya::programs::links::{FdLink, LinkError};
 use aya::programs::{CgroupAttachMode, CgroupSockAddr, ProgramError};
 use ipnet::IpNet;
 
-use super::attach::{AttachError, OBJECT};
+use super::attach::OBJECT;
 use super::cgroup;
+use super::error::AttachError;
 use super::table::Table;
 
 /// Directory of all guards in the BPF file system.

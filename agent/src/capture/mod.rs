@@ -18,6 +18,7 @@ pub mod owner;
 pub mod identity;
 mod answers;
 mod attach;
+mod error;
 mod attached;
 mod cgroup;
 mod capability;
@@ -48,9 +49,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use answers::Answers;
-pub use attach::AttachError;
 pub use capability::{Capabilities, Capability};
 pub use chosen::ChosenSet;
+pub use error::AttachError;
 pub use events::{Closed, Event, Opened, Verdict};
 pub use guard::{GuardError, leave_all as leave_guards};
 pub use helper::{EnterError, Helper, Inhabited, Standing, TRUST_VARIABLE};

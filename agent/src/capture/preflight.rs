@@ -5,8 +5,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::attach::{self, AttachError, Attachment};
+use super::attach::{self, Attachment};
 use super::attached::Doors;
+use super::error::AttachError;
 use super::{Capability, Settings, cgroup};
 
 /// What would work on this host. `below` is the cgroup that is to be captured; `None` for the root.

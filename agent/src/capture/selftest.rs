@@ -20,8 +20,8 @@ use rustix::event::Timespec;
 use rustix::net::{AddressFamily, SocketAddrAny, SocketFlags, SocketType, ipproto, sockopt};
 use serde::{Deserialize, Serialize};
 
-use super::attach::AttachError;
 use super::capability::{self, Capabilities};
+use super::error::AttachError;
 use super::events::{Event, Ring};
 use super::flows::{Flows, Found};
 use super::heartbeat::Heart;

@@ -82,7 +82,8 @@ fn passes_without_a_sign_of_life() {
             world.dial(&[&format!("to={WANTED4}"), "patience=100"]).await;
         }
         while world.events.try_recv().is_ok() {}
-        let server = tokio::spawn(serve_udp(WANTED4));
+        // That drain takes nothing more.
+        let server = agent::drain::Drain::new().spawn(serve_udp(WANTED4));
         tokio::task::yield_now().await;
         let report = world.dial(&[&format!("to={WANTED4}"), "how=udp"]).await;
         assert_eq!(report["reply"], "direct", "{report}");

@@ -17,7 +17,7 @@ use super::lanes::Lanes;
 use super::protocol::{Answer, Refused, Reply, Request};
 use super::server::Server;
 use super::socket;
-use crate::capture::attach::AttachError;
+use crate::capture::error::AttachError;
 use crate::capture::events;
 use crate::drain::Drain;
 

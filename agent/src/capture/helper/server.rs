@@ -9,7 +9,8 @@ use super::names::Names;
 use super::netns::{self, Namespaces};
 use super::protocol::{Answer, Reply, Request};
 use super::{freeze, holder, look, marker, socket};
-use crate::capture::attach::{self, AttachError, Attachment};
+use crate::capture::attach::{self, Attachment};
+use crate::capture::error::AttachError;
 use crate::capture::listen::Listening;
 use crate::capture::selftest;
 

@@ -1,8 +1,9 @@
 //! One batch of entries, one transaction. Written twice, it leaves the same rows.
 
+mod decisions;
 mod singly;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use rusqlite::{CachedStatement, Connection, params};
@@ -11,7 +12,7 @@ use crate::record::{CallId, Outcome, UsageSource};
 use crate::subject::Subject;
 
 use super::super::entry::{Call, Entry, Link};
-use super::super::shape::{Known, KnownLimits, KnownSubject, Shape};
+use super::super::shape::{Known, KnownSubject, Shape};
 use super::{ID_SKEW, Row, SEGMENT, Store, put_meta, word};
 
 pub(in crate::ledger) use singly::is_about_content;
@@ -258,7 +259,7 @@ impl Batch<'_> {
 
     /// The decisions of these calls as one row, if there are any.
     fn put_decisions(&self, calls: &[&Call]) -> rusqlite::Result<Option<i64>> {
-        let Some((last_at, steps)) = together(calls) else { return Ok(None) };
+        let Some((last_at, steps)) = decisions::together(calls) else { return Ok(None) };
         self.connection
             .prepare_cached("INSERT INTO decision (last_at, steps) VALUES (?, ?)")?
             .insert(params![last_at, steps])
@@ -354,41 +355,6 @@ impl Batch<'_> {
         let skew = in_id.saturating_mul(1_000).saturating_sub(call.at).saturating_abs();
         self.id_skew = self.id_skew.max(skew);
     }
-}
-
-/// The start of the latest of these calls, and the decisions on all of them, with the limits they
-/// speak of. `None` where there are no decisions.
-fn together(calls: &[&Call]) -> Option<(i64, String)> {
-    let mut text = String::with_capacity(16 << 10);
-    let mut limits: Vec<&KnownLimits> = Vec::new();
-    let mut last_at = None;
-    for call in calls {
-        let Some(own) = &call.steps.json else { continue };
-        text.push(if last_at.is_none() { '{' } else { ',' });
-        let mut id = [0; ulid::ULID_LEN];
-        text.push('"');
-        text.push_str(call.id.0.array_to_str(&mut id));
-        text.push_str("\":");
-        text.push_str(own.get());
-        last_at = last_at.max(Some(call.at));
-        for known in &call.steps.limits {
-            if !limits.iter().any(|it| it.number == known.number) {
-                limits.push(known);
-            }
-        }
-    }
-    let last_at = last_at?;
-    if !limits.is_empty() {
-        let by_number: BTreeMap<_, _> =
-            limits.into_iter().map(|it| (it.number, &*it.value)).collect();
-        // Strings and numbers always have a JSON form.
-        if let Ok(kept) = serde_json::to_string(&by_number) {
-            text.push_str(",\"limits\":");
-            text.push_str(&kept);
-        }
-    }
-    text.push('}');
-    Some((last_at, text))
 }
 
 fn touch(connection: &Connection, sql: &str, at: i64, row: &mut Row) -> rusqlite::Result<()> {

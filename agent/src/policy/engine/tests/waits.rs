@@ -30,7 +30,7 @@ proptest! {
                     time.pass(Duration::from_secs(u64::try_from(told).unwrap()));
                     passes(engine.admit(&call, true, time.0))
                 }
-                other => panic!("{other:?}"),
+                other @ Verdict::Freeze(_) => panic!("{other:?}"),
             };
             let _notices = engine.settle(ticket, &Actual { tokens: used.min(tokens), ..cost_of(0) }, time.0);
         }

@@ -1,8 +1,10 @@
 //! The kernel half's life: attached and detached while the agent runs, its targets kept, what it
 //! reports taken down.
 
-use std::collections::{BTreeSet, HashMap};
-use std::net::IpAddr;
+mod helper;
+mod events;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,23 +13,16 @@ use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::direct::{any_of, reason};
-use super::heard::{Refused, listen_for, overhear};
+use super::heard::{listen_for, overhear};
 use super::namespaces::{self, Namespaces};
-use crate::capture::origin::Origin;
 use crate::capture::resolve::Resolver;
 use crate::capture::targets::{Targets, Wanted};
 use crate::capture::workloads::Workloads;
-use crate::capture::{
-    AttachError, Capabilities, Capture, ChosenSet, Closed, Event, Helper, Opened, Settings,
-    Standing, Verdict,
-};
+use crate::capture::{AttachError, Capabilities, Capture, ChosenSet, Helper, Settings};
 use crate::downstream::accept::{self, Limit, Pressure};
 use crate::downstream::{Front, intercept};
 use crate::drain::Drain;
-use crate::policy::containers::Reach;
-use crate::record::{Connection, Treatment};
-use crate::subject::{Pick, Subject};
+use crate::subject::Pick;
 
 /// The kernel half and everything that hangs on it.
 pub(super) struct Kernel {
@@ -63,16 +58,8 @@ struct State {
     unguarded: Option<String>,
 }
 
-/// Direct connections whose process has been looked at and that have not ended yet. The kernel
-/// reports each end; the bound is for reports that got lost.
-const DIRECT: usize = 8192;
-
 /// How long a connect(2) may be on its way from the programs to a listener's queue.
 pub(super) const ON_THE_WAY: Duration = Duration::from_millis(100);
-
-/// Pause before attaching anew is tried again; then twice as long each time, up to the longest.
-const AGAIN: Duration = Duration::from_millis(500);
-const SELDOM: Duration = Duration::from_secs(30);
 
 impl Kernel {
     /// Nothing attached yet.
@@ -117,66 +104,6 @@ impl Kernel {
         self.front.runtime.drain.spawn(async move {
             workloads.keep(|chosen| this.choose(chosen), drain).await;
         });
-    }
-
-    /// Follows the helper process: without it nothing is captured, with its next one all is again.
-    pub(super) fn follow(self: &Arc<Self>, helper: &Helper) -> std::io::Result<()> {
-        let drain = &self.front.runtime.drain;
-        let Some(mut standing) = helper.follow(drain)? else { return Ok(()) };
-        let (this, signal) = (Arc::clone(self), drain.clone());
-        drain.spawn(async move {
-            let following = async {
-                while standing.changed().await.is_ok() {
-                    let now = *standing.borrow_and_update();
-                    match now {
-                        Standing::Gone => this.lose("its helper process ended").await,
-                        Standing::Lost => this.lose("its helper process is gone for good").await,
-                        Standing::Up(_) => this.regain(&standing).await,
-                    }
-                }
-            };
-            tokio::select! {
-                () = following => {}
-                () = signal.signalled() => {}
-            }
-        });
-        Ok(())
-    }
-
-    async fn lose(self: &Arc<Self>, why: &str) {
-        {
-            let mut state = self.state.lock();
-            if state.capture.is_none() && state.lost.is_none() {
-                // `weir down` had been said.
-                return;
-            }
-            state.lost = Some(why.to_owned());
-        }
-        tracing::error!("nothing is captured: {why}");
-        let this = Arc::clone(self);
-        // A panic in it has been reported.
-        drop(self.front.runtime.drain.spawn_blocking(move || this.release()).await);
-    }
-
-    /// Attaches again, where that is still wanted, unless the helper ends once more.
-    async fn regain(self: &Arc<Self>, standing: &watch::Receiver<Standing>) {
-        let mut pause = AGAIN;
-        while self.lost().is_some() && !standing.has_changed().unwrap_or(true) {
-            let this = Arc::clone(self);
-            match self.front.runtime.drain.spawn_blocking(move || this.up()).await {
-                Ok(Ok(())) => {
-                    tracing::info!("captured again, by another helper process");
-                    return;
-                }
-                Ok(Err(error)) => {
-                    tracing::error!(%error, "not captured again yet");
-                    self.state.lock().lost = Some(error.to_string());
-                }
-                Err(_panicked) => return,
-            }
-            tokio::time::sleep(pause).await;
-            pause = SELDOM.min(pause * 2);
-        }
     }
 
     /// Why what should be captured is not.
@@ -348,104 +275,6 @@ impl Kernel {
             intercept::serve(Arc::clone(&front), Arc::clone(&origins), accepted)
         };
         drain.spawn(accept::run(listener, limit, drain.clone(), serve));
-    }
-
-    /// Takes down the connections that went direct. Their process is looked at when they open:
-    /// nothing keeps it alive until they end.
-    async fn take_events(&self, mut events: tokio::sync::mpsc::Receiver<Event>, own: u64) {
-        let mut open: HashMap<u64, Arc<Subject>> = HashMap::new();
-        let mut refused = Refused::default();
-        while let Some(event) = events.recv().await {
-            match event {
-                Event::Refused(origin) => self.refused(origin, &mut refused).await,
-                Event::Opened(Opened { origin, verdict }) => {
-                    if open.len() >= DIRECT {
-                        open.clear();
-                    }
-                    let netns = origin.caller.netns;
-                    let subject = self.front.resolve(origin.caller).await;
-                    if verdict == Verdict::NoListener && netns != own {
-                        self.namespaces.report(netns, &subject);
-                    }
-                    open.insert(origin.cookie, subject);
-                }
-                Event::Closed(closed) if !closed.redirected => {
-                    let subject = open.remove(&closed.origin.cookie);
-                    let subject = match subject {
-                        Some(subject) => subject,
-                        None => self.front.resolve(closed.origin.caller.clone()).await,
-                    };
-                    let elsewhere = closed.origin.caller.netns != own;
-                    let reach =
-                        elsewhere.then(|| self.front.rules.load().containers.reach(&subject));
-                    if reach != Some(Reach::Off) {
-                        let reason = reason(closed.verdict, reach);
-                        self.front.sink.connection(self.direct(&closed, subject, reason));
-                    }
-                }
-                // Counted by whoever served it.
-                Event::Closed(_) => {}
-            }
-        }
-    }
-
-    /// Takes down that a process was refused QUIC: once in a while, it may try many times.
-    async fn refused(&self, origin: Origin, known: &mut Refused) {
-        let now = self.front.runtime.clock.now();
-        if !known.is_news((origin.caller.tgid, origin.destination.ip()), now.mono) {
-            return;
-        }
-        let subject = self.front.resolve(origin.caller).await;
-        tracing::info!(
-            workload = %subject.workload.name, to = %origin.destination,
-            "QUIC is refused, for it to fall back to TCP"
-        );
-        let (provider, host) = self.name(origin.destination.ip());
-        self.front.sink.connection(Connection {
-            opened_at: now.wall,
-            duration: Duration::ZERO,
-            subject,
-            provider,
-            host,
-            treatment: Treatment::Blocked,
-            reason: Arc::from("quic"),
-            bytes_up: 0,
-            bytes_down: 0,
-            failed: true,
-        });
-    }
-
-    /// Provider and host behind an address, as far as the address tells.
-    fn name(&self, address: IpAddr) -> (Arc<str>, Arc<str>) {
-        let hosts = self.targets.hosts(address);
-        let rules = self.front.rules.load();
-        let providers = hosts.iter().filter_map(|host| rules.providers.by_host(host));
-        let provider = any_of(providers.map(|provider| &provider.name));
-        let provider = provider.unwrap_or_else(|| Arc::from("unknown"));
-        (provider, any_of(&hosts).unwrap_or_else(|| Arc::from(address.to_string())))
-    }
-
-    fn direct(&self, closed: &Closed, subject: Arc<Subject>, reason: &str) -> Connection {
-        let (provider, host) = self.name(closed.origin.destination.ip());
-        Connection {
-            opened_at: self
-                .front
-                .runtime
-                .clock
-                .now()
-                .wall
-                .checked_sub(closed.duration)
-                .unwrap_or(std::time::SystemTime::UNIX_EPOCH),
-            duration: closed.duration,
-            subject,
-            provider,
-            host,
-            treatment: Treatment::Direct,
-            reason: Arc::from(reason),
-            bytes_up: closed.tx,
-            bytes_down: closed.rx,
-            failed: closed.failed,
-        }
     }
 }
 
