@@ -14,10 +14,13 @@ use crate::shell;
 
 const INIT: &str = include_str!("init.sh");
 /// Users by name, for what drops root.
-const PASSWD: &str =
-    "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n";
-const GROUP: &str = "root:x:0:\nnogroup:x:65534:\n";
+const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n\
+                      weir:x:990:990:weir:/nonexistent:/bin/false\n\
+                      nobody:x:65534:65534:nobody:/nonexistent:/bin/false\n";
+const GROUP: &str = "root:x:0:\nweir:x:990:\nnogroup:x:65534:\n";
 const HOSTS: &str = "127.0.0.1 localhost\n::1 localhost\n";
+/// There is no name server: a place for those of the tests.
+const RESOLV: &str = "nameserver 127.0.0.1\n";
 /// Empty at first.
 const DIRECTORIES: [&str; 8] = ["dev", "etc", "proc", "root", "run", "sys", "tmp", "modules"];
 /// Where a machine keeps the certificates that clients trust.
@@ -49,9 +52,13 @@ pub(super) fn write(
     for (place, source) in programs::collect(binaries)? {
         archive.copy(&place, &source)?;
     }
-    for (place, content) in
-        [("etc/passwd", PASSWD), ("etc/group", GROUP), ("etc/hosts", HOSTS), ("run.sh", script)]
-    {
+    for (place, content) in [
+        ("etc/passwd", PASSWD),
+        ("etc/group", GROUP),
+        ("etc/hosts", HOSTS),
+        ("etc/resolv.conf", RESOLV),
+        ("run.sh", script),
+    ] {
         archive.file(Path::new(place), FILE, content.as_bytes())?;
     }
     if Path::new(BUNDLE).is_file() {

@@ -10,10 +10,11 @@ use super::Source;
 use super::apt::Apt;
 use crate::shell;
 
-/// Debian's kernels for virtual machines: smaller, everything the tests need but one module.
+/// Debian's kernels for virtual machines: smaller, nearly everything the tests need built in.
 const FLAVOUR: &str = "cloud-amd64";
-/// Not built into them: the tests lay cables between network namespaces.
-const MODULES: [&str; 1] = ["veth"];
+/// Not built into them, in the order in which they are loaded: cables between network namespaces,
+/// and the tables of sockets that `sock_diag` reads, which a real system loads when asked.
+const MODULES: [&str; 3] = ["veth", "inet_diag", "tcp_diag"];
 
 /// `6.12`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,6 +47,19 @@ pub(super) struct Files {
     pub(super) vmlinuz: PathBuf,
     /// In the order in which they are loaded.
     pub(super) modules: Vec<PathBuf>,
+}
+
+impl Files {
+    /// Where they are once downloaded.
+    fn of(folder: &Path, release: &str) -> Self {
+        let home = home(folder, release);
+        let modules = MODULES.map(|name| home.join(format!("{name}.ko"))).to_vec();
+        Self { vmlinuz: home.join("vmlinuz"), modules }
+    }
+
+    fn are_here(&self) -> bool {
+        self.modules.iter().chain([&self.vmlinuz]).all(|file| file.is_file())
+    }
 }
 
 /// The newest kernel of every series, oldest series first.
@@ -87,27 +101,26 @@ pub(super) fn chosen(
 }
 
 pub(super) fn is_here(folder: &Path, release: &str) -> bool {
-    home(folder, release).is_dir()
+    Files::of(folder, release).are_here()
 }
 
 /// Downloads a kernel unless it is here, and tells where its files are.
 pub(super) fn fetch(folder: &Path, kernel: &Kernel, source: &Source) -> anyhow::Result<Files> {
-    let home = home(folder, &kernel.release);
-    if !home.is_dir() {
-        download(folder, kernel, &home).with_context(|| {
+    let files = Files::of(folder, &kernel.release);
+    if !files.are_here() {
+        download(folder, kernel).with_context(|| {
             let hint = if source.refresh { "" } else { " (an old index? try --refresh)" };
             format!("download Linux {}{hint}", kernel.release)
         })?;
     }
-    let modules = MODULES.map(|name| home.join(format!("{name}.ko"))).to_vec();
-    Ok(Files { vmlinuz: home.join("vmlinuz"), modules })
+    Ok(files)
 }
 
 fn home(folder: &Path, release: &str) -> PathBuf {
     folder.join("kernels").join(release)
 }
 
-fn download(folder: &Path, kernel: &Kernel, home: &Path) -> anyhow::Result<()> {
+fn download(folder: &Path, kernel: &Kernel) -> anyhow::Result<()> {
     let apt = Apt::new(folder);
     let release = &kernel.release;
     // Some keep the image, some the modules in packages of their own.
@@ -129,8 +142,11 @@ fn download(folder: &Path, kernel: &Kernel, home: &Path) -> anyhow::Result<()> {
         let file = find(&modules, name)?.with_context(|| format!("no module {name}"))?;
         fs::write(kept.join(format!("{name}.ko")), plain(&file)?)?;
     }
-    fs::create_dir_all(folder.join("kernels"))?;
-    fs::rename(&kept, home)?;
+    let home = home(folder, release);
+    fs::create_dir_all(&home)?;
+    // One that lacks something, or was made meanwhile.
+    fs::remove_dir_all(&home)?;
+    fs::rename(&kept, &home)?;
     Ok(fs::remove_dir_all(&work)?)
 }
 

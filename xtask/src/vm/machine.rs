@@ -55,8 +55,10 @@ pub(super) fn boot(
     println!("vm: {accelerator}, {} MB of files", fs::metadata(image)?.len() / 1_000_000);
     // The fewer features an emulated CPU has, the less is emulated.
     let cpu = if is_accelerated() { "host" } else { "Nehalem" };
-    let mut qemu = shell::command(QEMU, &["-nodefaults", "-no-user-config", "-no-reboot"]);
-    qemu.args(["-machine", "q35", "-accel", accelerator, "-cpu", cpu, "-smp", "2", "-m", "2048"])
+    // However this process ends, the machine ends with it.
+    let mut qemu = shell::command("setpriv", &["--pdeathsig", "KILL", QEMU, "-nodefaults"]);
+    qemu.args(["-no-user-config", "-no-reboot"])
+        .args(["-machine", "q35", "-accel", accelerator, "-cpu", cpu, "-smp", "2", "-m", "2048"])
         .args(["-display", "none", "-nic", "none", "-append", KERNEL])
         .arg("-kernel")
         .arg(vmlinuz)

@@ -229,8 +229,21 @@ impl Scratch {
     fn new(folder: &Path) -> anyhow::Result<Self> {
         let path = folder.join(format!("run-{}", std::process::id()));
         fs::create_dir_all(&path).with_context(|| format!("create {}", path.display()))?;
+        sweep(folder)?;
         Ok(Self(path))
     }
+}
+
+/// Removes what killed runs have left.
+fn sweep(folder: &Path) -> anyhow::Result<()> {
+    for entry in fs::read_dir(folder)?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let run = name.strip_prefix("run-").or_else(|| name.strip_prefix("kernel-"));
+        if run.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 impl Drop for Scratch {
@@ -251,6 +264,21 @@ mod tests {
         assert_eq!(executable("not json"), None);
         let it = r#"{"target":{"name":"it"},"profile":{"test":true},"executable":"/t/deps/it-1"}"#;
         assert_eq!(executable(it), Some(PathBuf::from("/t/deps/it-1")));
+    }
+
+    #[test]
+    fn what_killed_runs_left_is_removed_and_what_others_need_is_not() {
+        let folder = std::env::temp_dir().join(format!("weir-sweep-{}", std::process::id()));
+        let ours = Scratch::new(&folder).unwrap();
+        // No process has that number: it is above all that Linux gives out.
+        for name in ["run-99999999", "kernel-99999999", "kernels"] {
+            fs::create_dir_all(folder.join(name)).unwrap();
+        }
+        sweep(&folder).unwrap();
+        let left = |name: &str| folder.join(name).is_dir();
+        assert!(ours.0.is_dir() && left("kernels"));
+        assert!(!left("run-99999999") && !left("kernel-99999999"));
+        fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]
