@@ -11,6 +11,7 @@ mod tidy;
 mod test;
 mod bench;
 mod fuzz;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -57,6 +58,9 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Run the kernel tests on other kernels, each in a virtual machine: not part of `test`
+    #[command(subcommand)]
+    Vm(vm::Vm),
     /// Measure
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -83,6 +87,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Tidy => tidy::run(),
         Task::Demo { arguments } => build::demo(&arguments),
         Task::Fuzz { arguments } => fuzz::run(&arguments),
+        Task::Vm(vm) => vm::run(&vm),
         Task::Bench(bench) => bench::run(&bench),
     }
 }

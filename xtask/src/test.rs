@@ -10,9 +10,9 @@ use crate::{setup, shell, tidy};
 
 /// Sums of cargo's own result lines.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct Count {
-    passed: u64,
-    failed: u64,
+pub(crate) struct Count {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
 }
 
 /// Runs every step, also after one has failed, and fails if any did.
@@ -87,7 +87,7 @@ fn is_told_otherwise() -> bool {
 }
 
 /// `test result: ok. 12 passed; 0 failed; …`
-fn counted(line: &str) -> Option<Count> {
+pub(crate) fn counted(line: &str) -> Option<Count> {
     let numbers = line.strip_prefix("test result: ")?;
     let number = |word: &str| {
         let before = numbers.split(word).next()?;

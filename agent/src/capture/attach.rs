@@ -323,7 +323,10 @@ pub(super) fn check_privileges() -> Result<(), AttachError> {
 /// What is missing, in words for whoever has to fix it.
 fn explain(error: &ProgramError, cgroup: &File, hook: Hook) -> String {
     let (io_error, linking) = match error {
-        ProgramError::LoadError { io_error, .. } => (io_error, false),
+        ProgramError::LoadError { io_error, verifier_log } => {
+            tracing::debug!(%error, "a program could not be loaded");
+            return refusal(io_error, &verifier_log.to_string());
+        }
         ProgramError::SyscallError(call) => (&call.io_error, call.call == "bpf_link_create"),
         other => return other.to_string(),
     };
@@ -346,6 +349,39 @@ fn explain(error: &ProgramError, cgroup: &File, hook: Hook) -> String {
     }
 }
 
+/// The last word of the verifier: the whole of what it says is hundreds of lines, which are logged.
+fn refusal(error: &io::Error, log: &str) -> String {
+    let sums = ["verification time", "stack depth", "processed "];
+    let said = log.lines().rev().filter(|line| !sums.iter().any(|sum| line.starts_with(sum)));
+    let mut last: Vec<_> = said.filter(|line| !line.trim().is_empty()).take(2).collect();
+    last.reverse();
+    if last.is_empty() {
+        return format!("this kernel does not load the program: {error}");
+    }
+    let reason: String = last.join("; ").chars().take(300).collect();
+    format!("this kernel's verifier refuses the program ({error}): {reason}")
+}
+
 fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, AttachError> {
     ebpf.take_map(name).ok_or(AttachError::Map(MapError::InvalidName { name: name.to_owned() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_the_verifier_says_the_reason_is_told() {
+        let error = io::Error::from_raw_os_error(libc::EACCES);
+        let log = "0: R1=ctx()\n184: (85) call bpf_skb_load_bytes#26\n\
+                   invalid access to memory, mem_size=1536 off=8 size=0\n\
+                   R3 min value is outside of the allowed memory range\n\
+                   verification time 12320 usec\nstack depth 68+0\n\
+                   processed 297 insns (limit 1000000)\n";
+        let told = refusal(&error, log);
+        assert!(told.contains("size=0; R3 min value is outside"), "{told}");
+        assert!(!told.contains("processed") && !told.contains("ctx"), "{told}");
+        assert!(refusal(&error, &"x".repeat(10_000)).len() < 500);
+        assert!(refusal(&error, "").starts_with("this kernel does not load"));
+    }
 }

@@ -56,7 +56,8 @@ fn killed_at_any_moment_connections_go_direct_at_once() {
         within(agent.wait()).await.unwrap();
         let since = Instant::now();
         assert_eq!(dial(&cgroup, &[]).await["reply"], "direct");
-        assert!(since.elapsed() < Duration::from_millis(500), "took {:?}", since.elapsed());
+        // Well before signs of life are missed; an emulated machine takes a while to start a client.
+        assert!(since.elapsed() < Duration::from_secs(2), "took {:?}", since.elapsed());
     });
 }
 

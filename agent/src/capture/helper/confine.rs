@@ -107,6 +107,9 @@ impl User {
 /// Becomes `user`, where one is given, and keeps `wanted` of what it has and nothing else: not by
 /// running another program either, and not to be looked into by others of the same user.
 pub fn keep(wanted: CapabilitySet, user: Option<User>) -> io::Result<()> {
+    // Asked for once and remembered. Before Linux 6.4 it is read from `/proc/self/auxv`, which is
+    // closed to us from here on, and then asking panics.
+    rustix::param::page_size();
     let held = capabilities(None)?;
     let kept = wanted & held.permitted;
     if held.effective.contains(CapabilitySet::SETPCAP) {
