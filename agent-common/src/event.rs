@@ -8,7 +8,7 @@ pub mod kind {
     pub const OPENED: u32 = 1;
     /// A connection is over, redirected or not.
     pub const CLOSED: u32 = 2;
-    /// A datagram, or the connecting of a datagram socket, was refused.
+    /// A datagram was refused: of a connected socket, the first.
     pub const REFUSED: u32 = 3;
 }
 

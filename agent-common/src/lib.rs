@@ -77,6 +77,8 @@ pub mod program {
     pub const SENDMSG4: &str = "weir_sendmsg4";
     /// `cgroup/sendmsg6`.
     pub const SENDMSG6: &str = "weir_sendmsg6";
+    /// `cgroup_skb/egress`.
+    pub const QUIC: &str = "weir_quic";
     /// `cgroup_skb/ingress`.
     pub const ANSWERS: &str = "weir_answers";
 }

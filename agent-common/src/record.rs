@@ -43,7 +43,7 @@ pub mod verdict {
     pub const DEVICE: u8 = 5;
     /// Left alone: the record could not be saved.
     pub const UNSAVED: u8 = 6;
-    /// Refused: QUIC, which cannot be redirected.
+    /// A datagram socket: what it sends there is refused as QUIC, which cannot be redirected.
     pub const QUIC: u8 = 7;
 }
 
@@ -53,6 +53,8 @@ pub mod seen {
     pub const ESTABLISHED: u8 = 1;
     /// The peer's FIN arrived.
     pub const PEER_FIN: u8 = 2;
+    /// A datagram was refused, and that was reported.
+    pub const REFUSED: u8 = 4;
 }
 
 /// A connection to a wanted address, as connect(2) found it.

@@ -26,7 +26,8 @@ pub enum Stat {
     EventsDropped,
     /// Connections redirected for who opened them, whatever their address.
     Chosen,
-    /// Datagrams, and connectings of datagram sockets, refused because they were QUIC.
+    /// Datagrams of unconnected sockets, and connected sockets with all that they sent, refused because
+    /// they were QUIC.
     QuicRefused,
     /// Packets with name servers' answers about wanted hosts.
     Answers,

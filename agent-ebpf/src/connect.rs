@@ -19,7 +19,6 @@ use aya_ebpf::programs::SockAddrContext;
 use crate::{map, quic};
 
 const ALLOW: i32 = 1;
-const REFUSE: i32 = 0;
 pub(crate) const SOCK_STREAM: u32 = 1;
 pub(crate) const IPPROTO_TCP: u32 = 6;
 const SOL_SOCKET: i32 = 1;
@@ -31,9 +30,7 @@ pub(crate) fn weir_connect4(ctx: SockAddrContext) -> i32 {
     // SAFETY: the verifier checks every access to the context.
     unsafe {
         let destination = Addr::v4((*call).user_ip4);
-        if quic::is_refused(&ctx, &destination, true) {
-            return REFUSE;
-        }
+        quic::note(&ctx, &destination, true);
         if let Some(port) = redirect(&ctx, &destination, true) {
             (*call).user_ip4 = Addr::LOCALHOST4.words[3];
             (*call).user_port = u32::from(port.to_be());
@@ -54,9 +51,7 @@ pub(crate) fn weir_connect6(ctx: SockAddrContext) -> i32 {
         let words = &raw mut (*call).user_ip6;
         let destination = read_words(words);
         let v4 = destination.is_v4();
-        if quic::is_refused(&ctx, &destination, v4) {
-            return REFUSE;
-        }
+        quic::note(&ctx, &destination, v4);
         if let Some(port) = redirect(&ctx, &destination, v4) {
             let to = if v4 { Addr::LOCALHOST4 } else { Addr::LOCALHOST6 };
             write_words(words, &to);
@@ -265,7 +260,7 @@ impl Wanted<'_> {
 /// Whether a listener that carries our mark lives in the caller's network namespace. The mark
 /// takes `CAP_NET_ADMIN`, so nobody can squat on the port of a daemon that died.
 #[inline(always)]
-pub(crate) fn is_listening(ctx: &SockAddrContext, config: &Config, v4: bool) -> bool {
+pub(crate) fn is_listening(ctx: &impl EbpfContext, config: &Config, v4: bool) -> bool {
     if v4 {
         let ip = Addr::LOCALHOST4.words[3];
         let port = config.listener4.to_be();
@@ -278,7 +273,7 @@ pub(crate) fn is_listening(ctx: &SockAddrContext, config: &Config, v4: bool) -> 
 }
 
 #[inline(always)]
-fn is_ours<A>(ctx: &SockAddrContext, config: &Config, mut tuple: Tuple<A>) -> bool {
+fn is_ours<A>(ctx: &impl EbpfContext, config: &Config, mut tuple: Tuple<A>) -> bool {
     let here = i64::from(BPF_F_CURRENT_NETNS).cast_unsigned();
     let (at, size) = ((&raw mut tuple).cast(), size_of::<Tuple<A>>() as u32);
     // SAFETY: the tuple has the size given.

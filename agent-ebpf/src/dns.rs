@@ -13,6 +13,9 @@ use aya_ebpf::helpers::bpf_skb_load_bytes;
 use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;
 
+use crate::ip::{
+    IPPROTO_TCP, IPPROTO_UDP, PLAIN_V4, PORTS, V4_HEADER, V4_PROTOCOL, V6_HEADER, V6_NEXT,
+};
 use crate::map;
 
 const ALLOW: i32 = 1;
@@ -20,16 +23,6 @@ const ALLOW: i32 = 1;
 /// Of name servers, in network byte order; also of stub resolvers on the loopback.
 const PORT: u16 = 53_u16.to_be();
 
-const IPPROTO_TCP: u8 = 6;
-const IPPROTO_UDP: u8 = 17;
-
-/// First byte of an IPv4 header without options. Nobody sends them, and many drop what has them.
-const PLAIN_V4: u8 = 0x45;
-const V4_HEADER: usize = 20;
-const V4_PROTOCOL: usize = 9;
-const V6_HEADER: usize = 40;
-const V6_NEXT: usize = 6;
-const PORTS: usize = 4;
 const UDP_HEADER: u32 = 8;
 /// Where a TCP header tells its own length.
 const TCP_LENGTH: u32 = 12;

@@ -22,6 +22,7 @@ macro_rules! narrate {
 }
 
 mod map;
+mod ip;
 mod dns;
 mod connect;
 mod quic;

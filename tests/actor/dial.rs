@@ -12,18 +12,18 @@ use serde_json::{Value, json};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::args::Args;
-use crate::uring;
+use crate::{datagrams, uring};
 
-const HELLO: &[u8] = b"hello";
+pub(crate) const HELLO: &[u8] = b"hello";
 /// A test that would hang fails instead.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Dials `to` (several: one after the other with the same socket) and tells how it went.
 pub(crate) fn run(args: &Args) -> Result<Value> {
     let to: Vec<SocketAddr> = args.list("to")?;
     let last = *to.last().context("to=")?;
     if args.find("how").is_some_and(|how| how.starts_with("udp")) {
-        return udp(args, last);
+        return datagrams::run(args, &to);
     }
     let socket = socket(args, last)?;
     let mut errors = Vec::new();
@@ -148,35 +148,4 @@ fn set_fastopen_connect(socket: &Socket) -> io::Result<()> {
         )
     };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// Sends hello in a datagram, from a connected socket or not, and waits for the answer.
-fn udp(args: &Args, to: SocketAddr) -> Result<Value> {
-    let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-    let socket = Socket::new(Domain::for_address(to), Type::DGRAM, Some(Protocol::UDP))?;
-    if let Some(mark) = args.one("mark")? {
-        socket.set_mark(mark)?;
-    }
-    socket.bind(&any.parse::<SocketAddr>()?.into())?;
-    let socket = std::net::UdpSocket::from(socket);
-    socket.set_read_timeout(Some(PATIENCE))?;
-    let said = if args.find("how") == Some("udp") {
-        socket.connect(to).and_then(|()| socket.send(HELLO))
-    } else {
-        socket.send_to(HELLO, to)
-    };
-    let mut reply = Vec::new();
-    if said.is_ok() {
-        reply.resize(64, 0);
-        let (len, _) = socket.recv_from(&mut reply)?;
-        reply.truncate(len);
-    }
-    let peer = socket.peer_addr().ok().map(|addr| addr.to_string());
-    Ok(json!({
-        "pid": std::process::id(),
-        "errors": [said.err().and_then(|error| error.raw_os_error())],
-        "peer": peer,
-        "local": socket.local_addr()?.to_string(),
-        "reply": String::from_utf8_lossy(&reply),
-    }))
 }

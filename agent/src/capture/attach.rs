@@ -41,11 +41,12 @@ static OBJECT_WITH_LOG: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weir-ebpf-log"));
 
 /// The programs in the order they are linked.
-const HOOKS: [(&str, &str, Hook); 8] = [
+const HOOKS: [(&str, &str, Hook); 9] = [
     (program::ANSWERS, capability::ANSWERS, Hook::SkbIngress),
     (program::SOCKOPS, capability::SOCKOPS, Hook::SockOps),
     (program::PEERNAME4, capability::PEERNAME4, Hook::Peername4),
     (program::PEERNAME6, capability::PEERNAME6, Hook::Peername6),
+    (program::QUIC, capability::QUIC, Hook::SkbEgress),
     (program::SENDMSG6, capability::QUIC6, Hook::Sendmsg6),
     (program::SENDMSG4, capability::QUIC4, Hook::Sendmsg4),
     (program::CONNECT6, capability::CONNECT6, Hook::Connect6),
@@ -225,7 +226,7 @@ impl Attachment {
         let Some(program) = self.ebpf.program_mut(name) else {
             return Err(format!("the object has no program {name}"));
         };
-        let linked = load_and_link(program, cgroup);
+        let linked = load_and_link(program, cgroup, hook);
         self.links.push(linked.map_err(|error| explain(&error, cgroup, hook))?);
         Ok(())
     }
@@ -244,7 +245,7 @@ impl Drop for Attachment {
 }
 
 /// Links as `Single`: the kernel takes no other flag for links, and lets them stack all the same.
-fn load_and_link(program: &mut Program, cgroup: &File) -> Result<Link, ProgramError> {
+fn load_and_link(program: &mut Program, cgroup: &File, hook: Hook) -> Result<Link, ProgramError> {
     if let Program::SockOps(_) = program {
         let program: &mut SockOps = program.try_into()?;
         program.load()?;
@@ -254,8 +255,12 @@ fn load_and_link(program: &mut Program, cgroup: &File) -> Result<Link, ProgramEr
     if let Program::CgroupSkb(_) = program {
         let program: &mut CgroupSkb = program.try_into()?;
         program.load()?;
-        let ingress = CgroupSkbAttachType::Ingress;
-        let id = program.attach(cgroup, ingress, CgroupAttachMode::Single)?;
+        let way = if hook == Hook::SkbEgress {
+            CgroupSkbAttachType::Egress
+        } else {
+            CgroupSkbAttachType::Ingress
+        };
+        let id = program.attach(cgroup, way, CgroupAttachMode::Single)?;
         return Ok(Link::Packets { _link: program.take_link(id)? });
     }
     let program: &mut CgroupSockAddr = program.try_into()?;

@@ -87,6 +87,7 @@ fn consequence(hook: &str) -> &'static str {
             "addresses are learned from our own look-ups and capture.cidrs alone: a client that was \
              told others goes direct, unseen"
         }
+        QUIC => "QUIC of connected sockets goes direct, unseen; connections over TCP are captured",
         QUIC4 | QUIC6 => {
             "QUIC of unconnected sockets goes direct, unseen; connections over TCP are captured"
         }
@@ -94,8 +95,8 @@ fn consequence(hook: &str) -> &'static str {
     }
 }
 
-const ORDER: [&str; 12] = [
-    CGROUP, LISTENER6, ANSWERS, CONNECT4, CONNECT6, MAPPED, QUIC4, QUIC6, SOCKOPS, PEERNAME4,
+const ORDER: [&str; 13] = [
+    CGROUP, LISTENER6, ANSWERS, CONNECT4, CONNECT6, MAPPED, QUIC4, QUIC6, QUIC, SOCKOPS, PEERNAME4,
     PEERNAME6, EVENTS,
 ];
 
@@ -110,6 +111,7 @@ pub(super) const PEERNAME6: &str = "getpeername6";
 pub(super) const ANSWERS: &str = "DNS answers";
 pub(super) const QUIC4: &str = "QUIC (sendmsg4)";
 pub(super) const QUIC6: &str = "QUIC (sendmsg6)";
+pub(super) const QUIC: &str = "quic egress";
 pub(super) const EVENTS: &str = "close events";
 
 #[cfg(test)]

@@ -70,7 +70,7 @@ pub struct Closed {
 /// What the programs report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A datagram was refused, or that a datagram socket be connected: QUIC, to a target.
+    /// A datagram to a target was refused as QUIC: of a connected socket, the first.
     Refused(Origin),
     /// A connection that goes direct begins; its process can be examined now.
     Opened(Opened),

@@ -15,6 +15,7 @@ use aya::programs::loaded_programs;
 #[repr(u32)]
 pub(super) enum Hook {
     SkbIngress = 0,
+    SkbEgress = 1,
     SockOps = 3,
     Connect4 = 10,
     Connect6 = 11,

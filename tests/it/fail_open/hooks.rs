@@ -20,12 +20,13 @@ const CGROUP_SOCK_ADDR: u32 = 18;
 const CONNECT4: (u32, u32) = (CGROUP_SOCK_ADDR, 10);
 
 /// Every hook but connect4: what `weir status` calls it, type of program, hook.
-const OTHERS: [(&str, u32, u32); 7] = [
+const OTHERS: [(&str, u32, u32); 8] = [
     ("DNS answers", CGROUP_SKB, 0),
     ("sockops", SOCK_OPS, 3),
     ("connect6", CGROUP_SOCK_ADDR, 11),
     ("QUIC (sendmsg4)", CGROUP_SOCK_ADDR, 14),
     ("QUIC (sendmsg6)", CGROUP_SOCK_ADDR, 15),
+    ("quic egress", CGROUP_SKB, 1),
     ("getpeername4", CGROUP_SOCK_ADDR, 29),
     ("getpeername6", CGROUP_SOCK_ADDR, 30),
 ];

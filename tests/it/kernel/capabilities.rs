@@ -62,6 +62,21 @@ fn without_hearing_name_servers() {
     });
 }
 
+#[test]
+fn without_seeing_what_is_sent() {
+    world(async |world| {
+        let cgroup = Cgroup::new();
+        hold_exclusively(&cgroup.open(), program::QUIC, 1);
+        let capture =
+            Capture::attach(&cgroup.settings(), &Helper::in_process(), &world.drain).unwrap();
+        let egress = row(&capture, "quic egress");
+        assert!(!egress.ok && egress.missing.contains("exclusively"), "{egress:?}");
+        assert!(egress.consequence.contains("connections over TCP are captured"));
+        let others = capture.capabilities().rows.iter().filter(|row| row.hook != "quic egress");
+        assert!(others.into_iter().all(|row| row.ok), "{:#?}", capture.capabilities());
+    });
+}
+
 /// Attaches the loaded program `name` to a hook the old way, as some tools do; returns its id.
 fn hold_exclusively(cgroup: &File, name: &str, hook: u32) -> u32 {
     const BPF_PROG_ATTACH: libc::c_long = 8;

@@ -18,11 +18,11 @@ const ROUNDS: usize = 20;
 
 type Costs = HashMap<String, Duration>;
 
-/// Time spent in a run of each program when connecting to `to`.
-async fn cost(world: &World, to: &str) -> Costs {
+/// Time spent in a run of each program when connecting to `to` that way.
+async fn cost(world: &World, to: &str, how: &str) -> Costs {
     let mut best = Costs::new();
     for _ in 0..ROUNDS {
-        for (name, time) in round(world, to).await {
+        for (name, time) in round(world, to, how).await {
             let known = best.entry(name).or_insert(Duration::MAX);
             *known = time.min(*known);
         }
@@ -30,10 +30,11 @@ async fn cost(world: &World, to: &str) -> Costs {
     best
 }
 
-async fn round(world: &World, to: &str) -> Costs {
+async fn round(world: &World, to: &str, how: &str) -> Costs {
     let read = || world.capture.program_stats();
     let before = read();
-    world.cgroup.act("knock", &[&format!("to={to}"), &format!("times={TIMES}")]).await;
+    let args = [&format!("to={to}"), &format!("times={TIMES}"), &format!("how={how}")];
+    world.cgroup.act("knock", &args.map(String::as_str)).await;
     let spent = before.into_iter().zip(read()).filter_map(|(before, after)| {
         let runs = u32::try_from(after.runs - before.runs).unwrap();
         let time = after.run_time.checked_sub(before.run_time)?.checked_div(runs)?;
@@ -47,12 +48,22 @@ fn a_run_of_a_hook_takes_nanoseconds() {
     world(async |world| {
         let _measuring = Measuring::start().unwrap();
         for (what, to) in [("other port", "192.0.2.11:80"), ("miss", OTHER4), ("hit", WANTED4)] {
-            let costs = cost(&world, to).await;
+            let costs = cost(&world, to, "tcp").await;
             println!("{what}: {costs:?}");
             assert!(costs[program::CONNECT4] < AT_MOST);
             assert!(costs[program::SOCKOPS] < AT_MOST);
             // Every packet that both ends received.
             assert!(costs[program::ANSWERS] < AT_MOST);
+            // … that both ends sent.
+            assert!(costs[program::QUIC] < AT_MOST);
+        }
+        for (what, to) in
+            [("datagram", "192.0.2.11:80"), ("miss, datagram", OTHER4), ("hit, datagram", WANTED4)]
+        {
+            let costs = cost(&world, to, "udp").await;
+            println!("{what}: {costs:?}");
+            assert!(costs[program::CONNECT4] < AT_MOST);
+            assert!(costs[program::QUIC] < AT_MOST);
         }
     });
 }
