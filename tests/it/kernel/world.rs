@@ -19,6 +19,7 @@ use agent::drain::Drain;
 use ipnet::IpNet;
 use rustix::thread::{CapabilitySet, UnshareFlags};
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::process::{Child, Command};
@@ -206,7 +207,13 @@ async fn answer(socket: &mut tokio::net::TcpStream, words: &[u8]) {
 
 /// Answers one datagram.
 pub(super) async fn serve_udp(addr: &str) {
-    let socket = UdpSocket::bind(addr).await.unwrap();
+    let addr: SocketAddr = addr.parse().unwrap();
+    let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, None).unwrap();
+    // One that was closed stays for as long as a child of another test has yet to start its program.
+    socket.set_reuse_address(true).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    socket.bind(&addr.into()).unwrap();
+    let socket = UdpSocket::from_std(socket.into()).unwrap();
     let (_, client) = socket.recv_from(&mut [0; 64]).await.unwrap();
     socket.send_to(b"direct", client).await.unwrap();
 }
