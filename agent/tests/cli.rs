@@ -25,7 +25,7 @@ fn status_is_healthy_or_says_why_not() {
     assert_eq!(ran.code, 0);
     assert_fits(&ran.out);
     assert_eq!(
-        lines(&ran.ok())[..11],
+        lines(&ran.ok())[..12],
         [
             "weir 0.1.0  metering  since 2099-01-01 09:12:00 (up 0s)  pid 99",
             "today      $18.42  coverage 93% (31 of 33 connections)",

@@ -267,7 +267,7 @@ fn single_faults_are_named() {
         ("containers: {default: [a]}", "1:23: containers.default: expected one of off, obs"),
         ("containers: {metre: [a]}", "1:14: containers.metre: this key is not known"),
         ("containers: {meter: ['contaner:a']}", "1:22: containers.meter[0]: `contaner:` sel"),
-        ("containers: {dial: {host: ['container:']}}", "1:27: containers.dial.host[0]: needs"),
+        ("containers: {dial: {host: ['container:']}}", "1:28: containers.dial.host[0]: needs"),
         ("trust: {assume: yes}", "1:17: trust.assume: expected true or false, found `yes`"),
         ("mode: [off]", "1:7: mode: expected one of off, observe, meter, enforce, found a list"),
         ("mode:", "1:5: mode: expected one of off, observe, meter, enforce, found nothing"),

@@ -181,13 +181,29 @@ impl Process {
 }
 
 /// What can be done without: the programs are gone with the helper, or are on their way, and know
-/// this process, so an ordinary socket is not led back to us.
+/// this process, so an ordinary socket is not led back to us. Never one of ours in place of one in
+/// another network namespace: that would be a way out for whoever has none.
 fn without(request: &Request) -> Result<Answer, AttachError> {
     match request {
-        Request::Socket(wish) => {
+        Request::Socket(wish) if wish.netns.is_none() => {
             let fds = vec![socket::open(*wish, false)?];
             Ok(Answer { reply: Reply::Socket, fds })
         }
         _ => Err(AttachError::Gone),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::socket::{Kind, Wish};
+    use super::*;
+
+    #[test]
+    fn without_the_helper_nobody_is_let_out_of_another_namespace() {
+        let wish = |netns| {
+            Request::Socket(Wish { kind: Kind::Stream, v6: false, mark: None, device: None, netns })
+        };
+        assert_eq!(without(&wish(None)).unwrap().fds.len(), 1);
+        assert!(matches!(without(&wish(Some(7))), Err(AttachError::Gone)));
     }
 }
