@@ -185,7 +185,8 @@ fn the_explicit_port_keeps_places_for_other_users() -> anyhow::Result<()> {
         let mut more = TcpStream::connect(PROXY).await?;
         let refused = until("a refusal", async || {
             more = TcpStream::connect(PROXY).await?;
-            let answer = tokio::time::timeout(Duration::from_millis(500), end(&mut more)).await;
+            // Whose it is takes a look through the files of processes, for each of the others too.
+            let answer = tokio::time::timeout(Duration::from_secs(3), end(&mut more)).await;
             Ok(answer.ok().transpose()?.and_then(|answer| status(&answer)))
         })
         .await?;
