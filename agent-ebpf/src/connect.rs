@@ -264,16 +264,17 @@ pub(crate) fn is_listening(ctx: &impl EbpfContext, config: &Config, v4: bool) ->
     if v4 {
         let ip = Addr::LOCALHOST4.words[3];
         let port = config.listener4.to_be();
-        is_ours(ctx, config, Tuple { from: ip, to: ip, from_port: 0, to_port: port })
+        is_ours(ctx, config.mark, Tuple { from: ip, to: ip, from_port: 0, to_port: port })
     } else {
         let ip = Addr::LOCALHOST6.words;
         let port = config.listener6.to_be();
-        is_ours(ctx, config, Tuple { from: ip, to: ip, from_port: 0, to_port: port })
+        is_ours(ctx, config.mark, Tuple { from: ip, to: ip, from_port: 0, to_port: port })
     }
 }
 
+/// Whether a listener with this mark is at the far end of the tuple.
 #[inline(always)]
-fn is_ours<A>(ctx: &impl EbpfContext, config: &Config, mut tuple: Tuple<A>) -> bool {
+pub(crate) fn is_ours<A>(ctx: &impl EbpfContext, mark: u32, mut tuple: Tuple<A>) -> bool {
     let here = i64::from(BPF_F_CURRENT_NETNS).cast_unsigned();
     let (at, size) = ((&raw mut tuple).cast(), size_of::<Tuple<A>>() as u32);
     // SAFETY: the tuple has the size given.
@@ -283,7 +284,7 @@ fn is_ours<A>(ctx: &impl EbpfContext, config: &Config, mut tuple: Tuple<A>) -> b
     }
     // SAFETY: not null; released on the only way out.
     unsafe {
-        let ours = (*sk).mark == config.mark && (*sk).state == tcp::LISTEN;
+        let ours = (*sk).mark == mark && (*sk).state == tcp::LISTEN;
         bpf_sk_release(sk.cast());
         ours
     }

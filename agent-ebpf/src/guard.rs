@@ -4,18 +4,15 @@
 //! It has maps of its own, which outlive the agent. What another program has rewritten by then is
 //! not wanted any more, and what is let through here is redirected or not as if there were no guard.
 
-use agent_common::{Addr, Config, Guard, tcp};
+use agent_common::{Addr, Config, Guard};
 use aya_ebpf::EbpfContext;
-use aya_ebpf::bindings::BPF_F_CURRENT_NETNS;
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie};
-use aya_ebpf::helpers::{
-    bpf_get_netns_cookie, bpf_ktime_get_boot_ns, bpf_sk_lookup_tcp, bpf_sk_release,
-};
+use aya_ebpf::helpers::{bpf_get_netns_cookie, bpf_ktime_get_boot_ns};
 use aya_ebpf::macros::{btf_map, cgroup_sock_addr};
 use aya_ebpf::programs::SockAddrContext;
 
-use crate::connect::{IPPROTO_TCP, SOCK_STREAM, Tuple, read_words};
+use crate::connect::{IPPROTO_TCP, SOCK_STREAM, Tuple, is_ours, read_words};
 
 /// Makes connect(2) fail with `EPERM`.
 const REFUSE: i32 = 0;
@@ -88,26 +85,9 @@ fn is_guarded(guard: &Guard, destination: &Addr) -> bool {
 fn is_listening(ctx: &SockAddrContext, guard: &Guard, v4: bool) -> bool {
     if v4 || guard.listener6 == 0 {
         let (ip, port) = (Addr::LOCALHOST4.words[3], guard.listener4.to_be());
-        is_ours(ctx, guard, Tuple { from: ip, to: ip, from_port: 0, to_port: port })
+        is_ours(ctx, guard.mark, Tuple { from: ip, to: ip, from_port: 0, to_port: port })
     } else {
         let (ip, port) = (Addr::LOCALHOST6.words, guard.listener6.to_be());
-        is_ours(ctx, guard, Tuple { from: ip, to: ip, from_port: 0, to_port: port })
-    }
-}
-
-#[inline(always)]
-fn is_ours<A>(ctx: &SockAddrContext, guard: &Guard, mut tuple: Tuple<A>) -> bool {
-    let here = i64::from(BPF_F_CURRENT_NETNS).cast_unsigned();
-    let (at, size) = ((&raw mut tuple).cast(), size_of::<Tuple<A>>() as u32);
-    // SAFETY: the tuple has the size given.
-    let sk = unsafe { bpf_sk_lookup_tcp(ctx.as_ptr(), at, size, here, 0) };
-    if sk.is_null() {
-        return false;
-    }
-    // SAFETY: not null; released on the only way out.
-    unsafe {
-        let ours = (*sk).mark == guard.mark && (*sk).state == tcp::LISTEN;
-        bpf_sk_release(sk.cast());
-        ours
+        is_ours(ctx, guard.mark, Tuple { from: ip, to: ip, from_port: 0, to_port: port })
     }
 }
