@@ -2,6 +2,7 @@
 
 mod decisions;
 mod failures;
+mod killed;
 mod policies;
 mod reading;
 

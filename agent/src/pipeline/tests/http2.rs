@@ -4,24 +4,9 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
+use super::dialled::Dialled;
 use super::*;
 use crate::record::{Outcome, UsageSource};
-
-/// Every connection to the provider is handed to the test.
-#[derive(Debug)]
-struct Dialled(mpsc::UnboundedSender<DuplexStream>);
-
-impl Connect for Dialled {
-    fn connect<'a>(
-        &'a self,
-        _to: &'a Destination,
-        _options: SocketOptions,
-    ) -> BoxFuture<'a, io::Result<Io>> {
-        let (near, far) = tokio::io::duplex(64 * 1024);
-        self.0.send(far).expect("the test plays the provider");
-        Box::pin(async move { Ok(Box::new(near) as Io) })
-    }
-}
 
 type Sender = hyper::client::conn::http2::SendRequest<Full<Bytes>>;
 

@@ -1,5 +1,6 @@
 //! The whole path of a call over in-memory connections, with a scripted provider.
 
+mod dialled;
 mod plain;
 mod policies;
 mod budgeted;

@@ -16,26 +16,11 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::server;
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async, client_async};
 
+use super::dialled::Dialled;
 use super::policies::*;
 use super::*;
 use crate::policy::settings::{OnBreach, Says};
 use crate::record::{Flag, Kind, Outcome, UsageSource};
-
-/// Every connection to the provider is handed to the test.
-#[derive(Debug)]
-struct Dialled(mpsc::UnboundedSender<DuplexStream>);
-
-impl Connect for Dialled {
-    fn connect<'a>(
-        &'a self,
-        _to: &'a Destination,
-        _options: SocketOptions,
-    ) -> BoxFuture<'a, io::Result<Io>> {
-        let (near, far) = tokio::io::duplex(64 * 1024);
-        self.0.send(far).expect("the test plays the provider");
-        Box::pin(async move { Ok(Box::new(near) as Io) })
-    }
-}
 
 /// Both ends of a socket that goes through the pipeline.
 struct Talk {
