@@ -33,8 +33,6 @@ const ERRORS: usize = 256;
 /// Bytes of one answer that wait for the client's window: a client that opens many streams and
 /// reads none of them holds no more.
 const UNSENT: usize = 64 * 1024;
-/// Largest head of a request in HTTP/1.1, with its target; a larger one is answered with 431.
-const HEAD: usize = 256 * 1024;
 /// How long a connection that is told to end may take to say so.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -94,9 +92,9 @@ where
     let connection = http1::Builder::new()
         .preserve_header_case(true)
         .auto_date_header(false)
-        // The number of fields stays at hyper's own 100, beyond which it answers 431: for any other
-        // it allocates and clears room anew for every request, a fiftieth of what a call costs.
-        .max_buf_size(HEAD)
+        // A head's bounds are hyper's own: 400 KiB and 100 fields, beyond which it answers 431. For any
+        // other number of fields it clears room anew for every request, a fiftieth of what a call
+        // costs; and a smaller buffer would hold less of an answer for a client that is slow to read.
         .serve_connection(TokioIo::new(io), service)
         .with_upgrades();
     let wait = Wait::new(Arc::clone(&turn), terms.patience, true);
