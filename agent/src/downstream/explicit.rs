@@ -22,6 +22,7 @@ use super::outward::Watched;
 use super::serve::Terms;
 use super::session::{self, Arrival};
 use super::{Front, serve};
+use crate::capture::owner;
 use crate::pipeline::{self, Body, body, headers};
 use crate::record::Via;
 use crate::subject::Subject;
@@ -43,15 +44,9 @@ struct Client {
 pub async fn serve(front: Arc<Front>, shares: Arc<Shares>, accepted: Accepted) {
     let Accepted { stream, client, permit } = accepted;
     let Ok(local) = stream.local_addr() else { return };
-    // Reads the socket tables and /proc: tens of microseconds, or more where a process has many
-    // descriptors, so not on a thread that serves others.
-    let asking = Arc::clone(&front);
-    let asked = front.runtime.drain.spawn_blocking(move || {
-        let owner = asking.owners.owner(client, local)?;
-        Ok::<_, std::io::Error>(owner.map(|owner| asking.identities.of_owner(&owner)))
-    });
-    let subject = match asked.await {
-        Ok(Ok(Some(subject))) => subject,
+    let asked = front.runtime.drain.spawn_blocking(move || owner::socket(client, local)).await;
+    let socket = match asked {
+        Ok(Ok(Some(socket))) => socket,
         Ok(Ok(None)) => {
             tracing::warn!(%client, "reset: no process of this host owns the connection");
             front.sink.fault("proxy", "no_owner");
@@ -64,13 +59,21 @@ pub async fn serve(front: Arc<Front>, shares: Arc<Shares>, accepted: Accepted) {
         }
         Err(_stopping) => return,
     };
+    // Before its process is looked for, or many connections at once would wait for one another's
+    // search to be told that they are too many.
+    if !shares.take(socket.uid, &permit) {
+        front.sink.fault("proxy", "user_limit");
+        return full(stream).await;
+    }
+    // Reads the open files of processes: tens of microseconds, or more where there are many.
+    let asking = Arc::clone(&front);
+    let asked = front.runtime.drain.spawn_blocking(move || {
+        asking.identities.of_owner(&asking.owners.owner(&socket))
+    });
+    let Ok(subject) = asked.await else { return };
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "the client is gone already");
         return;
-    }
-    if !shares.take(subject.process.uid, &permit) {
-        front.sink.fault("proxy", "user_limit");
-        return full(stream).await;
     }
     let (drain, sink) = (front.runtime.drain.clone(), Arc::clone(&front.sink));
     let terms =

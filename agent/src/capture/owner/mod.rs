@@ -58,13 +58,12 @@ impl Owners {
         Self { helper, recent: Mutex::default() }
     }
 
-    /// Owner of the end at `client` of the connection `client → server`, both as this host sees
-    /// them; `None` where this host has no such socket.
+    /// Who holds `socket`.
     ///
     /// Reads the open files of many processes where the owner is not one of those found lately:
     /// call it where blocking for some milliseconds is fine.
-    pub fn owner(&self, client: SocketAddr, server: SocketAddr) -> io::Result<Option<Owner>> {
-        let Some(Socket { inode, uid, cookie }) = socket(client, server)? else { return Ok(None) };
+    pub fn owner(&self, socket: &Socket) -> Owner {
+        let Socket { inode, uid, cookie } = *socket;
         let recent: Vec<u32> = self.recent.lock().iter().copied().collect();
         let pid = self.helper.holder(inode, uid, &recent);
         if let Some(pid) = pid {
@@ -73,11 +72,12 @@ impl Owners {
             recent.push_front(pid);
             recent.truncate(RECENT);
         }
-        Ok(Some(Owner { pid, uid, inode, cookie }))
+        Owner { pid, uid, inode, cookie }
     }
 }
 
-/// The socket at `client` of the connection `client → server`. Takes microseconds.
+/// The socket at `client` of the connection `client → server`, both as this host sees them; `None`
+/// where this host has no such socket. Takes microseconds.
 pub fn socket(client: SocketAddr, server: SocketAddr) -> io::Result<Option<Socket>> {
     let (client, server) = (unmapped(client), unmapped(server));
     match diag::socket(client, server) {

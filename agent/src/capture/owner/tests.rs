@@ -8,7 +8,8 @@ use super::*;
 
 /// One look-up without memory.
 fn owner(client: SocketAddr, server: SocketAddr) -> io::Result<Option<Owner>> {
-    Owners::new(Helper::in_process()).owner(client, server)
+    let owners = Owners::new(Helper::in_process());
+    Ok(socket(client, server)?.map(|socket| owners.owner(&socket)))
 }
 
 /// A shell that holds one connection to `address` until it is dropped.
@@ -71,7 +72,8 @@ fn two_clients_are_told_apart() {
     let one = Client::connect(&listener, "127.0.0.1");
     let other = Client::connect(&listener, "127.0.0.1");
     for client in [&one, &other, &one] {
-        let found = owners.owner(client.peer, client.server()).unwrap().unwrap();
+        let socket = socket(client.peer, client.server()).unwrap().unwrap();
+        let found = owners.owner(&socket);
         assert_eq!(found.pid, Some(client.shell.id()));
     }
 }
