@@ -17,6 +17,11 @@ pub struct Now {
 pub trait Clock: Send + Sync + std::fmt::Debug {
     /// Reads both clocks.
     fn now(&self) -> Now;
+
+    /// Reads the monotonic clock alone, which costs half.
+    fn mono(&self) -> Instant {
+        self.now().mono
+    }
 }
 
 /// The machine's own clocks.
@@ -30,6 +35,11 @@ impl Clock for System {
     )]
     fn now(&self) -> Now {
         Now { mono: Instant::now(), wall: SystemTime::now() }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the monotonic clock")]
+    fn mono(&self) -> Instant {
+        Instant::now()
     }
 }
 

@@ -167,7 +167,7 @@ impl Open<'_> {
     /// Looks for namespaces that nobody lives in any more, and for those where somebody does who is
     /// to be metered.
     async fn look(&mut self) {
-        let now = self.front.runtime.clock.now().mono;
+        let now = self.front.runtime.clock.mono();
         self.refused.retain(|_place, (again, _reason)| *again > now);
         self.close(|door| door.drain.is_signalled());
         if self.doors.is_empty() && !self.front.rules.load().containers.meters_any() {
@@ -285,7 +285,7 @@ impl Open<'_> {
         if self.refused.len() >= REFUSED {
             self.refused.clear();
         }
-        let again = self.front.runtime.clock.now().mono + AGAIN;
+        let again = self.front.runtime.clock.mono() + AGAIN;
         self.refused.insert(place, (again, reason));
     }
 

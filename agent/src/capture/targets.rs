@@ -84,7 +84,7 @@ impl Targets {
     /// Takes in a packet that a name server sent to a process of this machine (from its IP header on).
     /// Addresses that it makes wanted are handed to `add` at once: whoever asked is about to connect.
     pub fn overhear(&self, packet: &[u8], add: impl Fn(&[IpAddr])) {
-        let now = self.clock.now().mono;
+        let now = self.clock.mono();
         // Held while the kernel is told, so that a whole set made before this is not applied after it.
         let mut book = self.book.lock();
         let known = |host: &str| book.hosts.get_key_value(host).map(|(host, _)| Arc::clone(host));
@@ -131,7 +131,7 @@ impl Targets {
         // Ends with whoever tells what is wanted; what is followed then, is followed on.
         let mut told = true;
         loop {
-            let now = self.clock.now().mono;
+            let now = self.clock.mono();
             let pause = {
                 let mut book = self.book.lock();
                 for host in book.due(now) {
@@ -150,7 +150,7 @@ impl Targets {
             tokio::select! {
                 () = drain.signalled() => return,
                 Some((host, answer)) = asked.next(), if !asked.is_empty() => {
-                    let now = self.clock.now().mono;
+                    let now = self.clock.mono();
                     changed = self.book.lock().answered(&host, answer, now);
                 }
                 news = wanted.changed(), if told => {

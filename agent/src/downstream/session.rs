@@ -23,6 +23,7 @@ use super::trust::{self, Client, Reached, Signal};
 use super::{Front, proxied, serve};
 use crate::clock::Now;
 use crate::llm::providers::Provider;
+use crate::pipeline::accounts::First;
 use crate::pipeline::{Context, Parties, Place};
 use crate::record::{Connection, Treatment, Via};
 use crate::subject::Subject;
@@ -249,6 +250,7 @@ async fn terminate(
             host: meant.host,
             provider: meant.provider,
         },
+        account: First::default(),
         link,
         rules: Arc::clone(&front.rules),
         sink: Arc::clone(&front.sink),

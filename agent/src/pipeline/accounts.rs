@@ -4,11 +4,12 @@
 //! learns the credential. The table is bounded; the account not heard of for longest leaves first.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use aws_lc_rs::hmac;
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use parking_lot::Mutex;
 
 use super::Exchange;
@@ -35,6 +36,18 @@ const CREDENTIALS: [HeaderName; 5] = [
 pub struct Accounts {
     key: OnceLock<hmac::Key>,
     known: Mutex<HashMap<Key, Account>>,
+}
+
+/// The credential that a connection's first request came with, and the account behind it: the
+/// others come with the same one.
+#[derive(Default)]
+pub struct First(OnceLock<(Box<[u8]>, Arc<str>)>);
+
+/// The account's name, and nothing of the credential.
+impl fmt::Debug for First {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("First").field(&self.0.get().map(|(_, name)| name)).finish()
+    }
 }
 
 /// Provider and account.
@@ -64,9 +77,16 @@ impl Accounts {
         self.key.get_or_init(|| hmac::Key::new(hmac::HMAC_SHA256, key));
     }
 
-    /// The account behind a request's credential; `None` where it has none.
-    pub fn name(&self, headers: &HeaderMap) -> Option<Arc<str>> {
-        let credential = CREDENTIALS.iter().find_map(|name| headers.get(name))?.as_bytes();
+    /// The account behind a request's credential, on a connection whose first one is kept; `None`
+    /// where it has none.
+    pub(super) fn name(&self, headers: &HeaderMap, first: &First) -> Option<Arc<str>> {
+        let credential = credential(headers)?;
+        let (known, name) =
+            first.0.get_or_init(|| (Box::from(credential), self.name_of(credential)));
+        if **known == *credential { Some(Arc::clone(name)) } else { Some(self.name_of(credential)) }
+    }
+
+    fn name_of(&self, credential: &[u8]) -> Arc<str> {
         let key = self.key.get_or_init(random_key);
         let tag = hmac::sign(key, credential);
         let mut name = String::with_capacity(2 * NAME);
@@ -75,7 +95,7 @@ impl Accounts {
                 name.extend(char::from_digit(u32::from(digit), 16));
             }
         }
-        Some(name.into())
+        name.into()
     }
 
     /// Everything known, in no order.
@@ -133,6 +153,10 @@ pub(super) fn learn(exchange: &Exchange, headers: &HeaderMap) {
     }
 }
 
+fn credential(headers: &HeaderMap) -> Option<&[u8]> {
+    CREDENTIALS.iter().find_map(|name| headers.get(name)).map(HeaderValue::as_bytes)
+}
+
 fn random_key() -> hmac::Key {
     let mut key = [0; 32];
     if aws_lc_rs::rand::fill(&mut key).is_err() {
@@ -150,9 +174,7 @@ mod tests {
     use crate::subject::{Parts, Process, Workload};
 
     fn headers(name: &'static str, value: &'static str) -> HeaderMap {
-        [(HeaderName::from_static(name), http::HeaderValue::from_static(value))]
-            .into_iter()
-            .collect()
+        [(HeaderName::from_static(name), HeaderValue::from_static(value))].into_iter().collect()
     }
 
     fn account(name: &str, at: u64, quotas: Vec<Quota>) -> Account {
@@ -184,16 +206,36 @@ mod tests {
     fn one_credential_has_one_name_that_does_not_give_it_away() {
         let accounts = Accounts::default();
         accounts.set_key(b"kept");
-        let name = accounts.name(&headers("x-api-key", "sk-ant-secret")).unwrap();
-        assert_eq!(accounts.name(&headers("x-api-key", "sk-ant-secret")), Some(Arc::clone(&name)));
-        assert_ne!(accounts.name(&headers("x-api-key", "sk-ant-other")), Some(Arc::clone(&name)));
+        let name =
+            accounts.name(&headers("x-api-key", "sk-ant-secret"), &First::default()).unwrap();
+        assert_eq!(
+            accounts.name(&headers("x-api-key", "sk-ant-secret"), &First::default()),
+            Some(Arc::clone(&name))
+        );
+        assert_ne!(
+            accounts.name(&headers("x-api-key", "sk-ant-other"), &First::default()),
+            Some(Arc::clone(&name))
+        );
         assert_eq!(name.len(), 2 * NAME);
-        assert_eq!(accounts.name(&headers("accept", "text/plain")), None);
+        assert_eq!(accounts.name(&headers("accept", "text/plain"), &First::default()), None);
         let again = Accounts::default();
         again.set_key(b"kept");
-        assert_eq!(again.name(&headers("x-api-key", "sk-ant-secret")), Some(Arc::clone(&name)));
+        assert_eq!(
+            again.name(&headers("x-api-key", "sk-ant-secret"), &First::default()),
+            Some(Arc::clone(&name))
+        );
+        let first = First::default();
+        for secret in ["sk-ant-secret", "sk-ant-other", "sk-ant-secret"] {
+            let headers = headers("x-api-key", secret);
+            let apart = accounts.name(&headers, &First::default());
+            assert_eq!(accounts.name(&headers, &first), apart);
+        }
+        assert!(!format!("{first:?}").contains("secret"), "{first:?}");
         let elsewhere = Accounts::default();
-        assert_ne!(elsewhere.name(&headers("x-api-key", "sk-ant-secret")), Some(name));
+        assert_ne!(
+            elsewhere.name(&headers("x-api-key", "sk-ant-secret"), &First::default()),
+            Some(name)
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use hyper::Request;
 use hyper::header::{self, HeaderValue};
 
-use super::bound::{Asked, prompt_hash};
+use super::bound::Asked;
 use super::dispatch::Downgrade;
 use super::reservation::Reservation;
 use super::{Exchange, Reject, count};
@@ -152,7 +152,7 @@ fn ask(exchange: &Exchange, request: &Request<Outgoing>, countable: bool) -> Sai
         body_bytes,
         bound,
         billing,
-        prompt: body.filter(|_| ask.is_some()).map(|body| prompt_hash(&policies.prompts, body)),
+        prompt: body.filter(|_| ask.is_some()).map(|body| exchange.prompt(body)),
     };
     let acting = policies.is_acting();
     let mut engine = policies.engine.lock();

@@ -1,6 +1,6 @@
 //! One call in progress: what is known of it so far, and its settlement.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use hyper::{HeaderMap, Request};
@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use ulid::Ulid;
 
 use super::billing::billing;
+use super::bound::prompt_hash;
 use super::dispatch::Downgrade;
 use super::reservation::Reservation;
 use super::room::Claim;
@@ -39,6 +40,8 @@ pub struct Exchange {
     pub(super) downgrade: Option<Downgrade>,
     /// Who answers in the place of the one that was asked.
     pub(super) serving: Option<Serving>,
+    /// See [`Exchange::prompt`].
+    prompt: OnceLock<u64>,
     opened: Instant,
     /// Where the current stretch of waiting for somebody else began.
     waiting_since: Option<Instant>,
@@ -68,7 +71,7 @@ impl Exchange {
             subject: Arc::clone(&parties.subject),
             environment: Arc::clone(&rules.environment),
             team: rules.policies.engine.lock().team_of(&parties.subject),
-            account: rules.policies.accounts.name(request.headers()),
+            account: rules.policies.accounts.name(request.headers(), &context.account),
             agent_name: agent_name(request.headers()),
             provider: Arc::clone(&parties.provider.name),
             host: Arc::clone(&parties.host),
@@ -96,7 +99,7 @@ impl Exchange {
             flags: if verified { Vec::new() } else { vec![Flag::Unverified] },
             decisions: Vec::new(),
         };
-        let mut exchange = Self {
+        Self {
             rules,
             route,
             ask: None,
@@ -104,16 +107,12 @@ impl Exchange {
             reservation: None,
             downgrade: None,
             serving: None,
+            prompt: OnceLock::new(),
             opened: now.mono,
             waiting_since: None,
             record: Some(Box::new(record)),
             context,
-        };
-        let parties = &exchange.context.parties;
-        let (provider, host) =
-            (parties.provider.name.to_string(), format!("host {}", parties.host));
-        exchange.decide("route", provider, host);
-        exchange
+        }
     }
 
     /// The call's id.
@@ -163,6 +162,11 @@ impl Exchange {
         self.record.as_deref().map(look)
     }
 
+    /// By what the request's body is known again in this run of the agent.
+    pub(super) fn prompt(&self, body: &[u8]) -> u64 {
+        *self.prompt.get_or_init(|| prompt_hash(&self.rules.policies.prompts, body))
+    }
+
     /// Adds a flag, once.
     pub(super) fn flag(&mut self, flag: Flag) {
         self.note(|record| {
@@ -183,12 +187,12 @@ impl Exchange {
 
     /// From here on the call waits for somebody else.
     pub(super) fn wait_begins(&mut self) {
-        self.waiting_since = Some(self.context.clock.now().mono);
+        self.waiting_since = Some(self.context.clock.mono());
     }
 
     /// The wait is over.
     pub(super) fn wait_ends(&mut self) {
-        let now = self.context.clock.now().mono;
+        let now = self.context.clock.mono();
         if let Some(since) = self.waiting_since.take() {
             self.note(|record| record.upstream += now.saturating_duration_since(since));
         }
@@ -232,7 +236,7 @@ impl Exchange {
     }
 
     fn since_open(&self) -> Duration {
-        self.context.clock.now().mono.saturating_duration_since(self.opened)
+        self.context.clock.mono().saturating_duration_since(self.opened)
     }
 
     /// Takes over what the response said of itself.
@@ -295,31 +299,27 @@ impl Exchange {
         if record.kind != Kind::Call {
             return;
         }
-        let (action, detail) = match record.usage_source {
+        let why = match record.usage_source {
             UsageSource::None => {
                 // Refused, or answered with an error: providers charge nothing for these.
                 record.cost = Some(NanoUsd::default());
                 return;
             }
-            UsageSource::Unknown => {
-                ("unknown".to_owned(), "nothing is known of its usage".to_owned())
-            }
+            UsageSource::Unknown => "nothing is known of its usage".to_owned(),
             UsageSource::Reported | UsageSource::Estimated => match self.cost(record, reading) {
                 Ok(priced) => {
                     record.cost = Some(priced.cost);
-                    let tokens = record.usage.total();
-                    let detail = format!("{tokens} tokens at prices of {}", priced.version);
                     record.price_version = Some(priced.version);
-                    (format!("${}", priced.cost), detail)
+                    return;
                 }
-                Err(unpriced) => ("unknown".to_owned(), unpriced.to_string()),
+                Err(unpriced) => unpriced.to_string(),
             },
         };
         record.decisions.push(Decision {
             at: record.latency,
             rule: Arc::from("price"),
-            action: Arc::from(action),
-            detail: detail.into(),
+            action: Arc::from("unknown"),
+            detail: why.into(),
         });
     }
 

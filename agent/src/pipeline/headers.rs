@@ -75,19 +75,18 @@ pub fn rewrite_response(headers: &mut HeaderMap, sse: bool) {
 /// so that usage stays legible. Nothing is added to the list.
 pub fn limit_codings(headers: &mut HeaderMap) {
     const READ: [&str; 5] = ["gzip", "x-gzip", "deflate", "br", "identity"];
-    let lines = headers.get_all(header::ACCEPT_ENCODING).iter();
-    let accepted = lines.filter_map(|line| line.to_str().ok()).collect::<Vec<_>>().join(", ");
-    if accepted.is_empty() {
-        return;
-    }
     let legible = |item: &&str| {
         let coding = item.split(';').next().unwrap_or_default().trim();
-        READ.iter().any(|read| coding.eq_ignore_ascii_case(read))
+        coding.is_empty() || READ.iter().any(|read| coding.eq_ignore_ascii_case(read))
     };
-    if accepted.split(',').all(|item| legible(&item)) {
+    let accepted = || {
+        let lines = headers.get_all(header::ACCEPT_ENCODING).iter();
+        lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(','))
+    };
+    if accepted().all(|item| legible(&item)) {
         return;
     }
-    let kept: Vec<&str> = accepted.split(',').map(str::trim).filter(legible).collect();
+    let kept: Vec<&str> = accepted().map(str::trim).filter(legible).collect();
     let value = if kept.is_empty() { "identity".to_owned() } else { kept.join(", ") };
     if let Ok(value) = HeaderValue::from_str(&value) {
         headers.insert(header::ACCEPT_ENCODING, value);

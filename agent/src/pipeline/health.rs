@@ -34,7 +34,7 @@ pub async fn watch(
         if !rules.policies.is_acting() {
             continue;
         }
-        let now = clock.now().mono;
+        let now = clock.mono();
         for provider in rules.providers.iter() {
             let interval = {
                 let reliability = rules.policies.reliability.lock();

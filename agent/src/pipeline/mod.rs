@@ -60,6 +60,8 @@ pub type Place = Arc<dyn std::fmt::Debug + Send + Sync>;
 pub struct Context {
     /// Who calls whom.
     pub parties: Parties,
+    /// Whose account the calls are on.
+    pub account: accounts::First,
     /// The way to the provider.
     pub link: Link,
     /// What applies to everyone; each call takes one snapshot.

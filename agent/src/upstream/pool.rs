@@ -122,7 +122,7 @@ impl Pool {
 
     /// Closes connections that have been unused too long; to be called every few seconds.
     pub fn sweep(&self) {
-        let now = self.clock.now().mono;
+        let now = self.clock.mono();
         self.idle.lock().retain(|_target, idle| {
             idle.retain(|idle| idle.is_live(now));
             !idle.is_empty()
@@ -147,7 +147,7 @@ impl Pool {
 
     /// The most recently used live connection to `target`.
     pub(super) fn take(&self, target: &Target) -> Option<Sender> {
-        let now = self.clock.now().mono;
+        let now = self.clock.mono();
         let mut all = self.idle.lock();
         let idle = all.get_mut(target)?;
         while let Some(candidate) = idle.pop() {
@@ -163,7 +163,7 @@ impl Pool {
         if !sender.is_ready() {
             return;
         }
-        let since = self.clock.now().mono;
+        let since = self.clock.mono();
         let mut all = self.idle.lock();
         // Under the lock: after `close` nothing is kept any more.
         if self.drain.is_signalled() {

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use super::model::{Search, Told};
 use super::{Client, refuse};
 use crate::llm::providers::Provider;
+use crate::pipeline::accounts::First;
 use crate::pipeline::{self, Body, Context, Parties, Place, Rules};
 use crate::record::Via;
 use crate::upstream::{Destination, Link, Offer, Outgoing, SocketOptions, Target};
@@ -41,6 +42,7 @@ impl Links {
                     host: Arc::clone(&target.host),
                     provider: Arc::clone(provider),
                 },
+                account: First::default(),
                 link: Link::lazy(Arc::clone(&front.upstream.pool), target.clone()),
                 rules: Arc::clone(&front.rules),
                 sink: Arc::clone(&front.sink),

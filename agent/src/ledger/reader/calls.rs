@@ -62,8 +62,38 @@ pub(super) fn detail(connection: &Connection, id: CallId) -> rusqlite::Result<Op
             })
         })?
         .collect::<Result<_, _>>()?;
-    let decisions = decisions(connection, &text)?;
+    let mut decisions = decisions(connection, &text)?;
+    told_by_the_call(&row, &mut decisions);
     Ok(Some(CallDetail { row, attempts, decisions }))
+}
+
+/// Adds the decisions that are kept in the call itself: whom it went to, and its price.
+fn told_by_the_call(row: &CallRow, decisions: &mut Vec<DecisionRow>) {
+    if row.outcome.is_none() || row.kind == Kind::Opaque {
+        return;
+    }
+    // Ledgers of earlier versions have these beside the others.
+    let missing =
+        |decisions: &[DecisionRow], rule: &str| decisions.iter().all(|it| it.rule != rule);
+    if missing(decisions, "route") {
+        let route = DecisionRow {
+            at: Some(Duration::ZERO),
+            rule: "route".to_owned(),
+            action: row.provider.clone(),
+            detail: format!("host {}", row.host),
+        };
+        decisions.insert(0, route);
+    }
+    if let (Some(cost), Some(version)) = (row.cost_usd, &row.price_version)
+        && missing(decisions, "price")
+    {
+        decisions.push(DecisionRow {
+            at: row.latency,
+            rule: "price".to_owned(),
+            action: format!("${cost}"),
+            detail: format!("{} tokens at prices of {version}", row.tokens()),
+        });
+    }
 }
 
 fn decisions(connection: &Connection, id: &str) -> rusqlite::Result<Vec<DecisionRow>> {

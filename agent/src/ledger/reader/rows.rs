@@ -144,6 +144,24 @@ pub struct CallDetail {
     pub decisions: Vec<DecisionRow>,
 }
 
+impl CallRow {
+    /// Tokens of every kind.
+    pub(super) fn tokens(&self) -> u64 {
+        [
+            self.input_tokens,
+            self.cache_read_tokens,
+            self.cache_write_5m_tokens,
+            self.cache_write_1h_tokens,
+            self.output_tokens,
+            self.reasoning_tokens,
+            self.audio_input_tokens,
+            self.audio_output_tokens,
+        ]
+        .iter()
+        .fold(0, |sum, tokens| sum.saturating_add(*tokens))
+    }
+}
+
 /// One try of a call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "as in `record::Attempt`, whose fields these are")]

@@ -59,7 +59,13 @@ fn a_database_of_before_figures_reads_as_it_did() {
     let raw = rusqlite::Connection::open(dir.path().join("ledger.db")).unwrap();
     assert_eq!(raw.execute("UPDATE decision SET steps = ?", [old]).unwrap(), 1);
     let detail = ledger.reader().call(id).unwrap().unwrap();
-    let [only] = &detail.decisions[..] else { panic!("{:?}", detail.decisions) };
-    assert_eq!((&*only.rule, &*only.action), ("rate_limits.x", "pass"));
-    assert_eq!(only.detail, "requests_per_minute 1 -> 2 of 5");
+    let said = |it: &DecisionRow| format!("{} {}: {}", it.rule, it.action, it.detail);
+    assert_eq!(
+        detail.decisions.iter().map(said).collect::<Vec<_>>(),
+        [
+            "route openai: host api.openai.com",
+            "rate_limits.x pass: requests_per_minute 1 -> 2 of 5",
+            "price $0.0145: 1500 tokens at prices of 2026-10-01",
+        ]
+    );
 }

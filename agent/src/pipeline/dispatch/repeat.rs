@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use hyper::Request;
 
-use crate::pipeline::bound::prompt_hash;
 use crate::pipeline::exchange::Exchange;
 use crate::pipeline::{Context, Policies};
 use crate::policy::reliability::{Earlier, Print};
@@ -42,7 +41,7 @@ pub(super) fn recognise(exchange: &mut Exchange, request: &Request<Outgoing>) ->
     let policies = Arc::clone(&exchange.rules.policies);
     let process = &exchange.context.parties.subject.process;
     let model = exchange.ask.as_ref().and_then(|ask| ask.model.as_deref());
-    let print = Print::of(process, model, prompt_hash(&policies.prompts, body));
+    let print = Print::of(process, model, exchange.prompt(body));
     let context = Arc::clone(&exchange.context);
     let open = Open { context, policies, print, call, tries: 0 };
     let earlier = (count > 0).then(|| open.earlier()).flatten();

@@ -7,6 +7,7 @@ use hyper::StatusCode;
 
 use super::policies::rule;
 use super::*;
+use crate::llm::tokens::{self, Encoding};
 use crate::policy::settings::{Cap, OnBreach, Over, Quantity};
 
 fn a_minute(limit: u64) -> Cap {
@@ -27,6 +28,9 @@ fn prompt(model: &str) -> String {
 }
 
 fn limited(limit: u64, answers: usize) -> Scene {
+    // The first count loads a vocabulary, which on a busy machine takes longer than a call waits.
+    let openai = Arc::clone(Providers::builtin().by_name("openai").unwrap());
+    tokens::count(Encoding::of(&openai, "gpt-4o-mini").unwrap(), b"{}").unwrap();
     let (provider, _) = scripted((0..answers).map(|_| json(ANSWER)));
     let limits = policy::Settings {
         rules: vec![rule("rate_limits", a_minute(limit), OnBreach::Deny)],

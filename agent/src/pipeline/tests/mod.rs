@@ -35,6 +35,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::accounts::First;
 use super::*;
 use crate::clock::{self, Now};
 use crate::llm::price::Prices;
@@ -306,6 +307,7 @@ fn set(
     };
     let context = Context {
         parties: Parties { subject: subject(), via: Via::Intercept, host, provider },
+        account: First::default(),
         link: Link::lazy(pool, target),
         rules: Arc::new(ArcSwap::from_pointee(rules)),
         sink: Arc::clone(&records) as Arc<dyn Sink>,
