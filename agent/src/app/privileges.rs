@@ -1,5 +1,9 @@
 //! Giving up privileges at the start: first the helper process is started, which keeps those that
-//! its work takes; then this process, which terminates TLS, drops its own and becomes its own user.
+//! its work takes; then this process, which terminates TLS, drops its own.
+//!
+//! Root becomes the agent's own user as well. A service that is started as that user, with the
+//! helper's capabilities as ambient ones, needs no root at any time: then the directories are its
+//! own already.
 
 use std::fs;
 use std::io;
@@ -47,7 +51,8 @@ pub(super) fn split(config: &Config, paths: &Paths) -> anyhow::Result<Split> {
             hand_over(&paths.state, user, (0o711, true))?;
             hand_over(&paths.run, user, (0o755, false))?;
         }
-        None if owns_others_files(paths) => kept |= OTHERS_FILES,
+        // To anybody else these are their own files.
+        None if is_root() && owns_others_files(paths) => kept |= OTHERS_FILES,
         None => {}
     }
     confine::keep(kept, user).context("giving up privileges")?;
@@ -64,7 +69,7 @@ pub(super) fn split(config: &Config, paths: &Paths) -> anyhow::Result<Split> {
 
 /// The user to become, where this is root.
 fn user(config: &Config) -> (Option<User>, Option<String>) {
-    if !rustix::process::geteuid().is_root() {
+    if !is_root() {
         return (None, None);
     }
     match User::named(&config.user) {
@@ -78,6 +83,10 @@ fn user(config: &Config) -> (Option<User>, Option<String>) {
             (None, Some(remark))
         }
     }
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
 }
 
 /// Whether a policy may freeze a workload.
