@@ -1,7 +1,7 @@
 //! A stage for tests: provider, daemon and clients in namespaces of their own.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use agent::demo::daemon::{Config, Daemon};
 use agent::demo::mock::Control;
@@ -104,9 +104,18 @@ impl Stage {
     /// Starts the daemon; the stage's clients do not get to know its CA. After an earlier one it
     /// takes over that one's files.
     pub async fn start_untrusted(&mut self, config: &Config) -> anyhow::Result<()> {
-        let home = self.inner.scratch().join("weir");
-        self.daemon = Some(Daemon::start(&artefacts::weir()?, &home, config).await?);
+        self.start_by(&artefacts::weir()?, config).await
+    }
+
+    /// Starts the daemon by way of `program`, which ends in running it.
+    pub async fn start_by(&mut self, program: &Path, config: &Config) -> anyhow::Result<()> {
+        self.daemon = Some(Daemon::start(program, &self.home(), config).await?);
         Ok(())
+    }
+
+    /// Where the daemon's files are.
+    pub fn home(&self) -> PathBuf {
+        self.inner.scratch().join("weir")
     }
 
     /// Sends the daemon a signal.
