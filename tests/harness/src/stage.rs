@@ -95,7 +95,12 @@ impl Stage {
 
     /// Starts the daemon and makes the stage's clients trust its CA.
     pub async fn start(&mut self, config: &Config) -> anyhow::Result<()> {
-        self.start_untrusted(config).await?;
+        self.start_by(&artefacts::weir()?, config).await
+    }
+
+    /// The same, started by another program: one that takes something away from it first.
+    pub async fn start_by(&mut self, program: &Path, config: &Config) -> anyhow::Result<()> {
+        self.launch(program, config).await?;
         let root = std::fs::read_to_string(self.daemon()?.root()).context("the daemon's root")?;
         self.inner.trust(&[&root])?;
         Ok(())
@@ -104,8 +109,12 @@ impl Stage {
     /// Starts the daemon; the stage's clients do not get to know its CA. After an earlier one it
     /// takes over that one's files.
     pub async fn start_untrusted(&mut self, config: &Config) -> anyhow::Result<()> {
+        self.launch(&artefacts::weir()?, config).await
+    }
+
+    async fn launch(&mut self, program: &Path, config: &Config) -> anyhow::Result<()> {
         let home = self.inner.scratch().join("weir");
-        self.daemon = Some(Daemon::start(&artefacts::weir()?, &home, config).await?);
+        self.daemon = Some(Daemon::start(program, &home, config).await?);
         Ok(())
     }
 
