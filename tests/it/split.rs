@@ -1,5 +1,6 @@
 //! The daemon and its helper process: what each may do, and what the death of either costs.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ const NET_ADMIN: u64 = 1 << 12;
 const SYS_PTRACE: u64 = 1 << 19;
 const PERFMON: u64 = 1 << 38;
 const BPF: u64 = 1 << 39;
+/// As Debian numbers `nobody` and `nogroup`.
+const NOBODY: u32 = 65_534;
 const HELPER: u64 = DAC_READ_SEARCH | NET_ADMIN | SYS_PTRACE | PERFMON | BPF;
 
 /// A process as `/proc` tells it.
@@ -23,7 +26,9 @@ struct Seen {
     pid: u32,
     name: String,
     uid: u32,
+    /// Effective, permitted, bounding.
     sets: Vec<u64>,
+    ambient: u64,
     no_new_privileges: bool,
 }
 
@@ -34,15 +39,15 @@ impl Seen {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
             line.map(str::trim).with_context(|| format!("{name} of {pid}"))
         };
-        let sets = ["CapEff:", "CapPrm:", "CapBnd:"].map(|name| {
-            let found = field(name)?;
-            Ok(u64::from_str_radix(found, 16)?)
-        });
+        let set =
+            |name: &str| -> anyhow::Result<u64> { Ok(u64::from_str_radix(field(name)?, 16)?) };
+        let sets = ["CapEff:", "CapPrm:", "CapBnd:"].map(set);
         Ok(Self {
             pid,
             name: field("Name:")?.to_owned(),
             uid: field("Uid:")?.split_whitespace().next().context("a user")?.parse()?,
             sets: sets.into_iter().collect::<anyhow::Result<_>>()?,
+            ambient: set("CapAmb:")?,
             no_new_privileges: field("NoNewPrivs:")? == "1",
         })
     }
@@ -138,6 +143,64 @@ fn each_process_holds_what_its_work_takes_and_nothing_else() -> anyhow::Result<(
         stage.start(&stage.config().with(&["user"], json!("root"))).await?;
         assert_eq!(stage.calls().await?.len(), 2);
         Ok(())
+    })
+}
+
+/// As the service starts it: its own user, and the helper's capabilities as ambient ones.
+#[test]
+fn started_without_root_it_splits_no_less() -> anyhow::Result<()> {
+    on_stage(async |stage| {
+        let (weir, cgroup) = (harness::artefacts::weir()?, stage.inner().cgroup().path());
+        let capabilities = "-all,+bpf,+net_admin,+perfmon,+sys_ptrace,+dac_read_search";
+        // Into the cgroup first: entering one later takes more than these.
+        let script = format!(
+            "#!/bin/sh\n\
+             echo 0 > '{cgroup}/cgroup.procs'\n\
+             exec setpriv --reuid nobody --regid nogroup --clear-groups --no-new-privs \
+             --inh-caps {capabilities} --bounding-set {capabilities} --ambient-caps {capabilities} \
+             '{weir}' \"$@\"\n",
+            cgroup = cgroup.display(),
+            weir = weir.display(),
+        );
+        let program = stage.scratch().join("as-a-service");
+        std::fs::write(&program, script)?;
+        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755))?;
+        for part in ["state", "run"] {
+            let path = stage.home().join(part);
+            std::fs::create_dir_all(&path)?;
+            std::os::unix::fs::chown(&path, Some(NOBODY), Some(NOBODY))?;
+        }
+        stage.start_by(&program, &stage.config()).await?;
+        let [daemon, keeper, helper] = processes(stage)?;
+        assert_eq!([daemon.uid, keeper.uid, helper.uid], [NOBODY; 3]);
+        // The bound stays, which takes a capability to lower; nothing can be had up to it.
+        assert_eq!(daemon.sets, [0, 0, HELPER]);
+        assert_eq!((daemon.ambient, keeper.ambient, helper.ambient), (0, HELPER, HELPER));
+        for process in [&keeper, &helper] {
+            assert_eq!(process.sets, [HELPER; 3], "{process:?}");
+        }
+        for process in [&daemon, &keeper, &helper] {
+            assert!(process.no_new_privileges && process.is_closed()?, "{process:?}");
+        }
+
+        let root = std::fs::read_to_string(stage.daemon()?.root())?;
+        stage.inner().trust(&[&root])?;
+        stage.succeed(Route::Redirect, &curl(&[])).await?;
+        let call = &stage.settled(1).await?[0];
+        assert_eq!((&call["outcome"], &call["user"]), (&json!("ok"), &json!("root")), "{call}");
+        assert!(call["workload"].as_str().is_some_and(|name| name.contains("curl")), "{call}");
+        let status = stage.daemon()?.read(&["status"]).await?;
+        assert!(status["warnings"].as_array().is_some_and(Vec::is_empty), "{status}");
+        let capabilities = status["capabilities"].as_array().context("capabilities")?;
+        assert!(capabilities.iter().all(|it| it["ok"] == true), "{status}");
+
+        kill(helper.pid)?;
+        until("another helper", async || {
+            let Ok([_, _, next]) = processes(stage) else { return Ok(None) };
+            Ok((next.pid != helper.pid && next.sets == [HELPER; 3]).then_some(()))
+        })
+        .await?;
+        until("a metered connection", async || metered(stage).await).await
     })
 }
 

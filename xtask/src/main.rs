@@ -12,6 +12,7 @@ mod test;
 mod bench;
 mod fuzz;
 mod vm;
+mod dist;
 
 use std::process::ExitCode;
 
@@ -61,6 +62,8 @@ enum Task {
     /// Run the kernel tests on other kernels, each in a virtual machine: not part of `test`
     #[command(subcommand)]
     Vm(vm::Vm),
+    /// Build packages (.deb, .rpm, tarball), their checksums and the list of what is in them
+    Dist(dist::Dist),
     /// Measure
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -88,6 +91,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Demo { arguments } => build::demo(&arguments),
         Task::Fuzz { arguments } => fuzz::run(&arguments),
         Task::Vm(vm) => vm::run(&vm),
+        Task::Dist(dist) => dist::run(&dist),
         Task::Bench(bench) => bench::run(&bench),
     }
 }

@@ -1,5 +1,9 @@
 //! Giving up privileges at the start: first the helper process is started, which keeps those that
-//! its work takes; then this process, which terminates TLS, drops its own and becomes its own user.
+//! its work takes; then this process, which terminates TLS, drops its own.
+//!
+//! Root becomes the agent's own user as well. A service that is started as that user, with the
+//! helper's capabilities as ambient ones, needs no root at any time: then the directories are its
+//! own already.
 
 use std::fs;
 use std::io;
@@ -13,6 +17,7 @@ use crate::capture::Helper;
 use crate::capture::helper::confine::{self, Extras, User};
 use crate::cli;
 use crate::config::{Config, Paths};
+use crate::downstream::trust::ledger;
 use crate::policy::settings::{OnBreach, Says};
 
 /// Most files whose owner is changed; a ledger of years has some hundreds.
@@ -46,8 +51,10 @@ pub(super) fn split(config: &Config, paths: &Paths) -> anyhow::Result<Split> {
         Some(user) => {
             hand_over(&paths.state, user, (0o711, true))?;
             hand_over(&paths.run, user, (0o755, false))?;
+            ledger::lend_to(&paths.state, user.gid).context("letting the trust ledger be read")?;
         }
-        None if owns_others_files(paths) => kept |= OTHERS_FILES,
+        // To anybody else these are their own files.
+        None if is_root() && owns_others_files(paths) => kept |= OTHERS_FILES,
         None => {}
     }
     confine::keep(kept, user).context("giving up privileges")?;
@@ -64,7 +71,7 @@ pub(super) fn split(config: &Config, paths: &Paths) -> anyhow::Result<Split> {
 
 /// The user to become, where this is root.
 fn user(config: &Config) -> (Option<User>, Option<String>) {
-    if !rustix::process::geteuid().is_root() {
+    if !is_root() {
         return (None, None);
     }
     match User::named(&config.user) {
@@ -78,6 +85,10 @@ fn user(config: &Config) -> (Option<User>, Option<String>) {
             (None, Some(remark))
         }
     }
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
 }
 
 /// Whether a policy may freeze a workload.
@@ -118,6 +129,10 @@ fn give(path: &Path, user: User, budget: &mut usize) -> io::Result<()> {
             give(&entry?.path(), user, budget)?;
         }
     }
+    // By that file root changes the host: it is never anybody else's.
+    if path.file_name().is_some_and(|name| name == ledger::NAME) {
+        return Ok(());
+    }
     let linked = meta.is_file() && meta.nlink() > 1;
     if (meta.uid(), meta.gid()) != (user.uid, user.gid) && !linked {
         lchown(path, Some(user.uid), Some(user.gid))?;
@@ -151,6 +166,7 @@ mod tests {
         fs::create_dir_all(&inside).unwrap();
         fs::write(inside.join("key"), "x").unwrap();
         fs::write(&outside, "x").unwrap();
+        fs::write(dir.path().join("state").join(ledger::NAME), "{}").unwrap();
         std::os::unix::fs::symlink(&outside, inside.join("soft")).unwrap();
         fs::hard_link(&outside, inside.join("hard")).unwrap();
         let user = User { uid: 65_534, gid: 65_533 };
@@ -158,6 +174,7 @@ mod tests {
         let owner = |path: &Path| fs::metadata(path).unwrap().uid();
         assert_eq!(owner(&inside.join("key")), 65_534);
         assert_eq!(owner(&inside), 65_534);
+        assert_eq!(owner(&dir.path().join("state").join(ledger::NAME)), 0);
         assert_eq!(owner(&outside), 0);
     }
 }

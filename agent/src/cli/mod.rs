@@ -37,6 +37,7 @@ mod run;
 mod env;
 mod doctor;
 mod completions;
+mod man;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -135,6 +136,8 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Print a completion script for a shell
     Completions(completions::Args),
+    /// Write the manual into a directory
+    Man(man::Args),
 }
 
 /// Runs a command line. `start` is what `weir daemon` runs.
@@ -177,6 +180,7 @@ fn dispatch(command: &Command, ctx: &Ctx, start: daemon::Start) -> anyhow::Resul
         Command::Down(args) => down::run(args, ctx),
         Command::Config(args) => config::run(args, ctx),
         Command::Completions(args) => completions::run(args, ctx),
+        Command::Man(args) => man::run(args, ctx),
         Command::Trust(args) => return Ok(trust::run(args, &local::site(ctx)?)?.into()),
         Command::Doctor(args) if args.preflight => {
             let config = crate::config::load(&ctx.paths)?;

@@ -3,6 +3,7 @@
 mod alerts;
 mod limits;
 mod design;
+mod packaged;
 mod reliability;
 
 use std::net::SocketAddr;

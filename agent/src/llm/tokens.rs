@@ -6,12 +6,12 @@
 //! the model in a form of its own. So every word of the body is counted, keys too, each object and
 //! each item with what can stand around it, and a margin on top.
 //!
-//! The vocabularies take some 60 MiB once they are used; nothing is loaded before.
+//! The vocabularies take some 60 MiB once they are used; nothing is loaded before. They are much of
+//! the binary too: without the feature `tokenizer` they are left out, and nothing is counted.
 
 use std::borrow::Cow;
 use std::fmt;
 
-use bpe_openai::Tokenizer;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::providers::Provider;
@@ -77,23 +77,31 @@ impl Encoding {
         (*stem != "gpt-4" || matches!(name.as_bytes().get(stem.len()), None | Some(b':')))
             .then_some(*encoding)
     }
-
-    fn tokenizer(self) -> &'static Tokenizer {
-        match self {
-            Self::O200k => bpe_openai::o200k_base(),
-            Self::Cl100k => bpe_openai::cl100k_base(),
-        }
-    }
 }
 
-/// Counts a request's body, margin included. `None` where it cannot be: it is larger than [`MOST`],
-/// nested deeper than 128, no JSON, or offers a tool of the provider's own, whose instructions
-/// nobody else knows. Images and files are for the caller to leave out.
+/// Counts a text's tokens.
+type Counter = fn(Encoding, &str) -> u64;
+
+#[cfg(feature = "tokenizer")]
+const COUNTER: Option<Counter> = Some(|encoding, text| {
+    let tokenizer = match encoding {
+        Encoding::O200k => bpe_openai::o200k_base(),
+        Encoding::Cl100k => bpe_openai::cl100k_base(),
+    };
+    tokenizer.count(text) as u64
+});
+
+#[cfg(not(feature = "tokenizer"))]
+const COUNTER: Option<Counter> = None;
+
+/// Counts a request's body, margin included. `None` where it cannot be: there is no vocabulary, or
+/// it is larger than [`MOST`], nested deeper than 128, no JSON, or offers a tool of the provider's
+/// own, whose instructions nobody else knows. Images and files are for the caller to leave out.
 pub fn count(encoding: Encoding, body: &[u8]) -> Option<Counted> {
     if body.len() > MOST {
         return None;
     }
-    let mut tally = Tally { tokenizer: encoding.tokenizer(), tokens: 0 };
+    let mut tally = Tally { counter: COUNTER?, encoding, tokens: 0 };
     let mut reader = serde_json::Deserializer::from_slice(body);
     At { tally: &mut tally, place: Place::Body }.deserialize(&mut reader).ok()?;
     reader.end().ok()?;
@@ -102,13 +110,14 @@ pub fn count(encoding: Encoding, body: &[u8]) -> Option<Counted> {
 }
 
 struct Tally {
-    tokenizer: &'static Tokenizer,
+    counter: Counter,
+    encoding: Encoding,
     tokens: u64,
 }
 
 impl Tally {
     fn text(&mut self, text: &str) {
-        self.tokens += self.tokenizer.count(text) as u64;
+        self.tokens += (self.counter)(self.encoding, text);
     }
 
     /// Three digits are a token.
@@ -218,6 +227,7 @@ impl<'de> Visitor<'de> for At<'_> {
     }
 }
 
+#[cfg(feature = "tokenizer")]
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -1,7 +1,7 @@
 //! A stage for tests: provider, daemon and clients in namespaces of their own.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use agent::demo::daemon::{Config, Daemon};
 use agent::demo::mock::Control;
@@ -95,12 +95,7 @@ impl Stage {
 
     /// Starts the daemon and makes the stage's clients trust its CA.
     pub async fn start(&mut self, config: &Config) -> anyhow::Result<()> {
-        self.start_by(&artefacts::weir()?, config).await
-    }
-
-    /// The same, started by another program: one that takes something away from it first.
-    pub async fn start_by(&mut self, program: &Path, config: &Config) -> anyhow::Result<()> {
-        self.launch(program, config).await?;
+        self.start_untrusted(config).await?;
         let root = std::fs::read_to_string(self.daemon()?.root()).context("the daemon's root")?;
         self.inner.trust(&[&root])?;
         Ok(())
@@ -109,13 +104,18 @@ impl Stage {
     /// Starts the daemon; the stage's clients do not get to know its CA. After an earlier one it
     /// takes over that one's files.
     pub async fn start_untrusted(&mut self, config: &Config) -> anyhow::Result<()> {
-        self.launch(&artefacts::weir()?, config).await
+        self.start_by(&artefacts::weir()?, config).await
     }
 
-    async fn launch(&mut self, program: &Path, config: &Config) -> anyhow::Result<()> {
-        let home = self.inner.scratch().join("weir");
-        self.daemon = Some(Daemon::start(program, &home, config).await?);
+    /// Starts the daemon by way of `program`, which ends in running it.
+    pub async fn start_by(&mut self, program: &Path, config: &Config) -> anyhow::Result<()> {
+        self.daemon = Some(Daemon::start(program, &self.home(), config).await?);
         Ok(())
+    }
+
+    /// Where the daemon's files are.
+    pub fn home(&self) -> PathBuf {
+        self.inner.scratch().join("weir")
     }
 
     /// Sends the daemon a signal.

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 
 use harness::{Route, Stage, artefacts, curl, on_stage};
 use serde_json::Value;
@@ -25,12 +24,15 @@ os.execv("WEIR", ["WEIR"] + sys.argv[1:])
 "#;
 const WITHOUT: &str = "#!/bin/sh\nexec setpriv --bounding-set=-perfmon,-sys_admin WEIR \"$@\"\n";
 
-/// A program that starts the agent.
-fn starter(stage: &Stage, script: &str) -> anyhow::Result<PathBuf> {
+/// Starts the agent by a script that ends in running it.
+async fn start(stage: &mut Stage, script: &str) -> anyhow::Result<()> {
     let path = stage.scratch().join("starter");
     fs::write(&path, script.replace("WEIR", &artefacts::weir()?.display().to_string()))?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
-    Ok(path)
+    let config = stage.config();
+    stage.start_by(&path, &config).await?;
+    let root = fs::read_to_string(stage.daemon()?.root())?;
+    Ok(stage.inner().trust(&[&root])?)
 }
 
 /// What everybody finds whose kernel half is not there for this reason.
@@ -52,8 +54,7 @@ async fn goes_direct(stage: &Stage, reason: &str) -> anyhow::Result<()> {
 #[test]
 fn without_a_capability_that_one_is_named() -> anyhow::Result<()> {
     on_stage(async |stage| {
-        let starter = starter(stage, WITHOUT)?;
-        stage.start_by(&starter, &stage.config()).await?;
+        start(stage, WITHOUT).await?;
         goes_direct(stage, "the kernel half needs CAP_PERFMON").await
     })
 }
@@ -61,8 +62,7 @@ fn without_a_capability_that_one_is_named() -> anyhow::Result<()> {
 #[test]
 fn refused_by_the_kernel_the_program_is_named_and_what_the_kernel_said() -> anyhow::Result<()> {
     on_stage(async |stage| {
-        let starter = starter(stage, REFUSING)?;
-        stage.start_by(&starter, &stage.config()).await?;
+        start(stage, REFUSING).await?;
         goes_direct(stage, "connect4 cannot be attached").await?;
         goes_direct(stage, "Permission denied").await
     })

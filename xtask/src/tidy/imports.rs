@@ -76,7 +76,7 @@ const MODULES: [(&str, &[&str]); 23] = [
 ];
 
 /// A third-party crate and the modules that may use it. Crates not listed may be used anywhere.
-const CRATES: [(&str, &[&str]); 24] = [
+const CRATES: [(&str, &[&str]); 25] = [
     ("anyhow", &["main", "app", "cli", "demo"]),
     ("aya", &["capture"]),
     ("aya_log", &["capture"]),
@@ -84,6 +84,7 @@ const CRATES: [(&str, &[&str]); 24] = [
     ("bpe_openai", &["llm::tokens"]),
     ("clap", &["cli", "main"]),
     ("clap_complete", &["cli"]),
+    ("clap_mangen", &["cli"]),
     ("comfy_table", &["cli"]),
     ("csv", &["cli", "admin"]),
     ("genai_prices", &["llm"]),

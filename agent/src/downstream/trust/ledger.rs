@@ -1,9 +1,12 @@
 //! Every file that was touched to make the host trust the local CA, so that it can be undone
 //! exactly: `STATE/trust-ledger.json`.
+//!
+//! What it says is done in root's name, and its directory is the agent's: root believes a ledger that
+//! is root's only. The agent may read it.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -13,7 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::downstream::ca::hex;
 
-const NAME: &str = "trust-ledger.json";
+/// Its name in the state directory.
+pub const NAME: &str = "trust-ledger.json";
 
 /// What was done to this host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,18 +99,38 @@ impl Ledger {
 
     /// The host's ledger; `None` where nothing is installed.
     pub fn load(state_dir: &Path) -> io::Result<Option<Self>> {
-        match fs::read(state_dir.join(NAME)) {
-            Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+        let path = state_dir.join(NAME);
+        let mut file = match open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        let owner = file.metadata()?.uid();
+        if rustix::process::geteuid().is_root() && owner != 0 {
+            let path = path.display();
+            let what = format!(
+                "{path} belongs to user id {owner}, so nothing is done by it as root; look at it, \
+                 and `chown root {path}` if it is what `weir trust install` wrote"
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
+        let mut text = Vec::new();
+        file.read_to_end(&mut text)?;
+        Ok(Some(serde_json::from_slice(&text)?))
     }
 
     /// Writes the ledger: before the host is touched, so that a crash leaves nothing unrecorded.
     pub fn save(&self, state_dir: &Path) -> io::Result<()> {
         let fresh = state_dir.join(format!(".{NAME}.new"));
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+        match fs::remove_file(&fresh) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        // New: never through a link that somebody else has put there.
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+        let directory = fs::metadata(state_dir)?;
+        if directory.uid() != 0 {
+            lend(&file, directory.gid())?;
+        }
         serde_json::to_writer_pretty(&mut file, self)?;
         file.write_all(b"\n")?;
         file.sync_all()?;
@@ -122,9 +146,68 @@ impl Ledger {
     }
 }
 
+/// Lets the agent's group read a ledger, which stays root's.
+pub fn lend_to(state_dir: &Path, group: u32) -> io::Result<()> {
+    match open(&state_dir.join(NAME)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        file => lend(&file?, group),
+    }
+}
+
+fn lend(file: &File, group: u32) -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    fchown(file, None, Some(group))?;
+    file.set_permissions(Permissions::from_mode(0o640))
+}
+
+/// Not through a link, and not of a file that has another name elsewhere.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let meta = file.metadata()?;
+    if meta.is_file() && meta.nlink() == 1 {
+        return Ok(file);
+    }
+    let what = format!("{} is a link", path.display());
+    Err(io::Error::new(io::ErrorKind::InvalidData, what))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn root_does_nothing_by_a_ledger_that_somebody_else_could_have_written() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(NAME);
+        let mut ledger = Ledger::new("ab", "2026-01-02T03:04:05Z".parse().unwrap());
+        std::os::unix::fs::chown(dir.path(), Some(65_534), Some(65_533)).unwrap();
+        ledger.save(dir.path()).unwrap();
+        let meta = fs::metadata(&path).unwrap();
+        assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o777), (0, 65_533, 0o640));
+        assert_eq!(Ledger::load(dir.path()).unwrap().as_ref(), Some(&ledger));
+
+        std::os::unix::fs::chown(&path, Some(65_534), None).unwrap();
+        let refused = Ledger::load(dir.path()).unwrap_err().to_string();
+        assert!(refused.contains("belongs to user id 65534"), "{refused}");
+        fs::rename(&path, dir.path().join("mine")).unwrap();
+        std::os::unix::fs::symlink("mine", &path).unwrap();
+        assert!(Ledger::load(dir.path()).is_err());
+
+        // What stands where the new one is written is not written through.
+        let other = dir.path().join("other");
+        fs::write(&other, "x").unwrap();
+        std::os::unix::fs::symlink(&other, dir.path().join(format!(".{NAME}.new"))).unwrap();
+        ledger.version = 2;
+        ledger.save(dir.path()).unwrap();
+        assert_eq!(fs::read(&other).unwrap(), b"x");
+        assert_eq!(Ledger::load(dir.path()).unwrap(), Some(ledger));
+    }
 
     #[test]
     fn what_is_saved_is_loaded() {

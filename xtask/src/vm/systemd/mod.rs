@@ -18,7 +18,7 @@ use clap::Args;
 
 use super::machine::{self, Files, Verdict};
 use super::{Outcome, Scratch, Source, folder, kernels, report, running};
-use crate::{shell, test};
+use crate::{dist, shell, test};
 
 /// As much as is asked of a host: an emulated machine does a tenth of it.
 const LOAD: (u32, u32) = (200, 10);
@@ -115,8 +115,9 @@ impl Made {
         mirror: Option<&str>,
     ) -> anyhow::Result<Self> {
         shell::run(&mut shell::cargo(&["build", "--package", "tests", "--bin", "scenario"]))?;
-        let package = package.context("no package")?;
-        let packages = packages::made(package, scratch)?;
+        let built = || dist::deb(scratch);
+        let package = package.map_or_else(built, |named| Ok(std::path::absolute(named)?))?;
+        let packages = packages::with_later(package, scratch)?;
         let tree = tree::made(folder, mirror)?;
         Ok(Self { tree, scenario: shell::root().join("target/debug/scenario"), packages })
     }

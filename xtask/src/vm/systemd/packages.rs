@@ -10,9 +10,8 @@ use crate::shell;
 /// Sorts after every version of ours.
 const LATER: &str = "+later1";
 
-/// The package and a later one, which is made of it below `scratch`.
-pub(super) fn made(package: &Path, scratch: &Path) -> anyhow::Result<[PathBuf; 2]> {
-    let package = std::path::absolute(package)?;
+/// The package, and a later one that is made of it below `scratch`.
+pub(super) fn with_later(package: PathBuf, scratch: &Path) -> anyhow::Result<[PathBuf; 2]> {
     let later = scratch.join("weir-later.deb");
     relabel(&package, &scratch.join("later"), &later)?;
     Ok([package, later])
