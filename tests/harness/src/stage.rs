@@ -109,6 +109,16 @@ impl Stage {
         Ok(())
     }
 
+    /// Starts the daemon by another program that stands in for `weir`, and makes the stage's clients
+    /// trust its CA.
+    pub async fn start_by(&mut self, program: &Path, config: &Config) -> anyhow::Result<()> {
+        let home = self.inner.scratch().join("weir");
+        self.daemon = Some(Daemon::start(program, &home, config).await?);
+        let root = std::fs::read_to_string(self.daemon()?.root()).context("the daemon's root")?;
+        self.inner.trust(&[&root])?;
+        Ok(())
+    }
+
     /// Sends the daemon a signal.
     pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
         let pid = self.daemon()?.pid().context("the daemon runs")?;
