@@ -7,6 +7,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::pulse::{Beat, Pulse};
+
 /// Spawns tracked tasks and tells them to finish. Clones share one signal and one count.
 #[derive(Debug, Clone, Default)]
 pub struct Drain {
@@ -14,6 +16,7 @@ pub struct Drain {
     /// Given when the grace is almost over.
     hurry: CancellationToken,
     tasks: TaskTracker,
+    pulse: Pulse,
 }
 
 impl Drain {
@@ -30,6 +33,7 @@ impl Drain {
             signal: self.signal.child_token(),
             hurry: self.hurry.clone(),
             tasks: self.tasks.clone(),
+            pulse: self.pulse.clone(),
         }
     }
 
@@ -50,6 +54,16 @@ impl Drain {
         T: Send + 'static,
     {
         self.tasks.spawn_blocking(work)
+    }
+
+    /// For a task that must never stand still: it is missed when it shows no progress.
+    pub fn beat(&self, name: &'static str) -> Beat {
+        self.pulse.part(name)
+    }
+
+    /// Tasks that have shown no progress for longer than `limit`.
+    pub fn silent(&self, limit: Duration) -> Vec<&'static str> {
+        self.pulse.silent(limit)
     }
 
     /// Whether tasks have been told to finish.

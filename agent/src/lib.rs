@@ -35,4 +35,5 @@ pub mod app;
 pub mod cli;
 pub mod demo;
 pub mod clock;
+pub mod pulse;
 pub mod drain;

@@ -5,16 +5,18 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
 
 use crate::args::Args;
 
-/// Connects to `to` as many `times`, or with `how=udp` sends a datagram there from a connected socket;
-/// tells how often that was refused.
+/// Connects to `to` as many `times`; with `how=leave` it does not wait for that to be done, with `how=udp`
+/// it sends a datagram there from a connected socket. Tells how often that was refused.
 pub(crate) fn run(args: &Args) -> Result<Value> {
     let to: SocketAddr = args.one("to")?.context("to=")?;
     let times: u32 = args.one("times")?.context("times=")?;
     let knock = || match args.find("how") {
         Some("udp") => send(to),
+        Some("leave") => leave(to),
         _ => TcpStream::connect(to).map(drop),
     };
     let refused = (0..times).filter(|_| knock().is_err()).count();
@@ -25,4 +27,14 @@ fn send(to: SocketAddr) -> io::Result<()> {
     let socket = UdpSocket::bind("0.0.0.0:0")?;
     socket.connect(to)?;
     socket.send(b"knock").map(drop)
+}
+
+/// Goes away again, whatever has become of it: also one that is not taken in was redirected.
+fn leave(to: SocketAddr) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&to.into()) {
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok(()),
+        other => other,
+    }
 }

@@ -31,6 +31,8 @@ mod reload;
 #[cfg(test)]
 mod reliability;
 #[cfg(test)]
+mod service;
+#[cfg(test)]
 mod split;
 #[cfg(test)]
 mod stage;

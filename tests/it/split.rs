@@ -18,6 +18,8 @@ const PERFMON: u64 = 1 << 38;
 const BPF: u64 = 1 << 39;
 /// As Debian numbers `nobody` and `nogroup`.
 const NOBODY: u32 = 65_534;
+/// To change the user, the group, and what may be had at all.
+const SUCCEED: u64 = 1 << 6 | 1 << 7 | 1 << 8;
 const HELPER: u64 = DAC_READ_SEARCH | NET_ADMIN | SYS_PTRACE | PERFMON | BPF;
 
 /// A process as `/proc` tells it.
@@ -112,9 +114,9 @@ fn each_process_holds_what_its_work_takes_and_nothing_else() -> anyhow::Result<(
         assert_eq!((&*keeper.name, &*helper.name), ("weir-keeper", "weir-helper"));
         assert_eq!(daemon.sets, [0, 0, 0], "the daemon can do nothing more than its user");
         assert_ne!(daemon.uid, 0);
-        for process in [&keeper, &helper] {
-            assert_eq!(process.sets, [HELPER; 3], "{process:?}");
-        }
+        assert_eq!(helper.sets, [HELPER; 3], "{helper:?}");
+        // A successor becomes its own user, too.
+        assert_eq!(keeper.sets, [HELPER | SUCCEED; 3], "{keeper:?}");
         for process in [&daemon, &keeper, &helper] {
             assert!(process.no_new_privileges && process.is_closed()?, "{process:?}");
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-use crate::{setup, shell, tidy};
+use crate::{setup, shell, tidy, vm};
 
 /// Sums of cargo's own result lines.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,12 @@ pub(crate) fn run() -> anyhow::Result<()> {
         shell::run(&mut shell::cargo(&["build", "--workspace", "--exclude", "agent-ebpf"]))
     });
     report.step("test", || tests(&mut count));
+    report.step("systemd", || {
+        let Count { passed, failed } = vm::systemd::check()?;
+        count.passed += passed;
+        count.failed += failed;
+        Ok(())
+    });
     report.print();
     // In this form the closing line is read by whoever counts tests.
     println!("{} passed, {} failed", count.passed, count.failed);

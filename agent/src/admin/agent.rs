@@ -12,6 +12,7 @@ use super::prices::{PriceQuery, Prices, UnknownPriceRow};
 use super::processes::{ProcessQuery, ProcessRow};
 use super::spend::{Spend, SpendQuery};
 use super::status::{CaptureState, ModeState, Status};
+use super::upgrade::Upgraded;
 use crate::config::Mode;
 use crate::record::CallId;
 
@@ -92,6 +93,10 @@ pub trait Agent: Alerts + Control + Send + Sync + 'static {
 
     /// Does more or less from now on, also after a restart.
     fn set_mode(&self, mode: Mode) -> Result<ModeState, Failure>;
+
+    /// Starts a successor from the program on disk and hands over to it; where that fails, everything
+    /// is as before.
+    fn upgrade(&self) -> Result<Upgraded, Failure>;
 
     /// Begins or ends interception; connections that exist go on.
     fn set_capture(&self, on: bool) -> Result<CaptureState, Failure>;

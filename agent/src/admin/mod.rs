@@ -20,6 +20,7 @@ pub mod processes;
 pub mod prices;
 pub mod policies;
 pub mod reload;
+pub mod upgrade;
 pub mod trial;
 pub mod usage;
 pub mod budgets;
@@ -29,9 +30,11 @@ pub mod money;
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use tokio::net::{TcpListener, UnixListener};
 
@@ -104,9 +107,29 @@ pub struct Admin {
 impl Admin {
     /// Binds the socket and the HTTP address. Must run inside the runtime.
     pub fn bind(settings: &Settings) -> Result<Self, BindError> {
+        Self::over(settings, Bound::default())
+    }
+
+    /// The same over listeners that are there already; those that are not are bound.
+    pub fn over(settings: &Settings, bound: Bound) -> Result<Self, BindError> {
         let token = settings.token_file.as_deref().map(read_token).transpose()?;
-        let (socket, unix) = bind_socket(&settings.socket)?;
-        let tcp = settings.http.map(bind_http).transpose()?;
+        let socket_error = |fault| BindError::Socket { path: settings.socket.clone(), fault };
+        let (socket, unix) = match bound.socket {
+            Some(unix) => {
+                unix.set_nonblocking(true).map_err(socket_error)?;
+                let unix = UnixListener::from_std(unix).map_err(socket_error)?;
+                (SocketFile::of(&settings.socket), unix)
+            }
+            None => bind_socket(&settings.socket)?,
+        };
+        let tcp = match (settings.http, bound.http) {
+            (Some(addr), Some(tcp)) => {
+                let failed = |fault| BindError::Http { addr, fault };
+                tcp.set_nonblocking(true).map_err(failed)?;
+                Some(TcpListener::from_std(tcp).map_err(failed)?)
+            }
+            (http, _) => http.map(bind_http).transpose()?,
+        };
         let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
         Ok(Self { socket, unix, tcp, token, group: access::group_id(&groups, GROUP) })
     }
@@ -118,7 +141,19 @@ impl Admin {
 
     /// Path of the unix socket.
     pub fn socket(&self) -> &Path {
-        &self.socket.0
+        &self.socket.path
+    }
+
+    /// Copies of the listeners, for whoever is to serve them next.
+    pub fn copies(&self) -> io::Result<Bound> {
+        let copy = |fd: BorrowedFd<'_>| fd.try_clone_to_owned();
+        let http = self.tcp.as_ref().map(|tcp| copy(tcp.as_fd())).transpose()?;
+        Ok(Bound { socket: Some(copy(self.unix.as_fd())?.into()), http: http.map(Into::into) })
+    }
+
+    /// Leaves the socket's file where it is when this server goes: it is to be served by the next.
+    pub fn leave_file(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.socket.left)
     }
 
     /// Serves until drained; the socket's file is gone afterwards.
@@ -139,14 +174,34 @@ impl Admin {
     }
 }
 
-/// The socket's file: removed when the server goes.
+/// Listeners that are there already.
+#[derive(Debug, Default)]
+pub struct Bound {
+    /// The unix socket.
+    pub socket: Option<std::os::unix::net::UnixListener>,
+    /// For HTTP.
+    pub http: Option<std::net::TcpListener>,
+}
+
+/// The socket's file: removed when the server goes, unless it is another's by then.
 #[derive(Debug)]
-struct SocketFile(PathBuf);
+struct SocketFile {
+    path: PathBuf,
+    left: Arc<AtomicBool>,
+}
+
+impl SocketFile {
+    fn of(path: &Path) -> Self {
+        Self { path: path.to_owned(), left: Arc::default() }
+    }
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Already gone is as good as removed; nobody is left to be told otherwise.
-        drop(std::fs::remove_file(&self.0));
+        if !self.left.load(Relaxed) {
+            // Already gone is as good as removed; nobody is left to be told otherwise.
+            drop(std::fs::remove_file(&self.path));
+        }
     }
 }
 
@@ -165,7 +220,7 @@ fn bind_socket(path: &Path) -> Result<(SocketFile, UnixListener), BindError> {
         Err(_) => {}
     }
     let listener = UnixListener::bind(path).map_err(socket_error)?;
-    let file = SocketFile(path.to_owned());
+    let file = SocketFile::of(path);
     // Anyone may connect: what they may see and do is decided by their credentials.
     let anyone = std::fs::Permissions::from_mode(0o666);
     std::fs::set_permissions(path, anyone).map_err(socket_error)?;

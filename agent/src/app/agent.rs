@@ -7,13 +7,14 @@ use std::time::SystemTime;
 
 use jiff::{Timestamp, Zoned};
 use parking_lot::Mutex;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, mpsc};
 
 use super::control;
 use super::freezer::Freezer;
 use super::kernel::Kernel;
 use super::modes::Modes;
 use super::rows;
+use super::service::{self, Doors, Leave};
 use super::standing;
 use super::takers::Takers;
 use super::toggles::Toggles;
@@ -28,8 +29,10 @@ use crate::admin::status::{
     Capability, CaptureState, EscalationState, Listener, ModeState, NamespaceState, Overhead,
     State, Status, TrustState,
 };
+use crate::admin::upgrade::Upgraded;
 use crate::admin::{self, Failure, SCHEMA_VERSION};
 use crate::alerts::Alerts;
+use crate::capture::Helper;
 use crate::config::{Effective, Mode, Paths};
 use crate::downstream::Front;
 use crate::ledger::{self, Ledger};
@@ -64,6 +67,11 @@ pub(super) struct Running {
     pub(super) root: PathBuf,
     /// What someone should know about how this process runs.
     pub(super) remark: Option<String>,
+    /// The listeners that others serve next; `None` once they do.
+    pub(super) doors: Mutex<Option<Doors>>,
+    /// Asks for a successor, one at a time, and whoever hands over to it.
+    pub(super) succession: Mutex<mpsc::Sender<Leave>>,
+    pub(super) helper: Helper,
 }
 
 impl Running {
@@ -72,7 +80,7 @@ impl Running {
     }
 
     /// The last local midnight.
-    fn midnight(&self) -> Timestamp {
+    pub(super) fn midnight(&self) -> Timestamp {
         let now: Zoned = self.now().to_zoned(jiff::tz::TimeZone::system());
         now.start_of_day().map_or_else(|_| self.now(), |midnight| midnight.timestamp())
     }
@@ -350,6 +358,10 @@ impl admin::Agent for Running {
         let set = self.modes.set(mode);
         set.map_err(|error| Failure::Unavailable(format!("the mode cannot be kept: {error}")))?;
         Ok(self.mode())
+    }
+
+    fn upgrade(&self) -> Result<Upgraded, Failure> {
+        service::upgrade(self)
     }
 
     fn set_capture(&self, on: bool) -> Result<CaptureState, Failure> {

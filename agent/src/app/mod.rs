@@ -2,6 +2,7 @@
 //! stopped in the opposite one.
 
 mod privileges;
+mod service;
 mod start;
 mod account_key;
 mod alerts;
@@ -35,14 +36,25 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::agent::Running;
+use self::kernel::ON_THE_WAY;
+use self::service::Leave;
 use self::start::{Launch, Started};
 
 pub use self::rules::providers;
+pub use self::service::Predecessor;
 
 use crate::cli::Exit;
 use crate::cli::daemon::Flags;
 use crate::config::{Effective, Paths};
+use crate::downstream::serve::LINGER;
+use crate::drain::Drain;
 use crate::ledger::Ledger;
+
+/// How long the unit gives a stop (`TimeoutStopSec=`).
+const PATIENCE: Duration = Duration::from_secs(75);
+/// What a stop takes beside the time that calls are given.
+const LAST_STEPS: Duration = Duration::from_secs(10);
 
 /// `weir daemon`: runs the agent in the foreground until it is told to stop.
 pub fn main(effective: Effective, paths: Paths, flags: Flags) -> anyhow::Result<Exit> {
@@ -54,10 +66,12 @@ pub fn main(effective: Effective, paths: Paths, flags: Flags) -> anyhow::Result<
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("another cryptography provider was installed before ours"))?;
+    // Before anything is opened that could take their numbers.
+    let sockets = service::Sockets::inherited();
     let most = file_limit();
     let split = privileges::split(config, &paths)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let launch = Launch { flags, files: most, split };
+    let launch = Launch { flags, files: most, split, sockets };
     let ledger = runtime.block_on(run(effective, paths, launch))?;
     // What did not finish in time is ended here, and settles: the ledger is the last to close.
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -80,25 +94,57 @@ async fn run(effective: Effective, paths: Paths, launch: Launch) -> anyhow::Resu
     // From the first moment on: unasked for, this signal would end the process.
     let mut hangup = signal(SignalKind::hangup())?;
     let grace = effective.config.limits.drain_timeout;
-    let started = start::start(effective, &paths, launch).await?;
+    let helper = launch.split.helper.clone();
+    let mut started = start::start(effective, &paths, launch).await?;
     for (name, address) in &started.running.listeners {
         tracing::info!(%address, "listening: {name}");
     }
     let mode = started.running.modes.effective();
     tracing::info!(mode = mode.mode.word(), reason = mode.reason, "ready");
-    let mut stopping = std::pin::pin!(until_told_to_stop());
-    loop {
-        tokio::select! {
-            told = &mut stopping => break told?,
-            Some(()) = hangup.recv() => reload(&started).await,
+    if service::is_told()
+        && let Some(doors) = &*started.running.doors.lock()
+    {
+        doors.keep();
+    }
+    let status = service::status(&started.running);
+    match started.followed.take() {
+        None => service::ready(&status),
+        Some(followed) => {
+            followed.follow(&started.running)?;
+            service::ready_as_main(&status);
         }
     }
-    Ok(stop(started, grace).await)
+    let watched = Arc::clone(&started.running);
+    let leave = {
+        let life = async {
+            let mut stopping = std::pin::pin!(until_told_to_stop());
+            loop {
+                tokio::select! {
+                    told = &mut stopping => break told.map(|()| None),
+                    Some(leave) = started.leaves.recv() => break Ok(Some(leave)),
+                    Some(()) = hangup.recv() => reload(&started.running, &started.drain).await,
+                }
+            }
+        };
+        tokio::select! {
+            leave = life => leave?,
+            never = service::watch(Arc::clone(&watched), helper.clone()) => match never {},
+        }
+    };
+    match leave {
+        // From here on the successor gives the signs of life.
+        Some(leave) => hand_over(started, leave, grace).await,
+        None => tokio::select! {
+            ledger = stop(started, grace) => Ok(ledger),
+            // Until the last call has ended.
+            never = service::watch(watched, helper) => match never {},
+        },
+    }
 }
 
-async fn reload(started: &Started) {
-    let running = Arc::clone(&started.running);
-    let done = started.drain.spawn_blocking(move || running.take_config());
+async fn reload(running: &Arc<Running>, drain: &Drain) {
+    let running = Arc::clone(running);
+    let done = drain.spawn_blocking(move || running.take_config());
     if done.await.is_err() {
         tracing::error!("reading the configuration again failed: the old one holds");
     }
@@ -118,7 +164,15 @@ async fn until_told_to_stop() -> io::Result<()> {
 /// last, when nobody has anything left to say.
 async fn stop(started: Started, grace: Duration) -> Arc<Ledger> {
     tracing::info!("stopping");
-    let Started { running, ledger, drain } = started;
+    service::stopping("stopping: calls in flight end, new connections go direct");
+    if grace + LAST_STEPS > PATIENCE {
+        service::wait_longer(grace + LAST_STEPS);
+    }
+    let Started { running, ledger, drain, .. } = started;
+    if let Some(doors) = running.doors.lock().take() {
+        // Where nobody keeps them, who connects from here on is refused at once instead of waiting.
+        doors.close(service::is_told());
+    }
     // A frozen workload's connections would keep the drain waiting, and nobody would be there to
     // let it go on afterwards.
     freezer::let_go(&running.freezer).await;
@@ -133,4 +187,49 @@ async fn stop(started: Started, grace: Duration) -> Arc<Ledger> {
         tracing::warn!(left, "tasks did not finish in time");
     }
     ledger
+}
+
+/// Everything to the successor, in the order in which nothing falls between the two; then the calls
+/// in flight end here, and are kept there.
+async fn hand_over(started: Started, leave: Leave, grace: Duration) -> anyhow::Result<Arc<Ledger>> {
+    let Started { running, ledger, drain, left, .. } = started;
+    let Leave { successor, answer } = leave;
+    tracing::info!(pid = successor.generation.pid, "handing over to the successor");
+    freezer::let_go(&running.freezer).await;
+    if let Some(kernel) = running.kernel.clone() {
+        drop(tokio::task::spawn_blocking(move || kernel.give_way()).await);
+    }
+    left.cancel();
+    if let Some(doors) = running.doors.lock().take() {
+        doors.close(true);
+    }
+    drain.signal();
+    // Then every connection has ended, or is in its last request.
+    tokio::time::sleep(LINGER + ON_THE_WAY).await;
+    let policies = Arc::clone(&running.front.rules.load().policies);
+    let (there, now) = (Arc::clone(&ledger), running.front.runtime.clock.now());
+    let bequeathed = tokio::task::spawn_blocking(move || {
+        let settled = successor.bequeath(&policies, &there, now);
+        // Also where it failed: what is recorded from here on has to go somewhere.
+        match settled {
+            Ok(settled) => successor.report(settled, &there),
+            Err(error) => there.begin(true).map_err(anyhow::Error::from).and(Err(error.into())),
+        }
+    });
+    let bequeathed = bequeathed.await?;
+    let told = match &bequeathed {
+        Ok(()) => Ok(running.takers.in_flight()),
+        Err(error) => {
+            Err(format!("the successor failed to take over, and this agent ends: {error:#}"))
+        }
+    };
+    // Whoever asked may have gone.
+    drop(answer.send(told));
+    drop(running);
+    let overstaying = drain.finish(grace).await;
+    if overstaying > 0 {
+        tracing::warn!(left = overstaying, "tasks did not finish in time");
+    }
+    bequeathed?;
+    Ok(ledger)
 }

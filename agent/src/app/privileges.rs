@@ -43,7 +43,8 @@ pub(super) fn split(config: &Config, paths: &Paths) -> anyhow::Result<Split> {
         return Ok(Split { helper: Helper::in_process(), remark: None });
     }
     let extras = Extras { freeze: freezes(config), enter: config.containers.meters_any() };
-    let command = cli::helper::command(config.log, extras)?;
+    let daemon = cli::helper::own_command().context("finding out what runs here")?;
+    let command = cli::helper::command(config.log, extras, &daemon)?;
     let helper = Helper::start(command).context("starting the helper process")?;
     let (user, remark) = user(config);
     let mut kept = confine::daemon();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::agent::Running;
-use super::{alerts, restore, rules};
+use super::{alerts, restore, rules, service};
 use crate::admin::SCHEMA_VERSION;
 use crate::admin::reload::Reloaded;
 use crate::config::{self, Change, Effective, OnUntrusted, Problem};
@@ -27,6 +27,7 @@ impl Running {
     pub(super) fn take_config(&self) -> Reloaded {
         // One at a time: the second sees what the first has taken.
         let mut held = self.config.lock();
+        service::reloading();
         let read = config::effective(&self.paths).map_err(|problems| problems.0);
         let done = read.and_then(|new| {
             let changes = held.changes(&new);
@@ -41,6 +42,8 @@ impl Running {
             Err(problems) => refused(problems),
         };
         self.metrics.reloaded(done.ok);
+        drop(held);
+        service::ready(&service::status(self));
         told(&done);
         done
     }

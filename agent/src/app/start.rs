@@ -1,12 +1,14 @@
 //! The start: every part in the order in which it is safe to begin, the kernel last.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
 
 use super::agent::Running;
 use super::freezer::{self, Freezer};
@@ -14,18 +16,19 @@ use super::front::{PIPES, front};
 use super::kernel::Kernel;
 use super::modes::Modes;
 use super::privileges::Split;
+use super::service::{Doors, Inheritance, Leave, Predecessor, Sockets, Tickets};
 use super::sweep::sweep;
 use super::takers::Takers;
 use super::toggles::Toggles;
 use super::{account_key, alerts, namespaces, restore, rules, verdicts};
-use crate::admin::{self, Admin};
+use crate::admin::{self, Admin, Bound};
 use crate::alerts::Dial;
 use crate::capture::resolve::Resolver;
 use crate::capture::{self, Helper};
 use crate::cli::daemon::Flags;
 use crate::clock::{Clock, System};
 use crate::config::{Config, Effective, Fsync, OnAgentFailure, Paths, Toggle};
-use crate::downstream::accept::{self, Limit, Pressure, Shares};
+use crate::downstream::accept::{self, Gate, Limit, Pressure, Shares};
 use crate::downstream::intercept::Accepted;
 use crate::downstream::{Front, Runtime, explicit};
 use crate::drain::Drain;
@@ -46,6 +49,8 @@ pub(super) struct Launch {
     pub(super) files: usize,
     /// How privileges are divided.
     pub(super) split: Split,
+    /// Listeners that somebody has handed over.
+    pub(super) sockets: Sockets,
 }
 
 /// The agent while it runs.
@@ -53,13 +58,35 @@ pub(super) struct Started {
     pub(super) running: Arc<Running>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) drain: Drain,
+    /// When this agent is to hand over to another.
+    pub(super) leaves: mpsc::Receiver<Leave>,
+    /// Told when the listeners are another's.
+    pub(super) left: CancellationToken,
+    /// What it has of the one before it, until it has said that it follows.
+    pub(super) followed: Option<Followed>,
+}
+
+/// The agent that is followed.
+pub(super) struct Followed {
+    predecessor: Arc<Predecessor>,
+    tickets: Tickets,
+}
+
+impl Followed {
+    /// Says so to it, and takes in what its last calls come to.
+    pub(super) fn follow(self, running: &Arc<Running>) -> io::Result<()> {
+        let front = &running.front;
+        let kept = (Arc::clone(&running.ledger), Arc::clone(&front.rules.load().policies));
+        let told = (Arc::clone(&front.sink), Arc::clone(&front.runtime.clock));
+        self.predecessor.follow(self.tickets, kept, told)
+    }
 }
 
 /// Makes and starts everything.
 pub(super) async fn start(
     effective: Effective,
     paths: &Paths,
-    launch: Launch,
+    mut launch: Launch,
 ) -> anyhow::Result<Started> {
     let config = &effective.config;
     let clock: Arc<dyn Clock> = Arc::new(System);
@@ -76,7 +103,17 @@ pub(super) async fn start(
         },
         retention: config.ledger.retention,
     };
-    let ledger = Arc::new(Ledger::open(&paths.state, settings, Arc::clone(&clock))?);
+    let follows = launch.flags.predecessor.clone();
+    let ledger = match follows {
+        None => Ledger::open(&paths.state, settings, Arc::clone(&clock))?,
+        Some(_) => Ledger::waiting(&paths.state, settings, Arc::clone(&clock)),
+    };
+    let ledger = Arc::new(ledger);
+    let mut beside = None;
+    if let Some(predecessor) = &follows {
+        (launch.sockets, beside) = predecessor.welcome().context("the predecessor's listeners")?;
+    }
+    let gate = Gate::default();
     let metrics = Arc::new(Metrics::new(metrics::Settings { per_user: config.metrics.per_user })?);
     let (told, teller) = alerts::open(config, &paths.state, Arc::clone(&clock))?;
     let told = Arc::new(told);
@@ -99,40 +136,48 @@ pub(super) async fn start(
     // Before anything is served: limits and budgets begin where they stood.
     let policies = Arc::clone(&front.rules.load().policies);
     account_key::keep(&paths.state, &policies.accounts);
-    restore::restore(&ledger, &policies, front.runtime.clock.now());
+    if follows.is_none() {
+        restore::restore(&ledger, &policies, front.runtime.clock.now());
+    }
     let freezer = Arc::new(Freezer::open(&paths.state, helper.clone()));
     let sink = Arc::clone(&takers) as Arc<dyn Sink>;
     drain.spawn(freezer::run(Arc::clone(&freezer), to_freeze, sink, runtime.clone()));
 
     // Every listener that others connect to by themselves, before the kernel leads anyone here.
-    let admin = Admin::bind(&admin::Settings {
-        socket: paths.socket(),
-        http: config.listen.admin,
-        token_file: config.metrics.token_file.clone(),
-    })?;
-    let explicit = bind_explicit(config).await?;
+    let (admin, explicit) = bind(config, paths, &mut launch.sockets).await?;
+    let doors = Doors::of(&admin, explicit.as_ref())?;
+    let left = CancellationToken::new();
 
-    let (kernel, no_kernel) = attach(config, &launch, &front, (&helper, &resolver))?;
+    let (kernel, no_kernel) =
+        attach((config, beside), (&launch, &gate), &front, (&helper, &resolver))?;
     let modes = Modes::new(config.mode, &paths.state, Arc::clone(&front), kernel.clone());
     let toggles = Toggles::open(&paths.state);
     toggles.apply(&front.rules.load().policies);
 
     let mut listeners = Vec::new();
     listeners.extend(admin.addr().map(|address| ("admin", address)));
-    for listener in &explicit {
+    if let Some(listener) = &explicit {
         listeners.push(("proxy", listener.local_addr()?));
     }
     front.upstream.tcp.own().fixed(listeners.iter().map(|(_, address)| *address).collect());
-    for listener in explicit {
+    if let Some(listener) = explicit {
         let permits = permits(config, &launch);
         let shares = Arc::new(Shares::of(permits.available_permits()));
-        let limit = Limit { permits, pressure: Arc::new(NoPressure) };
+        let limit = Limit { permits, pressure: Arc::new(NoPressure), gate: gate.clone() };
         let front = Arc::clone(&front);
         let serve = move |stream, client, permit| {
             let accepted = Accepted { stream, client, permit };
             explicit::serve(Arc::clone(&front), Arc::clone(&shares), accepted)
         };
-        drain.spawn(accept::run(listener, limit, drain.clone(), serve));
+        let (left, signal) = (left.clone(), drain.clone());
+        drain.spawn(async move {
+            tokio::select! {
+                biased;
+                // Whoever waits in the queue is the successor's.
+                () = left.cancelled() => {}
+                () = accept::run(listener, limit, signal, serve) => {}
+            }
+        });
     }
 
     // Last: from here on connections are led to us.
@@ -145,6 +190,21 @@ pub(super) async fn start(
             tracing::warn!("some providers' names do not resolve yet; they are asked for again");
         }
     }
+    let followed = match follows {
+        None => None,
+        Some(predecessor) => {
+            let (from, there) = (Arc::clone(&predecessor), Arc::clone(&ledger));
+            let (front, paths) = (Arc::clone(&front), paths.clone());
+            let taking = drain.spawn_blocking(move || {
+                let inheritance = from.inherit().context("the predecessor")?;
+                take_over(inheritance, &there, &front, &paths)
+            });
+            let tickets = taking.await.context("taking over")??;
+            Some(Followed { predecessor, tickets })
+        }
+    };
+    gate.lift();
+    let (succession, leaves) = mpsc::channel(1);
     let running = Arc::new(Running {
         since,
         front,
@@ -163,6 +223,9 @@ pub(super) async fn start(
         socket: paths.socket(),
         root: paths.root_certificate(),
         remark: launch.split.remark,
+        doors: Mutex::new(Some(doors)),
+        succession: Mutex::new(succession),
+        helper,
     });
     drain.spawn(sweep(Arc::clone(&running), paths.clone()));
     let front = &running.front;
@@ -173,13 +236,30 @@ pub(super) async fn start(
         drain.clone(),
     ));
     drain.spawn(admin.run(Arc::clone(&running) as Arc<dyn admin::Agent>, drain.clone()));
-    Ok(Started { running, ledger, drain })
+    Ok(Started { running, ledger, drain, leaves, left, followed })
+}
+
+/// Goes on where another agent has let go.
+fn take_over(
+    inheritance: Inheritance,
+    ledger: &Ledger,
+    front: &Front,
+    paths: &Paths,
+) -> anyhow::Result<Tickets> {
+    ledger.begin(true)?;
+    let (policies, clock) = (Arc::clone(&front.rules.load().policies), &front.runtime.clock);
+    let now = clock.now();
+    policies.engine.lock().begin(now);
+    restore::restore(ledger, &policies, now);
+    // What it has learnt since this one read it.
+    verdicts::restore(front, paths);
+    Ok(inheritance.adopt(ledger, &policies, &**clock))
 }
 
 /// The kernel half, or why there is none.
 fn attach(
-    config: &Config,
-    launch: &Launch,
+    (config, beside): (&Config, Option<u32>),
+    (launch, gate): (&Launch, &Gate),
     front: &Arc<Front>,
     (helper, resolver): (&Helper, &Resolver),
 ) -> anyhow::Result<(Option<Arc<Kernel>>, Option<String>)> {
@@ -191,12 +271,14 @@ fn attach(
         ports: config.capture.all_ports().iter().map(|port| port.get()).collect(),
         refuse_quic: config.capture.refuse_quic,
         log: launch.flags.log_bpf,
+        beside,
     };
     let closed = config.on_agent_failure == OnAgentFailure::Closed;
     let settings = (settings, closed, config.capture.all.clone());
     let kernel = Kernel::new(settings, Arc::clone(front), (helper.clone(), resolver.clone()));
     let pressure = Arc::clone(&kernel) as Arc<dyn Pressure>;
-    kernel.bound(Limit { permits: permits(config, launch), pressure });
+    let gate = gate.clone();
+    kernel.bound(Limit { permits: permits(config, launch), pressure, gate });
     if let Err(error) = kernel.up() {
         if config.capture.enabled == Toggle::On {
             return Err(error).context("capture.enabled is true, but the kernel half cannot run");
@@ -224,11 +306,29 @@ fn permits(config: &Config, launch: &Launch) -> Arc<Semaphore> {
     Arc::new(Semaphore::new(wanted.min(room.max(16))))
 }
 
-async fn bind_explicit(config: &Config) -> anyhow::Result<Vec<TcpListener>> {
-    let Some(address) = config.listen.proxy else { return Ok(Vec::new()) };
-    let listener =
-        TcpListener::bind(address).await.with_context(|| format!("listen.proxy: {address}"))?;
-    Ok(vec![listener])
+/// The listeners that others connect to by themselves: those handed over, where they fit.
+async fn bind(
+    config: &Config,
+    paths: &Paths,
+    sockets: &mut Sockets,
+) -> anyhow::Result<(Admin, Option<TcpListener>)> {
+    let settings = admin::Settings {
+        socket: paths.socket(),
+        http: config.listen.admin,
+        token_file: config.metrics.token_file.clone(),
+    };
+    let socket = sockets.socket(&settings.socket);
+    let admin = Admin::over(&settings, Bound { socket, http: sockets.admin(settings.http) })?;
+    let Some(address) = config.listen.proxy else { return Ok((admin, None)) };
+    let failed = || format!("listen.proxy: {address}");
+    let explicit = match sockets.proxy(Some(address)) {
+        Some(listener) => {
+            listener.set_nonblocking(true).with_context(failed)?;
+            TcpListener::from_std(listener).with_context(failed)?
+        }
+        None => TcpListener::bind(address).await.with_context(failed)?,
+    };
+    Ok((admin, Some(explicit)))
 }
 
 /// Explicit clients have nowhere else to go: they wait.

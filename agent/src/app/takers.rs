@@ -1,14 +1,16 @@
 //! Everyone who takes records, behind the one door the pipeline knows.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::admin::calls::CallRow;
 use crate::alerts::Alerts;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
-use crate::record::{Connection, Durability, Kind, Notice, Opened, Record, Sink};
+use crate::record::{CallId, Connection, Durability, Kind, Notice, Opened, Record, Sink};
 use crate::subject::Subject;
 
 /// Records that a slow follower may fall behind before it misses some.
@@ -22,6 +24,8 @@ pub(super) struct Takers {
     alerts: Arc<Alerts>,
     live: broadcast::Sender<Arc<CallRow>>,
     freezes: mpsc::Sender<ToFreeze>,
+    /// Calls that were announced and have not ended.
+    in_flight: Mutex<HashSet<CallId>>,
 }
 
 /// Somebody a policy wants to be frozen, and the policy.
@@ -39,7 +43,13 @@ impl Takers {
     ) -> (Self, mpsc::Receiver<ToFreeze>) {
         let (freezes, to_freeze) = mpsc::channel(FREEZES);
         let live = broadcast::Sender::new(FOLLOW);
-        (Self { ledger, metrics, alerts, live, freezes }, to_freeze)
+        let in_flight = Mutex::default();
+        (Self { ledger, metrics, alerts, live, freezes, in_flight }, to_freeze)
+    }
+
+    /// How many calls are being made.
+    pub(super) fn in_flight(&self) -> u64 {
+        u64::try_from(self.in_flight.lock().len()).unwrap_or(u64::MAX)
     }
 
     /// Settled calls from now on.
@@ -50,10 +60,12 @@ impl Takers {
 
 impl Sink for Takers {
     fn open(&self, opened: Opened) {
+        self.in_flight.lock().insert(opened.call_id);
         self.ledger.open(opened);
     }
 
     fn settle(&self, record: Arc<Record>) -> oneshot::Receiver<Durability> {
+        self.in_flight.lock().remove(&record.call_id);
         self.metrics.call(&record);
         if record.kind == Kind::Call {
             self.alerts.call(record.started_at);

@@ -88,7 +88,8 @@ impl Attachment {
         };
         let cgroup = File::open(&path)
             .map_err(|source| AttachError::Cgroup { path: path.clone(), source })?;
-        check_alone(&cgroup, None)?;
+        let beside = settings.beside;
+        check_alone(&cgroup, &[beside])?;
 
         let object = if settings.log { OBJECT_WITH_LOG } else { OBJECT };
         let mut ebpf = EbpfLoader::new().load(object)?;
@@ -132,7 +133,7 @@ impl Attachment {
             }
             capabilities.set(hook, linked);
         }
-        check_alone(&cgroup, Some(attachment.id(program::CONNECT4)))?;
+        check_alone(&cgroup, &[Some(attachment.connect()), beside])?;
 
         let ebpf = &mut attachment.ebpf;
         let maps = HANDED.iter().map(|name| descriptor(&take(ebpf, name)?));
@@ -162,6 +163,20 @@ impl Attachment {
         }
         networks.clone_into(&mut self.networks);
         Ok(left_out)
+    }
+
+    /// Wants nothing any more, at once for every connection to come: each goes on to the programs that
+    /// were attached after these. The guard is left to them too.
+    pub(super) fn give_way(&mut self) -> Result<(), AttachError> {
+        self.post = None;
+        self.choose(&ChosenSet::default())?;
+        self.targets(&[])?;
+        Ok(())
+    }
+
+    /// The program at connect(2).
+    pub(super) fn connect(&self) -> u32 {
+        self.id(program::CONNECT4)
     }
 
     /// Puts the guard in place for this network namespace, or removes it where there is none given.
@@ -295,11 +310,11 @@ fn whole_host(settings: &Settings, path: &Path) -> Result<(), String> {
     Err(format!("{} is the top of a cgroup namespace, not of the host", path.display()))
 }
 
-/// Fails where an agent other than the one whose connect4 has the id `own` is attached. Asked after
-/// linking too: of two that start at once, the later to link finds the earlier.
-fn check_alone(cgroup: &File, own: Option<u32>) -> Result<(), AttachError> {
+/// Fails where an agent other than those whose connect4 has an id among `known` is attached. Asked
+/// after linking too: of two that start at once, the later to link finds the earlier.
+fn check_alone(cgroup: &File, known: &[Option<u32>]) -> Result<(), AttachError> {
     let programs = query::programs(cgroup.as_fd(), Hook::Connect4, Scope::Attached)?;
-    for (id, name) in programs.iter().filter(|(id, _)| Some(*id) != own) {
+    for (id, name) in programs.iter().filter(|(id, _)| !known.contains(&Some(*id))) {
         let owner = if name.is_empty() { query::owner(*id) } else { None };
         if name == program::CONNECT4
             || owner.as_ref().is_some_and(|owner| owner.name.starts_with(NAME))

@@ -38,7 +38,7 @@ impl Heart {
 
     /// Keeps giving signs of life until `over`, or until the agent is told to finish.
     pub(super) fn run(mut self, drain: &Drain, over: CancellationToken) {
-        let signal = drain.clone();
+        let (signal, shown) = (drain.clone(), drain.beat("heartbeat"));
         drain.spawn(async move {
             let mut ticks = tokio::time::interval(INTERVAL);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -46,7 +46,10 @@ impl Heart {
                 tokio::select! {
                     () = over.cancelled() => break,
                     () = signal.signalled() => break,
-                    _at = ticks.tick() => self.beat(),
+                    _at = ticks.tick() => {
+                        self.beat();
+                        shown.beat();
+                    }
                 }
             }
         });

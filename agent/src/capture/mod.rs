@@ -80,11 +80,14 @@ pub struct Settings {
     pub refuse_quic: bool,
     /// Whether the programs log what they decide.
     pub log: bool,
+    /// The program of a predecessor ([`Capture::program`]) that is still attached, and will give way.
+    #[serde(default)]
+    pub beside: Option<u32>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { cgroup: None, ports: vec![443], refuse_quic: true, log: false }
+        Self { cgroup: None, ports: vec![443], refuse_quic: true, log: false, beside: None }
     }
 }
 
@@ -252,6 +255,19 @@ impl Capture {
     /// after [`Capture::detach`].
     pub fn program_stats(&self) -> Vec<ProgramStats> {
         self.helper.statistics().unwrap_or_default()
+    }
+
+    /// The program by which a successor knows this capture.
+    pub fn program(&self) -> Option<u32> {
+        self.helper.program()
+    }
+
+    /// Leaves every connection to come to a successor that is attached as well, and the guard. Follow
+    /// with [`Capture::detach`].
+    pub fn give_way(&self) -> Result<(), AttachError> {
+        // The last sign of life, on detaching, says that there is none any more.
+        *self.second.lock() = None;
+        self.helper.give_way()
     }
 
     /// Detaches the programs: from here on connections go direct. Idempotent.

@@ -31,6 +31,7 @@ mod breaker;
 mod mode;
 mod up;
 mod down;
+mod upgrade;
 mod config;
 mod trust;
 mod run;
@@ -124,6 +125,8 @@ enum Command {
     Up(up::Args),
     /// Stop intercepting at once; connections that exist go on
     Down(down::Args),
+    /// Replace the running daemon by the program on disk, without an interruption
+    Upgrade(upgrade::Args),
     /// Check, show or describe the configuration
     Config(config::Args),
     /// Make this host's clients accept the agent's CA, or undo that
@@ -178,6 +181,7 @@ fn dispatch(command: &Command, ctx: &Ctx, start: daemon::Start) -> anyhow::Resul
         Command::Mode(args) => mode::run(args, ctx),
         Command::Up(args) => up::run(args, ctx),
         Command::Down(args) => down::run(args, ctx),
+        Command::Upgrade(args) => upgrade::run(args, ctx),
         Command::Config(args) => config::run(args, ctx),
         Command::Completions(args) => completions::run(args, ctx),
         Command::Man(args) => man::run(args, ctx),

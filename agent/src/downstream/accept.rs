@@ -9,9 +9,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Interval, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
 
 use crate::drain::Drain;
+use crate::pulse::{self, Beat};
 
 /// Told when the limit is reached (`true`) and when there is room again.
 ///
@@ -29,6 +32,26 @@ pub struct Limit {
     pub permits: Arc<Semaphore>,
     /// Told when they run out.
     pub pressure: Arc<dyn Pressure>,
+    /// Until it is open, connections wait in their listeners' queues.
+    pub gate: Gate,
+}
+
+/// Holds accept loops back until the agent may serve. Clones are one gate.
+#[derive(Debug, Clone, Default)]
+pub struct Gate(CancellationToken);
+
+impl Gate {
+    /// An open one.
+    pub fn open() -> Self {
+        let gate = Self::default();
+        gate.lift();
+        gate
+    }
+
+    /// Opens it, for good.
+    pub fn lift(&self) {
+        self.0.cancel();
+    }
 }
 
 /// Counts as one connection for as long as any clone of it lives.
@@ -76,13 +99,21 @@ pub async fn run<F>(
 ) where
     F: Future<Output = ()> + Send + 'static,
 {
-    let Limit { permits, pressure } = limit;
+    let Limit { permits, pressure, gate } = limit;
+    tokio::select! {
+        () = gate.0.cancelled() => {}
+        () = drain.signalled() => return,
+    }
+    let beat = drain.beat("accept");
+    let mut idle = tokio::time::interval(pulse::EVERY);
+    idle.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        beat.beat();
         let permit = match Arc::clone(&permits).try_acquire_owned() {
             Ok(permit) => permit,
             Err(_full) => {
                 pressure.full(true);
-                let waited = Arc::clone(&permits).acquire_owned().await;
+                let waited = acquire(&permits, (&beat, &mut idle)).await;
                 pressure.full(false);
                 match waited {
                     Ok(permit) => permit,
@@ -95,6 +126,7 @@ pub async fn run<F>(
             biased;
             accepted = listener.accept() => accepted,
             () = drain.signalled() => return,
+            _ = idle.tick() => continue,
         };
         match accepted {
             Ok((stream, client)) => {
@@ -113,6 +145,20 @@ pub async fn run<F>(
                     return;
                 }
             }
+        }
+    }
+}
+
+/// Waits for room, which is no standing still.
+async fn acquire(
+    permits: &Arc<Semaphore>,
+    (beat, idle): (&Beat, &mut Interval),
+) -> Result<OwnedSemaphorePermit, AcquireError> {
+    let mut acquired = std::pin::pin!(Arc::clone(permits).acquire_owned());
+    loop {
+        tokio::select! {
+            acquired = &mut acquired => return acquired,
+            _ = idle.tick() => beat.beat(),
         }
     }
 }

@@ -47,6 +47,19 @@ impl Waited {
     }
 }
 
+/// Where a connection of HTTP/1.1 stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Nothing has come yet.
+    Untouched,
+    /// Between two requests, or in the middle of a head.
+    Resting,
+    /// A request is being answered, and the answer's head can still say anything.
+    Asked,
+    /// The answer's body is on its way.
+    Answered,
+}
+
 /// Where a connection stands, as its reads and its answers tell.
 #[derive(Debug)]
 pub(super) struct Turn {
@@ -54,6 +67,8 @@ pub(super) struct Turn {
     /// Requests being answered.
     busy: AtomicUsize,
     asked: AtomicBool,
+    /// The head of the last request's answer is on its way, and says what it says.
+    told: AtomicBool,
     /// When the last answer ended, in milliseconds since `began`.
     rested: AtomicU64,
     /// When the first byte after that came, as `rested` plus one; 0 where none has.
@@ -66,6 +81,7 @@ impl Turn {
             began: Instant::now(),
             busy: AtomicUsize::new(0),
             asked: AtomicBool::new(false),
+            told: AtomicBool::new(false),
             rested: AtomicU64::new(0),
             head: AtomicU64::new(0),
         })
@@ -82,8 +98,24 @@ impl Turn {
     pub(super) fn begin(self: &Arc<Self>) -> Busy {
         self.busy.fetch_add(1, Relaxed);
         self.asked.store(true, Relaxed);
+        self.told.store(false, Relaxed);
         self.head.store(0, Relaxed);
         Busy(Arc::clone(self))
+    }
+
+    /// The answer's head is complete.
+    pub(super) fn tell(&self) {
+        self.told.store(true, Relaxed);
+    }
+
+    /// What the client is waiting for, or we are.
+    pub(super) fn stage(&self) -> Stage {
+        match (self.busy.load(Relaxed) > 0, self.told.load(Relaxed)) {
+            (true, false) => Stage::Asked,
+            (true, true) => Stage::Answered,
+            (false, _) if self.asked.load(Relaxed) || self.head.load(Relaxed) > 0 => Stage::Resting,
+            (false, _) => Stage::Untouched,
+        }
     }
 
     fn elapsed(&self) -> u64 {

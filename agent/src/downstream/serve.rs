@@ -1,10 +1,11 @@
 //! HTTP towards the client: requests in, responses out, until either side is done.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -13,9 +14,10 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
 
 use super::outward::{Outward, Watched};
-use super::patience::{Patience, Wait, Waited};
+use super::patience::{Patience, Stage, Turn, Wait, Waited};
 use crate::drain::Drain;
 use crate::pipeline::{self, Body, Context};
 use crate::record::Sink;
@@ -35,6 +37,12 @@ const ERRORS: usize = 256;
 const UNSENT: usize = 64 * 1024;
 /// How long a connection that is told to end may take to say so.
 const GOODBYE: Duration = Duration::from_secs(1);
+
+/// How long a connection that is to end waits for a request that can be told so.
+pub const LINGER: Duration = Duration::from_millis(500);
+
+/// The same where nothing has come at all yet: who has only just connected means to ask.
+const FIRST: Duration = Duration::from_secs(5);
 
 /// How connections of one listener are served.
 #[derive(Debug)]
@@ -86,8 +94,12 @@ where
     let (outlet, turn) = (io.outlet(), io.turn());
     let service = service_fn(|request| {
         let (busy, outlet) = (turn.begin(), Arc::clone(&outlet));
-        let answer = answer(request);
-        async { Ok::<_, Infallible>(answer.await.map(|body| Outward::new(body, outlet, busy))) }
+        let (answer, turn) = (answer(request), Arc::clone(&turn));
+        async move {
+            let answer = answer.await;
+            turn.tell();
+            Ok::<_, Infallible>(answer.map(|body| Outward::new(body, outlet, busy)))
+        }
     });
     let connection = http1::Builder::new()
         .preserve_header_case(true)
@@ -98,7 +110,8 @@ where
         .serve_connection(TokioIo::new(io), service)
         .with_upgrades();
     let wait = Wait::new(Arc::clone(&turn), terms.patience, true);
-    finish(pin!(connection), terms, wait, http1::UpgradeableConnection::graceful_shutdown).await;
+    let stop = http1::UpgradeableConnection::graceful_shutdown;
+    finish(pin!(connection), terms, (wait, Some(&turn)), stop).await;
 }
 
 /// Serves HTTP/2.
@@ -127,15 +140,16 @@ where
         .auto_date_header(false)
         .serve_connection(TokioIo::new(io), service);
     let wait = Wait::new(Arc::clone(&turn), terms.patience, false);
-    finish(pin!(connection), terms, wait, http2::Connection::graceful_shutdown).await;
+    finish(pin!(connection), terms, (wait, None), http2::Connection::graceful_shutdown).await;
 }
 
 /// Runs a connection to its end; when the drain is signalled, to the end of the request it is in;
-/// where the client takes too long, no further.
+/// where the client takes too long, no further. A connection of HTTP/1.1 comes with whose `turn` it
+/// is: HTTP/2 can tell clients to ask nothing more at any time.
 async fn finish<C>(
     mut connection: Pin<&mut C>,
     terms: &Terms<'_>,
-    wait: Wait,
+    (wait, turn): (Wait, Option<&Turn>),
     stop: impl Fn(Pin<&mut C>),
 ) where
     C: Future<Output = hyper::Result<()>>,
@@ -144,8 +158,19 @@ async fn finish<C>(
         biased;
         ended = connection.as_mut() => ended,
         () = terms.drain.signalled() => {
-            stop(connection.as_mut());
-            connection.await
+            let early = match turn {
+                Some(turn) => linger(connection.as_mut(), turn, terms.drain).await,
+                None => None,
+            };
+            match (early, turn.map(Turn::stage)) {
+                (Some(ended), _) => ended,
+                // hyper would wait for a first request for ever.
+                (None, Some(Stage::Untouched)) => return,
+                (None, _) => {
+                    stop(connection.as_mut());
+                    connection.await
+                }
+            }
         }
         waited = wait => {
             terms.sink.fault(terms.listener, waited.as_str());
@@ -162,6 +187,45 @@ async fn finish<C>(
         if let Some(fault) = fault(&error) {
             terms.sink.fault(terms.listener, fault);
         }
+    }
+}
+
+/// Runs a connection of HTTP/1.1 to where it can be ended without a client's noticing: to a request
+/// whose answer can still say that it is the last, or to a rest in which none has come for a while. A
+/// client that was told nothing may ask again in the very moment in which the connection is closed.
+async fn linger<C>(
+    mut connection: Pin<&mut C>,
+    turn: &Turn,
+    drain: &Drain,
+) -> Option<hyper::Result<()>>
+where
+    C: Future<Output = hyper::Result<()>>,
+{
+    let begun = Instant::now();
+    let mut rest = pin!(tokio::time::sleep_until(begun + LINGER));
+    let mut resting = true;
+    let quiet = poll_fn(|cx| {
+        if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+            return Poll::Ready(Some(ended));
+        }
+        match turn.stage() {
+            Stage::Asked => return Poll::Ready(None),
+            Stage::Answered => {
+                resting = false;
+                return Poll::Pending;
+            }
+            Stage::Resting if !resting => {
+                resting = true;
+                rest.as_mut().reset(Instant::now() + LINGER);
+            }
+            Stage::Resting => {}
+            Stage::Untouched => rest.as_mut().reset(begun + FIRST),
+        }
+        rest.as_mut().poll(cx).map(|()| None)
+    });
+    tokio::select! {
+        ended = quiet => ended,
+        () = drain.hurried() => None,
     }
 }
 

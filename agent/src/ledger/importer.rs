@@ -105,7 +105,7 @@ impl Importer {
         store: Store,
         paths: (PathBuf, PathBuf),
         clock: Arc<dyn Clock>,
-        retention: Duration,
+        (retention, predecessor): (Duration, bool),
     ) -> Result<(Self, u64), LedgerError> {
         let (database, dir) = paths;
         let leftovers = segment::numbers(&dir)
@@ -124,7 +124,8 @@ impl Importer {
             dir,
             clock,
             retention,
-            settle_after: Some(last),
+            // Calls of one that still runs are its own to settle.
+            settle_after: (!predecessor).then_some(last),
             retry_at: None,
             prune_at: now(),
         };

@@ -166,6 +166,16 @@ impl Journal {
                     let entry = Entry::Connection(Link::of(&connection, &mut self.interner));
                     self.put(entry, None);
                 }
+                Item::Foreign(entries, answer) => {
+                    let mut waiting = Some(answer);
+                    // They are written in order: the last one's answer is that of all.
+                    let last = entries.len().saturating_sub(1);
+                    for (place, entry) in entries.into_iter().enumerate() {
+                        settled += 1;
+                        self.put(entry, if place == last { waiting.take() } else { None });
+                    }
+                    answered(waiting, Durability::Kept);
+                }
             }
         }
         settled
@@ -191,12 +201,12 @@ impl Journal {
         let room = if waiting.is_some() { BACKLOG } else { BACKLOG / 2 };
         if failing && self.backlog.len() >= room {
             count(&self.shared.stats.dropped, 1);
-            answer(waiting, Durability::Dropped);
+            answered(waiting, Durability::Dropped);
             return;
         }
         let mut pending = Pending { entry, waiting };
         if failing {
-            answer(pending.waiting.take(), Durability::Dropped);
+            answered(pending.waiting.take(), Durability::Dropped);
         }
         self.backlog.push_back(pending);
     }
@@ -238,7 +248,7 @@ impl Journal {
         }
         current.entries.reserve(size);
         for pending in self.backlog.drain(..size) {
-            answer(pending.waiting, Durability::Kept);
+            answered(pending.waiting, Durability::Kept);
             current.entries.push(pending.entry);
         }
         Ok(())
@@ -268,7 +278,7 @@ impl Journal {
         // The definitions in the failed batch are gone with it.
         self.epoch += 1;
         for pending in &mut self.backlog {
-            answer(pending.waiting.take(), Durability::Dropped);
+            answered(pending.waiting.take(), Durability::Dropped);
         }
         let excess = self.backlog.len().saturating_sub(BACKLOG);
         self.backlog.truncate(BACKLOG);
@@ -301,10 +311,9 @@ impl Journal {
     }
 }
 
-/// However the thread ends: nobody waits for one that is gone.
 impl Drop for Journal {
     fn drop(&mut self) {
-        self.shared.queue.close();
+        self.shared.queue.abandoned();
     }
 }
 
@@ -312,7 +321,7 @@ fn now() -> Instant {
     System.now().mono
 }
 
-fn answer(waiting: Option<oneshot::Sender<Durability>>, durability: Durability) {
+fn answered(waiting: Option<oneshot::Sender<Durability>>, durability: Durability) {
     if let Some(waiting) = waiting {
         // The caller may have stopped waiting.
         waiting.send(durability).ok();

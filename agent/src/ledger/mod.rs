@@ -22,6 +22,7 @@ mod queue;
 mod segment;
 mod pace;
 mod journal;
+mod forward;
 mod sync;
 mod recovery;
 mod store;
@@ -84,9 +85,18 @@ impl Default for Settings {
 pub struct Ledger {
     shared: Arc<Shared>,
     database: PathBuf,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    dir: PathBuf,
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+    running: Mutex<Running>,
+}
+
+/// What there is while records are written here.
+#[derive(Default)]
+struct Running {
+    threads: Vec<JoinHandle<()>>,
     /// Holds the directory against other processes.
-    _lock: File,
+    lock: Option<File>,
 }
 
 /// What the call path, the threads and the readers have in common.
@@ -107,12 +117,15 @@ impl Ledger {
         settings: Settings,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, LedgerError> {
-        let dir = state_dir.join("journal");
-        let database = state_dir.join("ledger.db");
-        let lock = lock(&dir)?;
-        let (store, renewed) = aside::open(&database, clock.now().wall)?;
+        let this = Self::waiting(state_dir, settings, clock);
+        this.begin(false)?;
+        Ok(this)
+    }
+
+    /// A ledger that takes records in and writes none yet: another process still does. Follow with
+    /// [`Self::begin`].
+    pub fn waiting(state_dir: &Path, settings: Settings, clock: Arc<dyn Clock>) -> Self {
         let stats = Arc::<Stats>::default();
-        count(&stats.renewed, usize::from(renewed));
         let shared = Arc::new(Shared {
             queue: Queue::new(Arc::clone(&stats)),
             stats,
@@ -120,26 +133,69 @@ impl Ledger {
             recent: Recent::default(),
             numbers: Arc::default(),
         });
+        let (database, dir) = (state_dir.join("ledger.db"), state_dir.join("journal"));
+        Self { shared, database, dir, settings, clock, running: Mutex::default() }
+    }
+
+    /// Begins to write. Where there is a `predecessor` that still runs, the calls that are open are
+    /// its own, and stay so. Blocks.
+    pub fn begin(&self, predecessor: bool) -> Result<(), LedgerError> {
+        let mut running = self.running.lock();
+        let lock = lock(&self.dir)?;
+        let (store, renewed) = aside::open(&self.database, self.clock.now().wall)?;
+        count(&self.shared.stats.renewed, usize::from(renewed));
         let (importer, next) = Importer::start(
-            Arc::clone(&shared),
+            Arc::clone(&self.shared),
             store,
-            (database.clone(), dir.clone()),
-            clock,
-            settings.retention,
+            (self.database.clone(), self.dir.clone()),
+            Arc::clone(&self.clock),
+            (self.settings.retention, predecessor),
         )?;
+        self.shared.queue.resume();
+        self.shared.unsynced.open();
         let (jobs, inbox) = mpsc::channel();
-        let journal = Journal::new(Arc::clone(&shared), dir.clone(), settings.sync, next, jobs);
-        let mut threads = vec![
+        let (sync, dir) = (self.settings.sync, self.dir.clone());
+        let journal = Journal::new(Arc::clone(&self.shared), dir.clone(), sync, next, jobs);
+        running.threads = vec![
             spawn("weir-journal", move || journal.run())?,
             spawn("weir-import", move || importer.run(&inbox))?,
         ];
-        if settings.sync == Fsync::EverySecond {
-            let shared = Arc::clone(&shared);
-            threads.push(spawn("weir-sync", move || {
+        if sync == Fsync::EverySecond {
+            let shared = Arc::clone(&self.shared);
+            running.threads.push(spawn("weir-sync", move || {
                 sync::run(&shared.unsynced, &dir, &shared.stats);
             })?);
         }
-        Ok(Self { shared, database, threads: Mutex::new(threads), _lock: lock })
+        running.lock = Some(lock);
+        Ok(())
+    }
+
+    /// Writes everything there is, and lets go of the files, for another process to go on with. What
+    /// is recorded from then on waits, for [`Self::begin`] or [`Self::forward`]. Blocks.
+    pub fn pause(&self) {
+        self.shared.queue.pause();
+        self.end();
+    }
+
+    /// Hands what is recorded to another process from now on: `send` passes lines on, and returns
+    /// whether they are kept there.
+    pub fn forward(
+        &self,
+        send: impl FnMut(&[u8]) -> io::Result<bool> + Send + 'static,
+    ) -> Result<(), LedgerError> {
+        let mut running = self.running.lock();
+        self.shared.queue.resume();
+        let shared = Arc::clone(&self.shared);
+        running.threads.push(spawn("weir-forward", move || forward::run(&shared, send))?);
+        Ok(())
+    }
+
+    /// Keeps lines that another process has handed over, as [`Self::forward`] sends them; the answer
+    /// says whether they are kept.
+    pub fn keep(&self, lines: &[u8]) -> oneshot::Receiver<Durability> {
+        let (answer, durability) = oneshot::channel();
+        self.shared.queue.push(Item::Foreign(forward::read(&self.shared, lines), answer));
+        durability
     }
 
     /// A reader of this ledger; cheap, and independent of other readers.
@@ -151,6 +207,14 @@ impl Ledger {
     /// Blocks, normally for milliseconds.
     pub fn flush(&self) -> bool {
         self.shared.flush()
+    }
+
+    /// Whether the thread that writes the journal and the one that writes the database come to
+    /// answer within `patience`, be it that neither can write. Blocks.
+    pub fn answers(&self, patience: Duration) -> bool {
+        let (done, answer) = mpsc::sync_channel(1);
+        // A closed queue has nobody left to answer.
+        !self.shared.queue.flush(done) || answer.recv_timeout(patience).is_ok()
     }
 
     /// The ledger's own figures.
@@ -167,10 +231,13 @@ impl Ledger {
     /// where that is not possible, in the journal). Blocks. Doing it twice does nothing.
     pub fn close(&self) {
         self.shared.queue.close();
-        let mut threads = self.threads.lock();
+        self.end();
+    }
+
+    fn end(&self) {
+        let mut running = self.running.lock();
         // The sync thread last: it guards what the importer cannot import.
-        for thread in threads.drain(..).enumerate() {
-            let (index, thread) = thread;
+        for (index, thread) in running.threads.drain(..).enumerate() {
             if index == 2 {
                 self.shared.unsynced.close();
             }
@@ -178,6 +245,7 @@ impl Ledger {
                 tracing::error!("a thread of the ledger panicked");
             }
         }
+        running.lock = None;
     }
 }
 

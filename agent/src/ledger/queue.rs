@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::record::{Connection, Durability, Opened, Record};
 
+use super::entry::Entry;
 use super::stats::{Stats, count, set};
 
 /// Records that may wait for the journal thread: about 30 MB of ordinary calls, two thirds of a
@@ -25,6 +26,8 @@ pub(super) enum Item {
     Open(Opened),
     Settle(Arc<Record>, oneshot::Sender<Durability>),
     Connection(Connection),
+    /// What another agent has recorded that this one has followed.
+    Foreign(Vec<Entry>, oneshot::Sender<Durability>),
 }
 
 /// Told whether everything queued before it is in the database.
@@ -43,6 +46,8 @@ struct State {
     /// Somebody waits for an item: the thread must not sleep on it.
     urgent: bool,
     closed: bool,
+    /// Nobody takes anything for now: what comes in waits.
+    paused: bool,
     parked: Parked,
 }
 
@@ -70,12 +75,12 @@ impl Queue {
     /// Puts an item in; when the queue is full or closed, counts it as dropped. A settlement that
     /// is dropped answers at once.
     pub(super) fn push(&self, item: Item) {
-        let urgent = matches!(item, Item::Settle(..));
+        let urgent = matches!(item, Item::Settle(..) | Item::Foreign(..));
         let mut state = self.state.lock();
         if state.closed || state.items.len() >= CAPACITY {
             drop(state);
             count(&self.stats.dropped, 1);
-            if let Item::Settle(_, waiting) = item {
+            if let Item::Settle(_, waiting) | Item::Foreign(_, waiting) = item {
                 // The caller may have stopped waiting.
                 waiting.send(Durability::Dropped).ok();
             }
@@ -109,6 +114,28 @@ impl Queue {
         true
     }
 
+    /// Lets the journal thread finish with what is there; what comes in later waits for the next.
+    pub(super) fn pause(&self) {
+        let mut state = self.state.lock();
+        state.paused = true;
+        state.parked = Parked::Awake;
+        drop(state);
+        self.ready.notify_one();
+    }
+
+    /// There is a thread again that takes what has come in.
+    pub(super) fn resume(&self) {
+        self.state.lock().paused = false;
+    }
+
+    /// The journal thread has ended. Nobody waits for one that is gone, unless another follows.
+    pub(super) fn abandoned(&self) {
+        let paused = self.state.lock().paused;
+        if !paused {
+            self.close();
+        }
+    }
+
     /// Takes nothing more in, and lets the journal thread finish.
     pub(super) fn close(&self) {
         let mut state = self.state.lock();
@@ -122,7 +149,7 @@ impl Queue {
     pub(super) fn take(&self, into: &mut Vec<Item>, patience: Option<Duration>) -> Taken {
         let mut state = self.state.lock();
         loop {
-            if state.urgent || state.closed || !state.flushes.is_empty() {
+            if state.urgent || state.closed || state.paused || !state.flushes.is_empty() {
                 break;
             }
             let limit = match patience {
@@ -144,7 +171,8 @@ impl Queue {
         state.urgent = false;
         mem::swap(&mut state.items, into);
         set(&self.stats.queued, 0);
-        Taken { flushes: mem::take(&mut state.flushes), closed: state.closed }
+        let closed = state.closed || state.paused;
+        Taken { flushes: mem::take(&mut state.flushes), closed }
     }
 }
 

@@ -55,6 +55,10 @@ impl Unsynced {
         self.state.lock().segments.remove(&number);
     }
 
+    pub(super) fn open(&self) {
+        self.state.lock().closed = false;
+    }
+
     pub(super) fn close(&self) {
         self.state.lock().closed = true;
         self.changed.notify_one();

@@ -11,10 +11,11 @@ use hyper::header::{self, HeaderValue};
 
 use super::bound::Asked;
 use super::dispatch::Downgrade;
+use super::outstanding::Held;
 use super::reservation::Reservation;
 use super::{Exchange, Reject, count};
 use crate::llm::call::{Kind, cap_output, path_model};
-use crate::policy::{Admission, Bound, Call, Verdict};
+use crate::policy::{Actual, Admission, Bound, Call, Ticket, Verdict};
 use crate::record::{Billing, Flag};
 use crate::upstream::Outgoing;
 
@@ -86,6 +87,14 @@ fn follow(
     exchange.tell(admission.notices);
     match admission.verdict {
         Verdict::Pass { ticket, delay, max_output, downgrade } => {
+            if !is_ours(exchange, &ticket, &bound) {
+                let now = exchange.context.clock.now();
+                // Nothing was sent, so there is nothing that people should be told of.
+                let mut engine = exchange.rules.policies.engine.lock();
+                drop(engine.settle(ticket, &Actual::default(), now));
+                drop(engine);
+                return Err(Reject::Replaced);
+            }
             exchange.reserve(Reservation::new(ticket, bound));
             // How to get there is for *dispatch* to find out.
             exchange.downgrade =
@@ -99,6 +108,27 @@ fn follow(
             Err(Reject::Denied(denied))
         }
     }
+}
+
+/// Notes what is held for a call. False where another agent decides by now on calls that limits are
+/// about.
+fn is_ours(exchange: &Exchange, ticket: &Ticket, bound: &Bound) -> bool {
+    if ticket.is_empty() {
+        return true;
+    }
+    let parties = &exchange.context.parties;
+    let held = exchange.peek(|record| Held {
+        call_id: record.call_id,
+        at: record.started_at,
+        subject: Arc::clone(&parties.subject),
+        agent_name: record.agent_name.clone(),
+        environment: Arc::clone(&record.environment),
+        provider: Arc::clone(&parties.provider.name),
+        model: record.model.clone(),
+        tokens: bound.input.saturating_add(bound.output),
+        cost: bound.cost.unwrap_or_default(),
+    });
+    held.is_none_or(|held| exchange.rules.policies.outstanding.begin(held))
 }
 
 /// What the policies say.

@@ -46,7 +46,7 @@ pub struct Exchange {
     /// Where the current stretch of waiting for somebody else began.
     waiting_since: Option<Instant>,
     /// `None` once settled.
-    record: Option<Box<Record>>,
+    pub(super) record: Option<Box<Record>>,
 }
 
 impl Exchange {

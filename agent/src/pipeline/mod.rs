@@ -15,6 +15,7 @@ pub mod admit;
 mod bound;
 mod count;
 mod reservation;
+pub mod outstanding;
 mod refusal;
 pub mod accounts;
 pub mod reject;

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::accounts::Accounts;
+use super::outstanding::Outstanding;
 use crate::clock::Now;
 use crate::policy::{self, Engine, Reliability};
 
@@ -28,6 +29,8 @@ pub struct Policies {
     pub accounts: Accounts,
     /// Prompts whose tokens may be counted at a time.
     pub(super) counting: Arc<Semaphore>,
+    /// What calls in flight have reserved.
+    pub outstanding: Outstanding,
     /// Key of the hashes by which prompts are known again.
     pub prompts: RandomState,
 }
@@ -45,6 +48,7 @@ impl Policies {
             acting: AtomicBool::new(false),
             accounts: Accounts::default(),
             counting: Arc::new(Semaphore::new(COUNTED_AT_ONCE)),
+            outstanding: Outstanding::default(),
             prompts: RandomState::new(),
         }
     }

@@ -1,5 +1,7 @@
 //! Why the agent answered instead of the provider, and how that looks to the client.
 
+use std::time::Duration;
+
 use http::{HeaderMap, StatusCode};
 use serde_json::json;
 
@@ -39,6 +41,9 @@ pub enum Reject {
     /// A policy says no.
     #[error("{}", .0.message)]
     Denied(Box<Denied>),
+    /// Another agent follows this one, and it alone decides on calls that limits are about.
+    #[error("the agent is being replaced: ask again")]
+    Replaced,
     /// The provider is not asked for now: a circuit breaker is open.
     #[error("the circuit breaker of {} is open: {}", .0.breaker, .0.reason)]
     Open(Box<Blocked>),
@@ -75,6 +80,7 @@ impl Reject {
             Self::Denied(denied) => {
                 (refusal::status(denied), refusal::kind(denied, Format::OpenAi), Outcome::Refused)
             }
+            Self::Replaced => (StatusCode::SERVICE_UNAVAILABLE, "agent_replaced", Outcome::Refused),
             Self::Open(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "circuit_breaker_open", Outcome::Refused)
             }
@@ -103,6 +109,7 @@ impl Reject {
             Self::BodyUnreadable { .. }
             | Self::SocketFull { .. }
             | Self::Denied(_)
+            | Self::Replaced
             | Self::Open(_)
             | Self::Upstream(_) => None,
         }
@@ -113,6 +120,7 @@ impl Reject {
         match self {
             Self::Denied(denied) => refusal::headers(denied),
             Self::Open(blocked) => refusal::wait_headers(blocked.retry_after),
+            Self::Replaced => refusal::wait_headers(Some(Duration::from_secs(1))),
             // Asked again, it is the same certificate.
             Self::Upstream(Failure::Certificate { .. }) => refusal::wait_headers(None),
             _ => HeaderMap::new(),

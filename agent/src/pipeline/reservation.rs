@@ -129,6 +129,9 @@ impl Exchange {
             if !reservation.covers(&granted.bound) || reservation.bound.cost.is_none() {
                 reservation.bound = granted.bound;
             }
+            if let Some(call_id) = self.record.as_ref().map(|record| record.call_id) {
+                rules.policies.outstanding.raise(call_id, &granted.bound);
+            }
         }
         let most_there = reservation.most_there;
         self.decided(further.decisions);
@@ -185,6 +188,9 @@ impl Exchange {
         match policies.engine.lock().extend(&mut reservation.ticket, &so_far, now) {
             Extension::Raised => {
                 reservation.bound = so_far;
+                if let Some(call_id) = self.record.as_ref().map(|record| record.call_id) {
+                    policies.outstanding.raise(call_id, &so_far);
+                }
                 false
             }
             Extension::Cut => {
@@ -273,7 +279,9 @@ impl Exchange {
             ),
         };
         let now = self.context.clock.now();
-        let notices = self.rules.policies.engine.lock().settle(reservation.ticket, &actual, now);
+        let policies = &self.rules.policies;
+        policies.outstanding.settle(record.call_id, &actual);
+        let notices = policies.engine.lock().settle(reservation.ticket, &actual, now);
         for notice in notices {
             let call_id = notice.call_id.or(Some(record.call_id));
             self.context.sink.notice(Notice { call_id, ..notice });

@@ -88,6 +88,13 @@ pub struct Ticket {
     pub(super) joined: Vec<Joined>,
 }
 
+impl Ticket {
+    /// Whether no limit holds anything.
+    pub fn is_empty(&self) -> bool {
+        self.holds.is_empty()
+    }
+}
+
 /// What was reserved on the way to another model, by limits that had not been about the call.
 #[derive(Debug)]
 pub(super) struct Joined {

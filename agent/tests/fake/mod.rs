@@ -18,6 +18,7 @@ use agent::admin::status::{
     Capability, CaptureState, Listener, ModeState, NamespaceState, Overhead, State, Status,
     TrustState, Warning,
 };
+use agent::admin::upgrade::Upgraded;
 use agent::admin::{Agent, Failure, SCHEMA_VERSION};
 use agent::config::Mode;
 use agent::llm::usage::NanoUsd;
@@ -313,6 +314,10 @@ impl Agent for Fake {
             mode => ModeState { wanted: mode, effective: mode, reason: None },
         };
         Ok(state.clone())
+    }
+
+    fn upgrade(&self) -> Result<Upgraded, Failure> {
+        Err(Failure::Unavailable("the successor cannot start: listen.proxy: in use".to_owned()))
     }
 
     fn set_capture(&self, on: bool) -> Result<CaptureState, Failure> {

@@ -95,7 +95,12 @@ impl Stage {
 
     /// Starts the daemon and makes the stage's clients trust its CA.
     pub async fn start(&mut self, config: &Config) -> anyhow::Result<()> {
-        self.start_untrusted(config).await?;
+        self.start_by(&artefacts::weir()?, config).await
+    }
+
+    /// The same by way of `program`, which ends in running `weir`.
+    pub async fn start_by(&mut self, program: &Path, config: &Config) -> anyhow::Result<()> {
+        self.launch(program, config).await?;
         let root = std::fs::read_to_string(self.daemon()?.root()).context("the daemon's root")?;
         self.inner.trust(&[&root])?;
         Ok(())
@@ -104,11 +109,10 @@ impl Stage {
     /// Starts the daemon; the stage's clients do not get to know its CA. After an earlier one it
     /// takes over that one's files.
     pub async fn start_untrusted(&mut self, config: &Config) -> anyhow::Result<()> {
-        self.start_by(&artefacts::weir()?, config).await
+        self.launch(&artefacts::weir()?, config).await
     }
 
-    /// Starts the daemon by way of `program`, which ends in running it.
-    pub async fn start_by(&mut self, program: &Path, config: &Config) -> anyhow::Result<()> {
+    async fn launch(&mut self, program: &Path, config: &Config) -> anyhow::Result<()> {
         self.daemon = Some(Daemon::start(program, &self.home(), config).await?);
         Ok(())
     }

@@ -4,6 +4,7 @@
 pub(crate) mod listener;
 mod memory;
 mod hooks;
+mod load;
 mod restarts;
 
 use harness::{Output, Route, Stage, curl};

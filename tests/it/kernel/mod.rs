@@ -7,6 +7,7 @@ mod world;
 mod redirect;
 mod direct;
 mod events;
+mod full;
 mod lifecycle;
 mod capabilities;
 mod targets;

@@ -40,7 +40,7 @@ pub(crate) struct Dist {
 /// Builds everything and says where it is.
 pub(crate) fn run(dist: &Dist) -> anyhow::Result<()> {
     setup::run(false)?;
-    tools::install()?;
+    tools::install(&[tools::DEB, tools::RPM])?;
     let inputs = Inputs::read()?;
     let binary = build(&dist.profile, &inputs)?;
     let tree = Tree::lay_out(&binary, &inputs)?;
@@ -62,6 +62,16 @@ pub(crate) fn run(dist: &Dist) -> anyhow::Result<()> {
         println!("made {}", out.join(file).display());
     }
     Ok(())
+}
+
+/// Makes the `.deb` alone, of an everyday build, and returns its path: for trying the package.
+pub(crate) fn deb(out: &Path) -> anyhow::Result<PathBuf> {
+    tools::install(&[tools::DEB])?;
+    let inputs = Inputs::read()?;
+    Tree::lay_out(&build("dev", &inputs)?, &inputs)?;
+    let file = out.join(format!("weir_{}_{}.deb", inputs.version, inputs.architecture()));
+    tools::deb(&file, &inputs)?;
+    Ok(file)
 }
 
 fn build(profile: &str, inputs: &Inputs) -> anyhow::Result<PathBuf> {

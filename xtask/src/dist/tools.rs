@@ -8,17 +8,17 @@ use super::inputs::Inputs;
 use crate::shell;
 
 /// A cargo subcommand: its crate, its version, and how it is asked for that.
-struct Tool {
+pub(super) struct Tool {
     name: &'static str,
     version: &'static str,
 }
 
-const DEB: Tool = Tool { name: "cargo-deb", version: "3.8.0" };
-const RPM: Tool = Tool { name: "cargo-generate-rpm", version: "0.21.1" };
+pub(super) const DEB: Tool = Tool { name: "cargo-deb", version: "3.8.0" };
+pub(super) const RPM: Tool = Tool { name: "cargo-generate-rpm", version: "0.21.1" };
 
-/// Installs what is missing.
-pub(super) fn install() -> anyhow::Result<()> {
-    for tool in [DEB, RPM] {
+/// Installs what is missing of these.
+pub(super) fn install(tools: &[Tool]) -> anyhow::Result<()> {
+    for tool in tools {
         let printed = shell::output(&mut shell::command(tool.name, &["--version"]));
         let version = printed.as_deref().and_then(|line| line.split_whitespace().last());
         if version != Some(tool.version) {

@@ -15,7 +15,7 @@ struct Package {
     is_vital: bool,
 }
 
-const PACKAGES: [Package; 10] = [
+const PACKAGES: [Package; 11] = [
     vital("gcc", "C parts of the dependencies", || shell::runs("cc", &["--version"])),
     vital("libc6-dev", "C parts of the dependencies", || {
         Path::new("/usr/include/stdlib.h").is_file()
@@ -31,6 +31,9 @@ const PACKAGES: [Package; 10] = [
     useful("nodejs", "the Node SDK of the client tests", || shell::runs("node", &["--version"])),
     useful("npm", "the Node SDK of the client tests", || shell::runs("npm", &["--version"])),
     useful("iproute2", "network namespaces in tests", || shell::runs("ip", &["-V"])),
+    useful("mmdebstrap", "the files of a host with systemd", || {
+        shell::runs("mmdebstrap", &["--version"])
+    }),
     useful("prometheus", "promtool, which checks the metrics", || {
         shell::runs("promtool", &["--version"])
     }),

@@ -4,7 +4,7 @@ use super::{Problem, source::Source};
 
 /// A module of `agent` and what it may use of the others; `*` is everything. A path allows what
 /// is below it. What is not listed may use nothing.
-const MODULES: [(&str, &[&str]); 23] = [
+const MODULES: [(&str, &[&str]); 24] = [
     ("main", &["cli"]),
     ("app", &["*"]),
     ("cli", &["*"]),
@@ -25,6 +25,7 @@ const MODULES: [(&str, &[&str]); 23] = [
             "pipeline",
             "clock",
             "drain",
+            "pulse",
         ],
     ),
     ("pipeline", &["policy", "secret", "llm", "upstream", "record", "subject", "clock", "drain"]),
@@ -71,7 +72,8 @@ const MODULES: [(&str, &[&str]); 23] = [
     ),
     ("demo", &["clock", "drain"]),
     ("clock", &[]),
-    ("drain", &[]),
+    ("pulse", &["clock"]),
+    ("drain", &["pulse"]),
     ("lib", &[]),
 ];
 
@@ -98,6 +100,7 @@ const CRATES: [(&str, &[&str]); 25] = [
     ("rusqlite", &["ledger"]),
     ("rustls_native_certs", &["upstream"]),
     ("schemars", &["config"]),
+    ("sd_notify", &["app::service"]),
     ("serde_saphyr", &["config"]),
     ("socket2", &["capture", "downstream", "upstream"]),
     ("strsim", &["config", "admin"]),

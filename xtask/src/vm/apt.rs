@@ -38,11 +38,7 @@ impl Apt {
             Path::new(KEYRING).is_file(),
             "{KEYRING} is missing: install the package debian-archive-keyring"
         );
-        let mirror = match mirror {
-            Some(mirror) => mirror.to_owned(),
-            None => own_mirror()
-                .context("this machine's apt knows no mirror of Debian: name one with --mirror")?,
-        };
+        let mirror = self::mirror(mirror)?;
         for below in ["state/lists/partial", "cache/archives/partial"] {
             std::fs::create_dir_all(self.folder.join(below))?;
         }
@@ -107,7 +103,14 @@ impl Apt {
     }
 }
 
-/// The mirror this machine itself installs from, if it is a Debian.
+/// The mirror that was named, or else the one that this machine itself installs from.
+pub(super) fn mirror(named: Option<&str>) -> anyhow::Result<String> {
+    let own = || {
+        own_mirror().context("this machine's apt knows no mirror of Debian: name one with --mirror")
+    };
+    named.map_or_else(own, |named| Ok(named.to_owned()))
+}
+
 fn own_mirror() -> Option<String> {
     let format = "$(REPO_URI) $(ORIGIN) $(LABEL)";
     let targets = ["indextargets", "--format", format, "Created-By: Packages"];

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,16 @@ const BOOT: Duration = Duration::from_mins(3);
 /// The console's end that is shown when the guest says no more.
 const LAST_WORDS: usize = 25;
 const KERNEL: &str = "console=ttyS0 quiet panic=-1 net.ifnames=0 mitigations=off 8250.nr_uarts=4";
+/// It has no other disk, so that this is its name.
+const DISK: &str = "root=/dev/nvme0n1 rootwait rw";
+
+/// What a machine's first process is found in.
+pub(super) enum Files<'a> {
+    /// An archive that is unpacked into memory.
+    Memory(&'a Path),
+    /// A disk, which is written to.
+    Disk(&'a Path),
+}
 
 /// What the guest's run came to.
 pub(super) struct Verdict {
@@ -43,15 +53,19 @@ pub(super) fn check() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Boots the image, prints what its run says, and returns how it ended. Longer than `limit`, and a
+/// Boots a kernel with these files, prints what its run says, and returns how it ended. Longer than `limit`, and a
 /// while for the boot, it does not take.
 pub(super) fn boot(
     vmlinuz: &Path,
-    image: &Path,
+    files: &Files<'_>,
     console: &Path,
     limit: Duration,
 ) -> anyhow::Result<Verdict> {
     let accelerator = if is_accelerated() { "kvm" } else { "tcg,thread=multi" };
+    let (image, words) = match files {
+        Files::Memory(image) => (image, KERNEL.to_owned()),
+        Files::Disk(image) => (image, format!("{KERNEL} {DISK}")),
+    };
     println!("vm: {accelerator}, {} MB of files", fs::metadata(image)?.len() / 1_000_000);
     // The fewer features an emulated CPU has, the less is emulated.
     let cpu = if is_accelerated() { "host" } else { "Nehalem" };
@@ -59,17 +73,23 @@ pub(super) fn boot(
     let mut qemu = shell::command("setpriv", &["--pdeathsig", "KILL", QEMU, "-nodefaults"]);
     qemu.args(["-no-user-config", "-no-reboot"])
         .args(["-machine", "q35", "-accel", accelerator, "-cpu", cpu, "-smp", "2", "-m", "2048"])
-        .args(["-display", "none", "-nic", "none", "-append", KERNEL])
+        .args(["-display", "none", "-nic", "none", "-append", &words])
         .arg("-kernel")
-        .arg(vmlinuz)
-        .arg("-initrd")
-        .arg(image)
-        .arg("-serial")
+        .arg(vmlinuz);
+    match files {
+        Files::Memory(image) => qemu.arg("-initrd").arg(image),
+        // Nobody needs what is on it once the machine is gone.
+        Files::Disk(image) => qemu
+            .arg("-drive")
+            .arg(format!("file={},format=raw,if=none,id=root,cache=unsafe", image.display()))
+            .args(["-device", "nvme,drive=root,serial=root"]),
+    };
+    qemu.arg("-serial")
         .arg(format!("file:{}", console.display()))
         .args(["-chardev", "stdio,id=run,signal=off", "-serial", "chardev:run"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
-    let mut qemu = Running(qemu.spawn().with_context(|| format!("start {QEMU}"))?);
+    let mut qemu = Running::start(&mut qemu)?;
     let output = qemu.0.stdout.take().context("the output is piped")?;
     let verdict = listen(&lines(output), limit + BOOT);
     drop(qemu);
@@ -89,7 +109,7 @@ fn is_accelerated() -> bool {
 
 /// Prints the run's lines up to its status.
 #[expect(clippy::disallowed_methods, reason = "bounds a run, and tells how long it took")]
-fn listen(lines: &Receiver<String>, limit: Duration) -> anyhow::Result<Verdict> {
+pub(super) fn listen(lines: &Receiver<String>, limit: Duration) -> anyhow::Result<Verdict> {
     let start = Instant::now();
     let mut count = test::Count::default();
     loop {
@@ -116,7 +136,7 @@ fn status(line: &str) -> Option<i32> {
 }
 
 /// Lines as they come. The thread ends with the machine.
-fn lines(output: impl Read + Send + 'static) -> Receiver<String> {
+pub(super) fn lines(output: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
@@ -135,7 +155,14 @@ fn last_lines(text: &str) -> String {
 }
 
 /// Killed when it is no longer looked after.
-struct Running(Child);
+pub(super) struct Running(Child);
+
+impl Running {
+    pub(super) fn start(command: &mut Command) -> anyhow::Result<Self> {
+        let child = command.spawn();
+        Ok(Self(child.with_context(|| format!("start {}", shell::told(command)))?))
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {

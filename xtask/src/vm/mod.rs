@@ -1,14 +1,15 @@
 //! The kernel tests on other kernels: Debian's own, booted in a virtual machine that has no disk and
-//! no network and lives as long as its tests.
+//! no network and lives as long as its tests; and the package on hosts with a real systemd.
 //!
-//! What the guest needs besides a kernel is this machine's own programs, so that the test binaries
-//! find the C library they were linked with.
+//! What the guest of the kernel tests needs besides a kernel is this machine's own programs, so that
+//! the test binaries find the C library they were linked with.
 
 mod apt;
 mod kernels;
 mod programs;
 mod image;
 mod machine;
+pub(crate) mod systemd;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,6 +33,8 @@ pub(crate) enum Vm {
     List(Source),
     /// Boot kernels and run the kernel tests on each
     Test(Run),
+    /// Install the package on a host with systemd, and live through everything up to its removal
+    Systemd(systemd::Run),
 }
 
 #[derive(Debug, Args)]
@@ -72,6 +75,7 @@ pub(crate) fn run(task: &Vm) -> anyhow::Result<()> {
     match task {
         Vm::List(source) => list(source),
         Vm::Test(run) => test(run),
+        Vm::Systemd(run) => systemd::run(run),
     }
 }
 
@@ -115,7 +119,12 @@ fn on(
     let limit = Duration::from_secs(run.seconds);
     let image = scratch.0.join("initramfs");
     image::write(&image, &files, &built.all(), &script(built, run))?;
-    machine::boot(&files.vmlinuz, &image, &scratch.0.join("console"), limit)
+    machine::boot(
+        &files.vmlinuz,
+        &machine::Files::Memory(&image),
+        &scratch.0.join("console"),
+        limit,
+    )
 }
 
 /// What the guest runs, as root, when it is up: the preflight with the agent's capabilities alone,

@@ -164,7 +164,11 @@ impl Kernel {
         capture.redirect(state.redirect && state.full == 0)?;
         state.capture = Some((capture, drain));
         state.lost = None;
-        state.guard(self.closed);
+        // One that an earlier agent left is removed where none is wanted. Where one is, it stays until
+        // it is known whether connections are led here: nobody gets past in between.
+        if !self.closed || state.redirect {
+            state.guard(self.closed);
+        }
         Ok(())
     }
 
@@ -191,6 +195,24 @@ impl Kernel {
         if state.capture.is_none() {
             self.front.upstream.tcp.own().intercept(Vec::new());
         }
+    }
+
+    /// Leaves connections to a successor whose programs are attached as well, then detaches: none goes
+    /// direct, and none is seen twice. Blocks for a moment.
+    pub(super) fn give_way(&self) {
+        let state = self.state.lock();
+        let Some((capture, _)) = &state.capture else { return };
+        if let Err(error) = capture.give_way() {
+            tracing::warn!(%error, "connections go direct for a moment");
+        }
+        drop(state);
+        self.release();
+    }
+
+    /// The program by which a successor knows this agent's.
+    pub(super) fn program(&self) -> Option<u32> {
+        let state = self.state.lock();
+        state.capture.as_ref().and_then(|(capture, _)| capture.program())
     }
 
     /// Whether the programs are attached.

@@ -54,6 +54,18 @@ pub fn helper(extras: Extras) -> CapabilitySet {
     kept
 }
 
+/// What the keeper keeps beside that where it is root's: it starts the daemon's successor, which
+/// becomes its own user as the daemon has, and gives up the rest.
+const SUCCEED: CapabilitySet =
+    CapabilitySet::SETUID.union(CapabilitySet::SETGID).union(CapabilitySet::SETPCAP);
+
+/// What the keeper keeps.
+pub fn keeper(extras: Extras) -> CapabilitySet {
+    let mut kept = helper(extras);
+    kept.set(SUCCEED, rustix::process::geteuid().is_root());
+    kept
+}
+
 /// What the daemon keeps once the helper runs: nothing, unless an older kernel refuses every use
 /// of a map without `CAP_BPF`.
 pub fn daemon() -> CapabilitySet {
@@ -159,9 +171,18 @@ fn become_user(user: User) -> io::Result<()> {
 
 /// Outlives what is sent to the daemon's whole group: the helper ends when the daemon does.
 pub fn ignore_signals() {
+    treat_signals(libc::SIG_IGN);
+}
+
+/// Undoes [`ignore_signals`], which programs started from here would go on with.
+pub fn heed_signals() {
+    treat_signals(libc::SIG_DFL);
+}
+
+fn treat_signals(way: libc::sighandler_t) {
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
-        // SAFETY: ignoring runs no code of ours.
-        unsafe { libc::signal(signal, libc::SIG_IGN) };
+        // SAFETY: neither way runs code of ours.
+        unsafe { libc::signal(signal, way) };
     }
 }
 

@@ -22,7 +22,7 @@ const INLINE: usize = 64 * 1024;
 /// Longest message at all; all targets that the kernel's tables hold take less than half of it.
 const LONGEST: usize = 2 * 1024 * 1024;
 /// Most descriptors in one message.
-pub(super) const DESCRIPTORS: usize = 16;
+pub(crate) const DESCRIPTORS: usize = 16;
 
 /// The first byte says where the rest is.
 const HERE: u8 = 0;
@@ -30,18 +30,18 @@ const IN_FILE: u8 = 1;
 
 /// A message as it arrived.
 #[derive(Debug, Default)]
-pub(super) struct Frame {
-    pub(super) bytes: Vec<u8>,
-    pub(super) fds: Vec<OwnedFd>,
+pub(crate) struct Frame {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) fds: Vec<OwnedFd>,
 }
 
 /// Both ends of a new socket.
-pub(super) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
 }
 
 /// Sends one message.
-pub(super) fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+pub(crate) fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     if bytes.len() > LONGEST || fds.len() >= DESCRIPTORS {
         return Err(too_long());
     }
@@ -57,7 +57,7 @@ pub(super) fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> i
 }
 
 /// Waits for one message; `None` where the other side is gone.
-pub(super) fn receive(socket: impl AsFd, flags: RecvFlags) -> io::Result<Option<Frame>> {
+pub(crate) fn receive(socket: impl AsFd, flags: RecvFlags) -> io::Result<Option<Frame>> {
     let mut bytes = vec![0; INLINE];
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);

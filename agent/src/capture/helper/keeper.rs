@@ -2,7 +2,8 @@
 //! when it ends. The daemon has no privileges left from which it could start one itself.
 //!
 //! It reads nothing of what the daemon sends but whether there is anything: that asks for another
-//! process in place of one that hangs.
+//! process in place of one that hangs; or, where a socket comes with it, for a successor of the
+//! daemon's at the other end of that. What is started then was said when the keeper was.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -25,12 +26,14 @@ const GRACE: Duration = Duration::from_secs(5);
 const PROVED: Duration = Duration::from_mins(1);
 
 /// What ended a wait.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum News {
     /// The daemon is gone.
     Over,
     /// The daemon asks for another process.
     Replace,
+    /// The daemon asks for its successor.
+    Succeed(OwnedFd),
     /// The process has ended.
     Ended,
     /// Nothing, in the time given.
@@ -38,8 +41,13 @@ enum News {
 }
 
 /// Keeps processes of `command` running, each with its socket as standard input, until the daemon
-/// closes its end.
-pub(super) fn run(daemon: &OwnedFd, mut command: impl FnMut() -> Command) -> io::Result<()> {
+/// closes its end. `launch` starts what starts the daemon's successor, with such a socket as its
+/// standard input, and is not waited for by it.
+pub(super) fn run(
+    daemon: &OwnedFd,
+    mut command: impl FnMut() -> Command,
+    mut launch: impl FnMut() -> Command,
+) -> io::Result<()> {
     let mut pause = PAUSE;
     loop {
         let (ours, theirs) = frame::pair()?;
@@ -47,22 +55,28 @@ pub(super) fn run(daemon: &OwnedFd, mut command: impl FnMut() -> Command) -> io:
         let mut child = command().stdin(Stdio::from(theirs)).stdout(Stdio::null()).spawn()?;
         frame::send(daemon, &[], &[ours.as_fd()])?;
         drop(ours);
-        if watch(daemon, &mut child)? {
+        if watch(daemon, &mut child, &mut launch)? {
             return Ok(());
         }
         if clock::since_boot().saturating_sub(started) > PROVED {
             pause = PAUSE;
         }
         tracing::error!(?pause, "the process that holds the privileges ended; it is started again");
-        if wait(daemon, None, Some(pause))? == News::Over {
-            return Ok(());
+        match wait(daemon, None, Some(pause))? {
+            News::Over => return Ok(()),
+            News::Succeed(socket) => succeed(launch(), socket),
+            News::Replace | News::Ended | News::Nothing => {}
         }
         pause = LONGEST.min(pause * 2);
     }
 }
 
 /// Until the child has ended (false) or the daemon has (true).
-fn watch(daemon: &OwnedFd, child: &mut Child) -> io::Result<bool> {
+fn watch(
+    daemon: &OwnedFd,
+    child: &mut Child,
+    launch: &mut impl FnMut() -> Command,
+) -> io::Result<bool> {
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or(io::ErrorKind::InvalidData)?;
     let ended = pidfd_open(pid, PidfdFlags::empty())?;
@@ -79,6 +93,7 @@ fn watch(daemon: &OwnedFd, child: &mut Child) -> io::Result<bool> {
                 return Ok(true);
             }
             News::Replace => child.kill()?,
+            News::Succeed(socket) => succeed(launch(), socket),
             News::Ended => {
                 let status = child.wait()?;
                 tracing::debug!(%status, "the serving process ended");
@@ -86,6 +101,15 @@ fn watch(daemon: &OwnedFd, child: &mut Child) -> io::Result<bool> {
             }
             News::Nothing => {}
         }
+    }
+}
+
+/// Starts the successor. That it did not start, the daemon learns from the socket's end.
+fn succeed(mut launch: Command, socket: OwnedFd) {
+    let started = launch.stdin(Stdio::from(socket)).stdout(Stdio::null()).spawn();
+    // It ends as soon as it has started what it starts.
+    if let Err(error) = started.and_then(|mut child| child.wait()) {
+        tracing::error!(%error, "the successor cannot be started");
     }
 }
 
@@ -103,7 +127,7 @@ fn wait(daemon: &OwnedFd, ended: Option<&OwnedFd>, patience: Option<Duration>) -
     let woken: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
     if woken.first() == Some(&true) {
         return Ok(match frame::receive(daemon, RecvFlags::DONTWAIT) {
-            Ok(Some(_)) => News::Replace,
+            Ok(Some(mut frame)) => frame.fds.pop().map_or(News::Replace, News::Succeed),
             _ => News::Over,
         });
     }

@@ -2,7 +2,7 @@
 //! sockets to the helper process.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -107,6 +107,11 @@ impl Process {
                 without(request)
             }
         }
+    }
+
+    /// Asks the keeper for a successor of this process.
+    pub(super) fn launch(&self, socket: &OwnedFd) -> io::Result<()> {
+        frame::send(&self.keeper, &[], &[socket.as_fd()])
     }
 
     fn give_up(&self, hung: &Arc<Lanes>) {

@@ -20,7 +20,7 @@
 mod protocol;
 mod link;
 mod lanes;
-mod frame;
+pub(crate) mod frame;
 mod keeper;
 mod worker;
 pub mod confine;
@@ -103,9 +103,34 @@ impl Helper {
     }
 
     /// The other end of [`Helper::start`], in the process started. `socket` leads to the daemon;
-    /// `command` starts what then runs [`Helper::serve`], again whenever it ends.
-    pub fn keep(socket: &OwnedFd, command: impl FnMut() -> Command) -> io::Result<()> {
-        keeper::run(socket, command)
+    /// `command` starts what then runs [`Helper::serve`], again whenever it ends; `launch` what
+    /// starts a successor of the daemon's, and ends.
+    pub fn keep(
+        socket: &OwnedFd,
+        command: impl FnMut() -> Command,
+        launch: impl FnMut() -> Command,
+    ) -> io::Result<()> {
+        keeper::run(socket, command, launch)
+    }
+
+    /// Has a successor of this process started, with `socket` as its standard input: by the process
+    /// that still has what this one has given up. False where there is none, as nothing was.
+    pub fn launch(&self, socket: &OwnedFd) -> io::Result<bool> {
+        match &*self.link {
+            Link::Within(_) => Ok(false),
+            Link::Process(process) => process.launch(socket).map(|()| true),
+        }
+    }
+
+    /// The attached connect4 program's id; `None` where there is none.
+    pub(super) fn program(&self) -> Option<u32> {
+        let id = || ask!(self, Request::Program, Reply::Program(id) => id);
+        answered(id()).flatten()
+    }
+
+    /// Leaves all connections to the programs of a successor, which is attached as well.
+    pub(super) fn give_way(&self) -> Result<(), AttachError> {
+        ask!(self, Request::GiveWay, Reply::Done => ())
     }
 
     /// Serves the daemon at the other end of `socket` until that closes.
@@ -195,6 +220,12 @@ impl Helper {
             // A helper that cannot be reached is gone, and the links with it.
             tracing::debug!(%error, "detaching");
         }
+    }
+
+    /// Whether the privileged side answers. Blocks, for seconds where it hangs.
+    pub fn answers(&self) -> bool {
+        let answer = || ask!(self, Request::Ping, Reply::Done => ());
+        answer().is_ok()
     }
 
     /// What is to be seen of a process; nothing where the helper does not answer.

@@ -56,6 +56,12 @@ pub(super) enum Request {
     Guard(Option<u64>),
     /// The programs gone.
     Detach,
+    /// A sign of life.
+    Ping,
+    /// The id of the program at connect(2).
+    Program,
+    /// Nothing wanted any more, and the guard left to whoever is attached next to this.
+    GiveWay,
     /// What `/proc` says of a process.
     Identify(Look),
     /// Whether that process instance was started with this root's fingerprint in its environment.
@@ -113,6 +119,7 @@ pub(super) enum Reply {
     Entered(Result<Entered, EnterError>),
     Inhabited(Vec<Inhabited>),
     Frozen(Result<String, FreezeError>),
+    Program(Option<u32>),
     Done,
 }
 

@@ -96,6 +96,16 @@ impl Server {
                 self.end();
                 Reply::Done.into()
             }
+            Request::Ping => Reply::Done.into(),
+            Request::Program => {
+                Reply::Program(self.attachment.lock().as_ref().map(Attachment::connect)).into()
+            }
+            Request::GiveWay => {
+                // What the successor's programs do not know by its owner, they know by its mark.
+                self.spared.store(false, Relaxed);
+                self.attachment.lock().as_mut().map_or(Ok(()), Attachment::give_way)?;
+                Reply::Done.into()
+            }
             Request::Identify(wanted) => Reply::Sight(look::identify(&wanted)).into(),
             Request::Vouched { pid, start_ticks, fingerprint } => {
                 Reply::Vouched(marker::vouched(pid, start_ticks, &fingerprint)).into()

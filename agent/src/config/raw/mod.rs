@@ -351,7 +351,7 @@ impl Default for RawLimits {
             keep_alive_timeout: seconds(600),
             connect_timeout: seconds(10),
             idle_timeout: seconds(300),
-            drain_timeout: seconds(30),
+            drain_timeout: seconds(60),
         }
     }
 }

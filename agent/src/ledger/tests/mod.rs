@@ -2,6 +2,7 @@
 
 mod decisions;
 mod failures;
+mod followed;
 mod killed;
 mod policies;
 mod reading;

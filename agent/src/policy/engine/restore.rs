@@ -8,8 +8,8 @@ use super::{Engine, Spent, show};
 use crate::clock::Now;
 use crate::policy::Settings;
 use crate::policy::calendar::{Period, minute_of_day};
-use crate::policy::call::{Bound, Call};
-use crate::policy::gauge::Reading;
+use crate::policy::call::{Bound, Call, Hold, Reserved, Ticket};
+use crate::policy::gauge::{Part, Reading};
 use crate::policy::rules::Rule;
 use crate::policy::settings::{self, Over, Quantity, Says};
 use crate::record::Billing;
@@ -64,6 +64,55 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Counts from now on: what was spent before has another place than this start.
+    pub fn begin(&mut self, now: Now) {
+        for rule in &mut self.rules {
+            rule.began = now.wall;
+        }
+    }
+
+    /// Reserves for a call that another agent has let through, which this one follows; to be settled
+    /// as one of ours is. Nobody is asked any more.
+    pub fn adopt(&mut self, call: &Spent, now: Now) -> Ticket {
+        let Self { line, zone, teams, rules, profiles, .. } = self;
+        let t = Reading { at: line.at(now), wall: now.wall, zone };
+        let age = now.wall.duration_since(call.at).unwrap_or_default();
+        let at = t.at.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX));
+        let minute = minute_of_day(call.at, zone);
+        let cost = u64::try_from(call.cost.0).unwrap_or(0);
+        let first = Reserved { tokens: call.tokens, cost };
+        let mut ticket = Ticket { first, ..Ticket::default() };
+        for entry in profiles.of(&call.subject, call.agent_name.as_deref(), (rules, teams)) {
+            let Some(rule) = rules.get_mut(entry.rule) else { continue };
+            if !matches!(rule.set.says, Says::Limit(_)) {
+                continue;
+            }
+            let path = rule.set.selector.path.first().map(ToString::to_string);
+            let asked = as_call(call, path.as_deref().unwrap_or_default());
+            if entry.asks && !rule.set.selector.is_about(&asked, minute) {
+                continue;
+            }
+            let known = (entry.rule, rule.id);
+            let Some(counter) = entry.counter(rule, call.subject.process.uid, t) else { continue };
+            for gauge in &mut counter.gauges {
+                gauge.advance(t);
+                let amount = match gauge.cap.of {
+                    Quantity::Requests => 1,
+                    Quantity::Tokens => first.tokens,
+                    Quantity::Usd => first.cost,
+                };
+                // A period of the calendar begins, as far as is known here, with this engine.
+                let at = if gauge.is_sliding() { at } else { t.at };
+                gauge.reserve(Part { at, amount }, false);
+            }
+            counter.holds += 1;
+            let Some(counter) = entry.slot else { continue };
+            let (since, acts, is_surplus) = (t.at, true, false);
+            ticket.holds.push(Hold { rule: known, counter, since, at, acts, is_surplus });
+        }
+        ticket
     }
 
     /// How far back it would have to go once these rules were taken over: asked before, so that

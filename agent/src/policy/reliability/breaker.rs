@@ -229,6 +229,13 @@ impl Breaker {
         (!was_open).then_some(Change::Opened)
     }
 
+    /// Goes on as another agent's, which was open: until then, or until somebody resets it.
+    pub fn adopt(&mut self, until: Option<Instant>, reason: Option<String>, now: Instant) {
+        self.enter(State::Open(until), now);
+        self.by_hand = until.is_none();
+        self.reason = reason;
+    }
+
     /// Closes it and forgets what was counted.
     pub fn reset(&mut self, now: Instant) -> Option<Change> {
         let was_closed = self.state == State::Closed;

@@ -188,6 +188,21 @@ impl Breakers {
         Some(Changed { breaker: name, change, reason: breaker.reason().map(str::to_owned) })
     }
 
+    /// Goes on as another agent's breaker that was open.
+    pub fn adopt(
+        &mut self,
+        (provider, model): (&Arc<str>, Option<&str>),
+        (until, reason): (Option<Instant>, Option<String>),
+        now: Instant,
+    ) {
+        let site = self.site(provider, now);
+        let breaker = match model {
+            None => &mut site.breaker,
+            Some(model) => site.models.entry(Arc::from(model)).or_insert_with(|| Breaker::new(now)),
+        };
+        breaker.adopt(until, reason, now);
+    }
+
     /// Closes a breaker by hand; `None` where there is none, or nothing changed.
     pub fn reset(&mut self, provider: &str, model: Option<&str>, now: Instant) -> Reset {
         let Some(site) = self.sites.get_mut(provider) else { return Reset::Unknown };

@@ -16,6 +16,7 @@ pub mod presets;
 pub mod settings;
 mod next;
 mod toggles;
+mod adopt;
 
 use std::sync::Arc;
 

@@ -386,3 +386,39 @@ fn the_forecast_is_told_before_the_money_is_gone() {
     let left = budget.exhausted_at.unwrap().duration_since(time.0.wall).unwrap();
     assert!((100..=140).contains(&(left.as_secs() / 60)), "{left:?}");
 }
+
+#[test]
+fn what_another_agents_calls_may_come_to_is_held_until_they_are_settled() {
+    let (mut engine, mut time) = engine(vec![limited("budgets", "a", &[daily_usd(10)])]);
+    time.pass(MINUTE);
+    engine.begin(time.0);
+    let subject = agent("a");
+    let held = |cost: i64, age: Duration| Spent {
+        at: time.0.wall - age,
+        subject: Arc::new(subject.clone()),
+        agent_name: None,
+        environment: "prod".into(),
+        provider: "openai".into(),
+        model: Some("gpt-4o".into()),
+        requests: 1,
+        tokens: 100,
+        cost: NanoUsd(cost),
+    };
+    // Spent after this engine was made, and before it began to count.
+    engine.restore(&held(2 * DOLLAR, Duration::from_secs(30)), time.0);
+    let first = engine.adopt(&held(5 * DOLLAR, Duration::from_secs(40)), time.0);
+    let second = engine.adopt(&held(2 * DOLLAR, Duration::from_secs(1)), time.0);
+    let call = Call { bound: bound(1, 1, 3 * DOLLAR), ..testing::call(&subject) };
+    refused(engine.admit(&call, true, time.0));
+    let budget = &engine.budgets(time.0)[0];
+    assert_eq!((budget.spent, budget.reserved), (NanoUsd(2 * DOLLAR), NanoUsd(7 * DOLLAR)));
+
+    time.pass(MINUTE);
+    let actual = |cost| Actual { sent: true, tokens: 10, cost, failed: false };
+    engine.settle(first, &actual(Some(NanoUsd(DOLLAR))), time.0);
+    // Nobody knows what it came to: it stays what it was.
+    engine.settle(second, &actual(None), time.0);
+    let budget = &engine.budgets(time.0)[0];
+    assert_eq!((budget.spent, budget.reserved), (NanoUsd(5 * DOLLAR), NanoUsd(0)));
+    spend(&mut engine, &call, 3 * DOLLAR, time);
+}

@@ -1,0 +1,49 @@
+//! More connections wait to be taken in than there is room for their records.
+
+use std::time::Duration;
+
+use super::world::{WANTED4, World, isolated};
+
+/// The maps hold 16,384.
+const MORE: &str = "times=20000";
+/// Also where every instruction is emulated.
+const LONGEST: Duration = Duration::from_mins(2);
+const PATIENCE: &str = "patience=120000";
+
+#[test]
+fn the_oldest_record_goes_and_new_connections_are_redirected_as_ever() {
+    isolated(async || {
+        let mut world = World::new().await;
+        let before = world.count("redirected");
+        // Nobody accepts yet: this one waits, with its record.
+        let to = format!("to={WANTED4}");
+        let oldest = world.cgroup.spawn("dial", &[&to, PATIENCE]);
+        while world.count("redirected") == before {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let crowd = world.cgroup.spawn("knock", &[&to, MORE, "how=leave"]);
+        let crowd = tokio::time::timeout(LONGEST, crowd.wait_with_output()).await.unwrap().unwrap();
+        let crowd: serde_json::Value = serde_json::from_slice(&crowd.stdout).unwrap();
+        assert_eq!(crowd["refused"], 0);
+        assert_eq!((world.count("redirected") - before, world.count("unsaved")), (20_001, 0));
+
+        world.accept();
+        // The queue is taken in first. What has no record is nobody's: the agent resets it, for it
+        // does not know where it was going.
+        assert_eq!(world.arrival().await.origin, None, "the oldest");
+        let oldest = tokio::time::timeout(LONGEST, oldest.wait_with_output()).await.unwrap();
+        assert!(oldest.unwrap().status.success());
+
+        let report = world.dial(&[&to]).await;
+        assert_eq!(report["reply"], "weir");
+        let origin = loop {
+            let arrival = world.arrival().await;
+            if Some(arrival.client.to_string().as_str()) == report["local"].as_str() {
+                break arrival.origin;
+            }
+        };
+        let origin = origin.expect("a new connection has its record");
+        assert_eq!(origin.destination, WANTED4.parse().unwrap());
+        assert_eq!(serde_json::json!(origin.caller.tgid), report["pid"]);
+    });
+}
