@@ -31,6 +31,8 @@ mod reload;
 #[cfg(test)]
 mod reliability;
 #[cfg(test)]
+mod setup;
+#[cfg(test)]
 mod split;
 #[cfg(test)]
 mod stage;
@@ -40,5 +42,7 @@ mod tls;
 mod stores;
 #[cfg(test)]
 mod trust;
+#[cfg(test)]
+mod upkeep;
 #[cfg(test)]
 mod websocket;

@@ -20,6 +20,8 @@ pub mod processes;
 pub mod prices;
 pub mod policies;
 pub mod reload;
+pub mod upkeep;
+pub mod bypass;
 pub mod trial;
 pub mod usage;
 pub mod budgets;

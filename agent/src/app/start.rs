@@ -12,12 +12,14 @@ use super::agent::Running;
 use super::freezer::{self, Freezer};
 use super::front::{PIPES, front};
 use super::kernel::Kernel;
+use super::log;
 use super::modes::Modes;
+use super::pause::Pause;
 use super::privileges::Split;
 use super::sweep::sweep;
 use super::takers::Takers;
 use super::toggles::Toggles;
-use super::{account_key, alerts, namespaces, restore, rules, verdicts};
+use super::{account_key, alerts, bypass, namespaces, restore, rules, verdicts, watch};
 use crate::admin::{self, Admin};
 use crate::alerts::Dial;
 use crate::capture::resolve::Resolver;
@@ -46,6 +48,7 @@ pub(super) struct Launch {
     pub(super) files: usize,
     /// How privileges are divided.
     pub(super) split: Split,
+    pub(super) log: Arc<log::Dial>,
 }
 
 /// The agent while it runs.
@@ -135,6 +138,8 @@ pub(super) async fn start(
         drain.spawn(accept::run(listener, limit, drain.clone(), serve));
     }
 
+    let pause = Pause::open(&paths.state, kernel.as_ref(), &front.runtime);
+    let bypass = bypass::Kept::open(&paths.state, since, &front.client.bypasses);
     // Last: from here on connections are led to us.
     modes.apply();
     if let Some(kernel) = &kernel {
@@ -163,8 +168,12 @@ pub(super) async fn start(
         socket: paths.socket(),
         root: paths.root_certificate(),
         remark: launch.split.remark,
+        log: launch.log,
+        pause,
+        bypass,
     });
     drain.spawn(sweep(Arc::clone(&running), paths.clone()));
+    drain.spawn(watch::watch(Arc::clone(&running)));
     let front = &running.front;
     drain.spawn(health::watch(
         Arc::clone(&front.rules),

@@ -31,6 +31,11 @@ mod breaker;
 mod mode;
 mod up;
 mod down;
+mod pause;
+mod bypass;
+mod log;
+mod debug;
+mod setup;
 mod config;
 mod trust;
 mod run;
@@ -93,6 +98,11 @@ enum Command {
     Helper(helper::Args),
     /// See it work, on a stage of its own where nothing of this host changes
     Demo(demo::Args),
+    /// From observing to the first metered call: shows what it changes, asks once
+    Setup(setup::Args),
+    /// Makes one call, for `setup`, which starts this itself
+    #[command(hide = true)]
+    FirstCall(setup::FirstCall),
     /// Whether it works, what it covers, what today cost
     Status(status::Args),
     /// Calls, tokens and dollars, by anything
@@ -123,6 +133,12 @@ enum Command {
     Up(up::Args),
     /// Stop intercepting at once; connections that exist go on
     Down(down::Args),
+    /// Stop intercepting for a while
+    Pause(pause::Args),
+    /// Whom to leave alone
+    Bypass(bypass::Args),
+    /// Show what the agent logs, or change it while it runs
+    Log(log::Args),
     /// Check, show or describe the configuration
     Config(config::Args),
     /// Make this host's clients accept the agent's CA, or undo that
@@ -133,6 +149,8 @@ enum Command {
     Env(env::EnvArgs),
     /// What works here, what is missing, and what to do about it
     Doctor(doctor::DoctorArgs),
+    /// What helps those who look for a fault
+    Debug(debug::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
 }
@@ -160,6 +178,8 @@ fn dispatch(command: &Command, ctx: &Ctx, start: daemon::Start) -> anyhow::Resul
         Command::Daemon(args) => daemon::run(args, ctx, start),
         Command::Helper(args) => helper::run(args),
         Command::Demo(args) => demo::run(args),
+        Command::Setup(args) => setup::run(args, ctx),
+        Command::FirstCall(args) => setup::first_call(args, ctx),
         Command::Status(args) => status::run(args, ctx),
         Command::Spend(args) => spend::run(args, ctx),
         Command::Calls(args) => calls::run(args, ctx),
@@ -175,7 +195,11 @@ fn dispatch(command: &Command, ctx: &Ctx, start: daemon::Start) -> anyhow::Resul
         Command::Mode(args) => mode::run(args, ctx),
         Command::Up(args) => up::run(args, ctx),
         Command::Down(args) => down::run(args, ctx),
+        Command::Pause(args) => pause::run(args, ctx),
+        Command::Bypass(args) => bypass::run(args, ctx),
+        Command::Log(args) => log::run(args, ctx),
         Command::Config(args) => config::run(args, ctx),
+        Command::Debug(args) => debug::run(args, ctx),
         Command::Completions(args) => completions::run(args, ctx),
         Command::Trust(args) => return Ok(trust::run(args, &local::site(ctx)?)?.into()),
         Command::Doctor(args) if args.preflight => {

@@ -67,9 +67,10 @@ pub async fn serve(front: Arc<Front>, shares: Arc<Shares>, accepted: Accepted) {
     }
     // Reads the open files of processes: tens of microseconds, or more where there are many.
     let asking = Arc::clone(&front);
-    let asked = front.runtime.drain.spawn_blocking(move || {
-        asking.identities.of_owner(&asking.owners.owner(&socket))
-    });
+    let asked = front
+        .runtime
+        .drain
+        .spawn_blocking(move || asking.identities.of_owner(&asking.owners.owner(&socket)));
     let Ok(subject) = asked.await else { return };
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "the client is gone already");
