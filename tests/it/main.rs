@@ -33,6 +33,8 @@ mod reliability;
 #[cfg(test)]
 mod service;
 #[cfg(test)]
+mod setup;
+#[cfg(test)]
 mod split;
 #[cfg(test)]
 mod stage;
@@ -42,5 +44,7 @@ mod tls;
 mod stores;
 #[cfg(test)]
 mod trust;
+#[cfg(test)]
+mod upkeep;
 #[cfg(test)]
 mod websocket;
