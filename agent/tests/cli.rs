@@ -5,6 +5,8 @@
 mod alerts;
 #[path = "cli/http.rs"]
 mod http;
+#[path = "cli/upkeep.rs"]
+mod upkeep;
 mod fake;
 mod policies;
 

@@ -32,6 +32,7 @@ mod reload;
 mod reliability;
 #[cfg(test)]
 mod service;
+mod setup;
 #[cfg(test)]
 mod split;
 #[cfg(test)]
@@ -42,5 +43,7 @@ mod tls;
 mod stores;
 #[cfg(test)]
 mod trust;
+#[cfg(test)]
+mod upkeep;
 #[cfg(test)]
 mod websocket;

@@ -21,6 +21,8 @@ pub mod prices;
 pub mod policies;
 pub mod reload;
 pub mod upgrade;
+pub mod upkeep;
+pub mod bypass;
 pub mod trial;
 pub mod usage;
 pub mod budgets;

@@ -20,7 +20,9 @@ use super::prices::{PriceQuery, Prices, UnknownPrices};
 use super::processes::{ProcessQuery, Processes};
 use super::spend::{Spend, SpendQuery};
 use super::status::{CaptureState, ModeState, Status};
-use super::{Agent, Failure, SCHEMA_VERSION, accounts, alerts, control, reload, upgrade};
+use super::{
+    Agent, Failure, SCHEMA_VERSION, accounts, alerts, bypass, control, reload, upgrade, upkeep,
+};
 use crate::config::Mode;
 use crate::drain::Drain;
 use crate::record::CallId;
@@ -54,6 +56,8 @@ pub(super) fn router(shared: Shared) -> Router {
         .merge(accounts::router())
         .merge(reload::router())
         .merge(upgrade::router())
+        .merge(upkeep::router())
+        .merge(bypass::router())
         .fallback(async || Refusal::NotFound("there is no such route".to_owned()))
         .layer(DefaultBodyLimit::max(4096))
         .with_state(shared)

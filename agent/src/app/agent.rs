@@ -9,13 +9,17 @@ use jiff::{Timestamp, Zoned};
 use parking_lot::Mutex;
 use tokio::sync::{broadcast, mpsc};
 
+use super::bypass;
 use super::control;
 use super::freezer::Freezer;
 use super::kernel::Kernel;
+use super::log::Dial;
 use super::modes::Modes;
+use super::pause::Pause;
 use super::rows;
 use super::service::{self, Doors, Leave};
 use super::standing;
+use super::sweep;
 use super::takers::Takers;
 use super::toggles::Toggles;
 use super::verdicts;
@@ -72,6 +76,9 @@ pub(super) struct Running {
     /// Asks for a successor, one at a time, and whoever hands over to it.
     pub(super) succession: Mutex<mpsc::Sender<Leave>>,
     pub(super) helper: Helper,
+    pub(super) log: Arc<Dial>,
+    pub(super) pause: Pause,
+    pub(super) bypass: bypass::Kept,
 }
 
 impl Running {
@@ -85,12 +92,13 @@ impl Running {
         now.start_of_day().map_or_else(|_| self.now(), |midnight| midnight.timestamp())
     }
 
-    fn capture_state(&self) -> CaptureState {
+    pub(super) fn capture_state(&self) -> CaptureState {
         match &self.kernel {
             None => CaptureState { on: false, reason: self.no_kernel.clone() },
             Some(kernel) if kernel.is_up() => CaptureState { on: true, reason: None },
             Some(kernel) => {
-                let reason = kernel.lost().unwrap_or_else(|| "weir down".to_owned());
+                let reason = kernel.lost().or_else(|| self.pause.reason());
+                let reason = reason.unwrap_or_else(|| "weir down".to_owned());
                 CaptureState { on: false, reason: Some(reason) }
             }
         }
@@ -355,6 +363,8 @@ impl admin::Agent for Running {
     }
 
     fn set_mode(&self, mode: Mode) -> Result<ModeState, Failure> {
+        // Who has just installed trust need not wait for the next look.
+        sweep::look_for_trust(self, &self.paths);
         let set = self.modes.set(mode);
         set.map_err(|error| Failure::Unavailable(format!("the mode cannot be kept: {error}")))?;
         Ok(self.mode())
@@ -369,6 +379,7 @@ impl admin::Agent for Running {
             let what = self.no_kernel.clone().unwrap_or_else(|| "nothing to switch".to_owned());
             return Err(Failure::Refused { what, fix: Some("run the daemon as root".to_owned()) });
         };
+        self.pause.end();
         if on {
             kernel.up().map_err(|error| Failure::Unavailable(error.to_string()))?;
         } else {

@@ -18,6 +18,7 @@ use crate::capture::owner::Owners;
 use crate::capture::resolve::Resolver;
 use crate::clock::since_boot;
 use crate::config::{Config, OnUntrusted, Paths};
+use crate::downstream::bypass::Bypasses;
 use crate::downstream::ca::Authority;
 use crate::downstream::certs::Leaves;
 use crate::downstream::patience::Patience;
@@ -64,6 +65,7 @@ pub(super) fn front(
             trust: Trust::new(trusted),
             terminate: AtomicBool::new(false),
             block_untrusted: AtomicBool::new(config.on_untrusted == OnUntrusted::Block),
+            bypasses: Bypasses::default(),
         },
         upstream: Upstream {
             pool: Arc::new(pool),

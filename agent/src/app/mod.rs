@@ -9,6 +9,7 @@ mod alerts;
 mod front;
 mod rules;
 mod reload;
+mod watch;
 mod takers;
 mod restore;
 mod freezer;
@@ -18,12 +19,15 @@ mod direct;
 mod namespaces;
 mod modes;
 mod kept;
+mod pause;
+mod bypass;
 mod toggles;
 mod sweep;
 mod verdicts;
 mod agent;
 mod warnings;
 mod control;
+mod upkeep;
 mod rows;
 mod standing;
 mod trial;
@@ -59,7 +63,7 @@ const LAST_STEPS: Duration = Duration::from_secs(10);
 /// `weir daemon`: runs the agent in the foreground until it is told to stop.
 pub fn main(effective: Effective, paths: Paths, flags: Flags) -> anyhow::Result<Exit> {
     let config = &effective.config;
-    log::start(config.log);
+    let log = log::start(config.log, "weir");
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -71,7 +75,7 @@ pub fn main(effective: Effective, paths: Paths, flags: Flags) -> anyhow::Result<
     let most = file_limit();
     let split = privileges::split(config, &paths)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let launch = Launch { flags, files: most, split, sockets };
+    let launch = Launch { flags, files: most, split, sockets, log: Arc::new(log) };
     let ledger = runtime.block_on(run(effective, paths, launch))?;
     // What did not finish in time is ended here, and settles: the ledger is the last to close.
     runtime.shutdown_timeout(Duration::from_secs(1));

@@ -84,6 +84,7 @@ impl Running {
             kernel.want(hosts, networks);
         }
         self.modes.take(config.mode);
+        self.log.configure(config.log.level);
     }
 }
 

@@ -265,6 +265,7 @@ fn word(reason: &str) -> (Word, Option<&'static str>) {
         ),
         "container_unarmed" => (Word::Container, None),
         "proxied" => (Word::Proxied, Some("its way leads through another proxy, unread")),
+        "bypassed" => (Word::Bypassed, Some("weir bypass list")),
         _ => (Word::Bypassed, None),
     }
 }

@@ -14,13 +14,15 @@ use super::agent::Running;
 use super::freezer::{self, Freezer};
 use super::front::{PIPES, front};
 use super::kernel::Kernel;
+use super::log;
 use super::modes::Modes;
+use super::pause::Pause;
 use super::privileges::Split;
 use super::service::{Doors, Inheritance, Leave, Predecessor, Sockets, Tickets};
 use super::sweep::sweep;
 use super::takers::Takers;
 use super::toggles::Toggles;
-use super::{account_key, alerts, namespaces, restore, rules, verdicts};
+use super::{account_key, alerts, bypass, namespaces, restore, rules, verdicts, watch};
 use crate::admin::{self, Admin, Bound};
 use crate::alerts::Dial;
 use crate::capture::resolve::Resolver;
@@ -51,6 +53,7 @@ pub(super) struct Launch {
     pub(super) split: Split,
     /// Listeners that somebody has handed over.
     pub(super) sockets: Sockets,
+    pub(super) log: Arc<log::Dial>,
 }
 
 /// The agent while it runs.
@@ -180,6 +183,8 @@ pub(super) async fn start(
         });
     }
 
+    let pause = Pause::open(&paths.state, kernel.as_ref(), &front.runtime);
+    let bypass = bypass::Kept::open(&paths.state, since, &front.client.bypasses);
     // Last: from here on connections are led to us.
     modes.apply();
     if let Some(kernel) = &kernel {
@@ -226,8 +231,12 @@ pub(super) async fn start(
         doors: Mutex::new(Some(doors)),
         succession: Mutex::new(succession),
         helper,
+        log: launch.log,
+        pause,
+        bypass,
     });
     drain.spawn(sweep(Arc::clone(&running), paths.clone()));
+    drain.spawn(watch::watch(Arc::clone(&running)));
     let front = &running.front;
     drain.spawn(health::watch(
         Arc::clone(&front.rules),

@@ -67,6 +67,12 @@ impl Sink for Takers {
     fn settle(&self, record: Arc<Record>) -> oneshot::Receiver<Durability> {
         self.in_flight.lock().remove(&record.call_id);
         self.metrics.call(&record);
+        // For those who look for one call in the journal: `weir log level info,app=debug`.
+        tracing::debug!(
+            call_id = %record.call_id, workload = &*record.subject.workload.name,
+            provider = &*record.provider, model = record.model.as_deref(), status = record.status,
+            outcome = ?record.outcome, "call"
+        );
         if record.kind == Kind::Call {
             self.alerts.call(record.started_at);
         }

@@ -29,7 +29,9 @@ impl Running {
                     warn(format!("interception is off: {why}"), fix, true);
                 }
                 None if !kernel.is_up() => {
-                    warn("interception is off".to_owned(), Some("weir up"), true);
+                    let why = self.pause.reason().map(|why| format!(": {why}"));
+                    let what = format!("interception is off{}", why.unwrap_or_default());
+                    warn(what, Some("weir up"), true);
                 }
                 None => {}
             }

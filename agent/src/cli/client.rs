@@ -66,6 +66,13 @@ impl Client {
         Ok(serde_json::from_slice(&answer.into_body().collect().await?.to_bytes())?)
     }
 
+    /// Reads a text.
+    pub(super) async fn text(&mut self, path: &str) -> anyhow::Result<String> {
+        let answer = self.send(Method::GET, path, Bytes::new()).await?;
+        let body = answer.into_body().collect().await?.to_bytes();
+        Ok(String::from_utf8_lossy(&body).into_owned())
+    }
+
     /// Changes something, and reads what it is now.
     pub(super) async fn put<T: DeserializeOwned>(
         &mut self,

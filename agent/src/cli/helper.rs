@@ -87,7 +87,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         let fix = Some("weir daemon".to_owned());
         return Err(Fault { exit: Exit::Usage, what: what.to_owned(), fix }.into());
     }
-    log::start(Log { level: parsed(&args.level)?, format: parsed(&args.format)? });
+    let name = match args.part {
+        Part::Serve => "weir-helper",
+        Part::Keep | Part::Launch | Part::Succeed => "weir-keeper",
+    };
+    // What it logs stays as it was at its start.
+    drop(log::start(Log { level: parsed(&args.level)?, format: parsed(&args.format)? }, name));
     serve(args, &stdin)?;
     Ok(Exit::Ok)
 }

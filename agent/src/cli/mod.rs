@@ -32,6 +32,11 @@ mod mode;
 mod up;
 mod down;
 mod upgrade;
+mod pause;
+mod bypass;
+mod log;
+mod debug;
+mod setup;
 mod config;
 mod trust;
 mod run;
@@ -95,6 +100,11 @@ enum Command {
     Helper(helper::Args),
     /// See it work, on a stage of its own where nothing of this host changes
     Demo(demo::Args),
+    /// From observing to the first metered call: shows what it changes, asks once
+    Setup(setup::Args),
+    /// Makes one call, for `setup`, which starts this itself
+    #[command(hide = true)]
+    FirstCall(setup::FirstCall),
     /// Whether it works, what it covers, what today cost
     Status(status::Args),
     /// Calls, tokens and dollars, by anything
@@ -127,6 +137,12 @@ enum Command {
     Down(down::Args),
     /// Replace the running daemon by the program on disk, without an interruption
     Upgrade(upgrade::Args),
+    /// Stop intercepting for a while
+    Pause(pause::Args),
+    /// Whom to leave alone
+    Bypass(bypass::Args),
+    /// Show what the agent logs, or change it while it runs
+    Log(log::Args),
     /// Check, show or describe the configuration
     Config(config::Args),
     /// Make this host's clients accept the agent's CA, or undo that
@@ -137,6 +153,8 @@ enum Command {
     Env(env::EnvArgs),
     /// What works here, what is missing, and what to do about it
     Doctor(doctor::DoctorArgs),
+    /// What helps those who look for a fault
+    Debug(debug::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
     /// Write the manual into a directory
@@ -166,6 +184,8 @@ fn dispatch(command: &Command, ctx: &Ctx, start: daemon::Start) -> anyhow::Resul
         Command::Daemon(args) => daemon::run(args, ctx, start),
         Command::Helper(args) => helper::run(args),
         Command::Demo(args) => demo::run(args),
+        Command::Setup(args) => setup::run(args, ctx),
+        Command::FirstCall(args) => setup::first_call(args, ctx),
         Command::Status(args) => status::run(args, ctx),
         Command::Spend(args) => spend::run(args, ctx),
         Command::Calls(args) => calls::run(args, ctx),
@@ -182,7 +202,11 @@ fn dispatch(command: &Command, ctx: &Ctx, start: daemon::Start) -> anyhow::Resul
         Command::Up(args) => up::run(args, ctx),
         Command::Down(args) => down::run(args, ctx),
         Command::Upgrade(args) => upgrade::run(args, ctx),
+        Command::Pause(args) => pause::run(args, ctx),
+        Command::Bypass(args) => bypass::run(args, ctx),
+        Command::Log(args) => log::run(args, ctx),
         Command::Config(args) => config::run(args, ctx),
+        Command::Debug(args) => debug::run(args, ctx),
         Command::Completions(args) => completions::run(args, ctx),
         Command::Man(args) => man::run(args, ctx),
         Command::Trust(args) => return Ok(trust::run(args, &local::site(ctx)?)?.into()),

@@ -15,7 +15,7 @@ use crate::admin::money::Coverage;
 use crate::admin::spend::{Bucket, Dimension, Spend, SpendQuery, SpendRow};
 
 /// Calls, tokens and dollars, by anything.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(after_help = "\
 Examples:
   weir spend                              today, by workload
@@ -70,6 +70,13 @@ pub(super) fn run(args: &Args, ctx: &Ctx) -> anyhow::Result<Exit> {
         }
     }
     Ok(Exit::Ok)
+}
+
+/// Today by workload, as text.
+pub(super) async fn today(client: &mut Client, ctx: &Ctx) -> anyhow::Result<Vec<String>> {
+    let query = query(&Args::default(), ctx)?;
+    let spend: Spend = client.get("/api/spend", &query).await?;
+    Ok(lines(&spend, &query, ctx))
 }
 
 fn query(args: &Args, ctx: &Ctx) -> anyhow::Result<SpendQuery> {

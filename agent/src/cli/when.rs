@@ -1,4 +1,4 @@
-//! Points in time as people write them: `2h`, `7d`, `2026-11-01`, RFC 3339.
+//! Points and spans of time as people write them: `2h`, `7d`, `2026-11-01`, RFC 3339.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -62,6 +62,14 @@ impl When {
     }
 }
 
+/// A span: `10m`, `2h 30m`; whole seconds, and at least one.
+pub(super) fn span(text: &str) -> Result<Duration, String> {
+    let span = humantime::parse_duration(text).ok();
+    span.filter(|span| text.contains(char::is_alphabetic) && *span >= Duration::from_secs(1))
+        .map(|span| Duration::from_secs(span.as_secs()))
+        .ok_or_else(|| "write a number with s, m, h or d, from a second on (10m, 2h)".to_owned())
+}
+
 /// The beginning of the day that was `before` now.
 pub(super) fn midnight(now: Timestamp, zone: &TimeZone, before: Span) -> anyhow::Result<Timestamp> {
     let day = now.to_zoned(zone.clone()).checked_sub(before)?;
@@ -71,6 +79,16 @@ pub(super) fn midnight(now: Timestamp, zone: &TimeZone, before: Span) -> anyhow:
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn spans_people_write() {
+        assert_eq!(span("10m"), Ok(Duration::from_mins(10)));
+        assert_eq!(span("2h 30m"), Ok(Duration::from_mins(150)));
+        assert_eq!(span("1500ms"), Ok(Duration::from_secs(1)));
+        for text in ["", "10", "soon", "-2h", "0s", "900ms", "99999999999999y"] {
+            assert!(span(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn times_people_write() {

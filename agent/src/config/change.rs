@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::checked::{Capture, Config};
+use super::checked::{Capture, Config, Log};
 use super::show;
 
 /// A key whose value differs.
@@ -34,7 +34,7 @@ const AT_START: [&str; 14] = [
     "ledger",
     // Series that name workloads stay for as long as the process.
     "metrics",
-    "log",
+    "log.format",
 ];
 /// What can be taken over all the same.
 const BUT: [&str; 1] = ["capture.cidrs"];
@@ -106,7 +106,7 @@ pub(super) fn without_restart(old: &Config, new: Config) -> Config {
         ledger: old.ledger,
         metrics: old.metrics.clone(),
         apps: old.apps.clone(),
-        log: old.log,
+        log: Log { format: old.log.format, ..new.log },
         ..new
     }
 }
@@ -177,6 +177,8 @@ mod tests {
             ("mode", false),
             ("providers.openai.hosts", false),
             ("reliability.timeouts.total", false),
+            ("log.format", true),
+            ("log.level", false),
             ("logs", false),
         ] {
             let change = Change { key: key.to_owned(), old: None, new: None };

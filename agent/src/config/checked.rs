@@ -60,6 +60,8 @@ pub struct Config {
     pub apps: Vec<Arc<str>>,
     /// The agent's own log.
     pub log: Log,
+    /// Whether changed files are taken over by themselves.
+    pub watch: bool,
     /// What does no harm and should be known.
     pub warnings: Vec<Problem>,
 }

@@ -15,6 +15,7 @@ mod checked;
 mod check;
 mod show;
 mod change;
+mod stamp;
 pub mod paths;
 
 use std::path::{Path, PathBuf};
@@ -32,6 +33,7 @@ pub use self::raw::{
 };
 pub use self::secret::{SecretError, SecretSource};
 pub use self::show::Origin;
+pub use self::stamp::Stamp;
 pub use self::value::{Fsync, Toggle, WordError};
 
 use self::problem::Trail;

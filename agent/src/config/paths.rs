@@ -73,8 +73,12 @@ impl Paths {
 
     /// What is merged last, over everything, in this environment.
     pub fn overlay(&self, environment: &str) -> PathBuf {
-        let beside = self.config.parent().unwrap_or_else(|| Path::new(""));
-        beside.join("environments").join(environment).with_added_extension("yaml")
+        self.overlays().join(environment).with_added_extension("yaml")
+    }
+
+    /// Directory of all environments' overlays.
+    pub fn overlays(&self) -> PathBuf {
+        self.config.parent().unwrap_or_else(|| Path::new("")).join("environments")
     }
 
     /// The admin socket this instance listens on.

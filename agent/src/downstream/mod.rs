@@ -8,6 +8,7 @@ pub mod session;
 mod proxied;
 pub mod hello;
 pub mod treat;
+pub mod bypass;
 pub mod trust;
 pub mod tunnel;
 mod heard;
@@ -67,6 +68,8 @@ pub struct ClientTls {
     pub terminate: AtomicBool,
     /// Whether clients that do not accept our authority are refused instead of relayed.
     pub block_untrusted: AtomicBool,
+    /// Who is left alone.
+    pub bypasses: bypass::Bypasses,
 }
 
 /// The way out.
@@ -101,6 +104,11 @@ pub struct Limits {
 }
 
 impl Front {
+    /// Whether this one's connections to that host are to be left alone.
+    pub fn is_bypassed(&self, subject: &Subject, host: &str) -> bool {
+        self.client.bypasses.mean(subject, host, self.runtime.clock.now().wall)
+    }
+
     /// Who made a connect. Reads `/proc`, and the user database may be across the network: not on a
     /// thread that serves others.
     pub async fn resolve(self: &Arc<Self>, caller: Caller) -> Arc<Subject> {

@@ -126,6 +126,7 @@ pub(super) fn known<T>(
         opening,
         providers: &rules.providers,
         can_terminate: &|host| front.client.can_terminate(host),
+        bypassed: &|host| front.is_bypassed(&arrival.subject, host),
         verdict: front.client.verdict(&arrival.subject, &front.identities),
         block_untrusted: front.client.block_untrusted.load(Relaxed),
         bystander: arrival.bystander,

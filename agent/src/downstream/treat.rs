@@ -17,6 +17,8 @@ pub struct Known<'a> {
     pub can_terminate: &'a dyn Fn(&str) -> bool,
     /// Whether the caller accepts our certificates.
     pub verdict: Verdict,
+    /// Whether the caller's connections to a host are to be left alone.
+    pub bypassed: &'a dyn Fn(&str) -> bool,
     /// Whether callers that do not are refused.
     pub block_untrusted: bool,
     /// Whether the caller shares a network namespace with one that is metered, and is not itself.
@@ -92,6 +94,7 @@ pub fn reluctance(known: &Known<'_>, provider: &Arc<Provider>, host: &Arc<str>) 
     let (provider, host) = (Arc::clone(provider), Arc::clone(host));
     let reason = match known.verdict {
         _ if !(known.can_terminate)(&host) => "observe",
+        _ if (known.bypassed)(&host) => "bypassed",
         Verdict::Intercept => return None,
         _ if known.block_untrusted => return Some(Treat::Block { provider, host }),
         Verdict::NeedsRestart => "needs_restart",
@@ -130,6 +133,7 @@ mod tests {
             opening,
             providers: &providers,
             can_terminate: &|_host| terminates,
+            bypassed: &|_host| false,
             verdict,
             block_untrusted: block,
             bystander: false,
@@ -179,11 +183,30 @@ mod tests {
                 opening: &hello(Some("api.openai.com"), &[]),
                 providers: &Providers::builtin(),
                 can_terminate: &|_host| true,
+                bypassed: &|_host| false,
                 verdict,
                 block_untrusted: true,
                 bystander: true,
             });
             assert_eq!(word(treat), "container");
+        }
+    }
+    #[test]
+    fn who_is_to_be_left_alone_is_relayed_and_not_refused() {
+        let since = SystemTime::UNIX_EPOCH;
+        for verdict in [Verdict::Intercept, Verdict::Untrusted { since, signal: Signal::Fin }] {
+            for (terminates, expected) in [(true, "bypassed"), (false, "observe")] {
+                let treat = treat(&Known {
+                    opening: &hello(Some("api.openai.com"), &[]),
+                    providers: &Providers::builtin(),
+                    can_terminate: &|_host| terminates,
+                    bypassed: &|host| host == "api.openai.com",
+                    verdict,
+                    block_untrusted: true,
+                    bystander: false,
+                });
+                assert_eq!(word(treat), expected);
+            }
         }
     }
 }

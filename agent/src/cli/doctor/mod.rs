@@ -110,6 +110,11 @@ pub(super) fn preflight(
     Ok(exit_code(&rows))
 }
 
+/// Findings of the same, beside an agent that runs.
+pub(super) fn preflight_rows(config: &Config, paths: &Paths) -> Vec<Row> {
+    preflight::rows(config, paths, true)
+}
+
 fn rows(env: &Environment, site: &Site, root: &Path, daemon: Option<Vec<Row>>) -> Vec<Row> {
     let mut rows = kernel::rows(root);
     rows.push(resolver(root));

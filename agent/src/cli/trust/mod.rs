@@ -10,6 +10,8 @@ mod change;
 mod status;
 mod check;
 pub(super) mod places;
+pub(super) mod together;
+pub(super) mod own_roots;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};

@@ -119,6 +119,7 @@ pub(in crate::config) fn check(
             .map(|(trail, app)| check.name(app, &trail))
             .collect(),
         log: Log { level: raw.log.level, format: raw.log.format },
+        watch: raw.config.watch,
         warnings: check.warnings,
     }
 }

@@ -214,6 +214,8 @@ pub(in crate::config) struct Raw {
     pub(in crate::config) apps: Vec<String>,
     /// The agent's own log.
     pub(in crate::config) log: RawLog,
+    /// The configuration itself.
+    pub(in crate::config) config: RawConfig,
 }
 
 impl Default for Raw {
@@ -250,6 +252,7 @@ impl Default for Raw {
             metrics: RawMetrics::default(),
             apps: Vec::new(),
             log: RawLog::default(),
+            config: RawConfig::default(),
         }
     }
 }
@@ -386,6 +389,14 @@ impl Default for RawMetrics {
     fn default() -> Self {
         Self { per_user: true, token_file: None }
     }
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Config")]
+pub(in crate::config) struct RawConfig {
+    /// Take changed files over by themselves, as `weir config reload` does when it is asked to.
+    pub(in crate::config) watch: bool,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
