@@ -1,6 +1,6 @@
 //! From the package to a host that is metered.
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 
 use crate::{host, weir};
 
@@ -25,9 +25,13 @@ pub(crate) async fn first(package: &str) -> anyhow::Result<String> {
 
 /// Agrees to be metered.
 pub(crate) async fn set_up() -> anyhow::Result<String> {
-    host::succeed(&["weir", "setup", "--yes"]).await?;
+    // With a key, so that it makes a call and tells what that cost.
+    let said = host::succeed(&["env", "OPENAI_API_KEY=sk-setup", "weir", "setup", "--yes"]).await?;
     let status = weir::answers().await?;
     ensure!(weir::mode(&status) == "meter", "not metering: {}", status["mode"]);
     ensure!(weir::is_trusted().await?, "the CA is not in {}", weir::BUNDLE);
-    Ok(String::new())
+    let call = said.lines().find(|line| line.starts_with("call "));
+    let call = call.with_context(|| format!("weir setup made no call:\n{said}"))?;
+    ensure!(call.contains("$0.00027"), "{call}");
+    Ok(call.to_owned())
 }

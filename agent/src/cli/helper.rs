@@ -88,9 +88,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         return Err(Fault { exit: Exit::Usage, what: what.to_owned(), fix }.into());
     }
     let name = match args.part {
-        Part::Keep => "weir-keeper",
         Part::Serve => "weir-helper",
-        Part::Launch | Part::Succeed => "weir-launcher",
+        Part::Keep | Part::Launch | Part::Succeed => "weir-keeper",
     };
     // What it logs stays as it was at its start.
     drop(log::start(Log { level: parsed(&args.level)?, format: parsed(&args.format)? }, name));

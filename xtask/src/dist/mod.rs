@@ -64,11 +64,11 @@ pub(crate) fn run(dist: &Dist) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes the `.deb` alone, of an everyday build, and returns its path: for trying the package.
-pub(crate) fn deb(out: &Path) -> anyhow::Result<PathBuf> {
+/// Makes the `.deb` alone, of a binary that is there, and returns its path: for trying the package.
+pub(crate) fn deb(binary: &Path, out: &Path) -> anyhow::Result<PathBuf> {
     tools::install(&[tools::DEB])?;
     let inputs = Inputs::read()?;
-    Tree::lay_out(&build("dev", &inputs)?, &inputs)?;
+    Tree::lay_out(binary, &inputs)?;
     let file = out.join(format!("weir_{}_{}.deb", inputs.version, inputs.architecture()));
     tools::deb(&file, &inputs)?;
     Ok(file)

@@ -78,7 +78,7 @@ const MODULES: [(&str, &[&str]); 24] = [
 ];
 
 /// A third-party crate and the modules that may use it. Crates not listed may be used anywhere.
-const CRATES: [(&str, &[&str]); 25] = [
+const CRATES: [(&str, &[&str]); 26] = [
     ("anyhow", &["main", "app", "cli", "demo"]),
     ("aya", &["capture"]),
     ("aya_log", &["capture"]),

@@ -114,12 +114,15 @@ impl Made {
         package: Option<&Path>,
         mirror: Option<&str>,
     ) -> anyhow::Result<Self> {
-        shell::run(&mut shell::cargo(&["build", "--package", "tests", "--bin", "scenario"]))?;
-        let built = || dist::deb(scratch);
+        // All that `cargo xtask test` builds: with fewer packages their dependencies would be others.
+        let build = ["build", "--workspace", "--exclude", "agent-ebpf"];
+        shell::run(&mut shell::cargo(&build))?;
+        let profile = shell::root().join("target/debug");
+        let built = || dist::deb(&profile.join("weir"), scratch);
         let package = package.map_or_else(built, |named| Ok(std::path::absolute(named)?))?;
         let packages = packages::with_later(package, scratch)?;
         let tree = tree::made(folder, mirror)?;
-        Ok(Self { tree, scenario: shell::root().join("target/debug/scenario"), packages })
+        Ok(Self { tree, scenario: profile.join("scenario"), packages })
     }
 
     fn seed(
