@@ -15,6 +15,7 @@ use super::kernel::Kernel;
 use super::modes::Modes;
 use super::rows;
 use super::standing;
+use super::sweep::look_for_trust;
 use super::takers::Takers;
 use super::toggles::Toggles;
 use super::verdicts;
@@ -347,6 +348,8 @@ impl admin::Agent for Running {
     }
 
     fn set_mode(&self, mode: Mode) -> Result<ModeState, Failure> {
+        // The CA may have been installed a moment ago.
+        look_for_trust(self, &self.paths);
         let set = self.modes.set(mode);
         set.map_err(|error| Failure::Unavailable(format!("the mode cannot be kept: {error}")))?;
         Ok(self.mode())

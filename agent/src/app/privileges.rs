@@ -13,6 +13,7 @@ use crate::capture::Helper;
 use crate::capture::helper::confine::{self, Extras, User};
 use crate::cli;
 use crate::config::{Config, Paths};
+use crate::downstream::trust::ledger;
 use crate::policy::settings::{OnBreach, Says};
 
 /// Most files whose owner is changed; a ledger of years has some hundreds.
@@ -96,6 +97,7 @@ fn owns_others_files(paths: &Paths) -> bool {
 }
 
 /// Makes a directory the user's, and with `all` what is in it: an earlier run may have been root's.
+/// What root itself is told by a file there (what to undo) stays root's.
 fn hand_over(path: &Path, user: User, (mode, all): (u32, bool)) -> anyhow::Result<()> {
     let failed = || format!("{} cannot be given to user id {}", path.display(), user.uid);
     fs::DirBuilder::new().recursive(true).mode(mode).create(path).with_context(failed)?;
@@ -112,6 +114,9 @@ fn hand_over(path: &Path, user: User, (mode, all): (u32, bool)) -> anyhow::Resul
 /// Never through a link: what it points to need not be ours.
 fn give(path: &Path, user: User, budget: &mut usize) -> io::Result<()> {
     let meta = fs::symlink_metadata(path)?;
+    if path.file_name() == Some(ledger::NAME.as_ref()) {
+        return Ok(());
+    }
     if meta.is_dir() && *budget > 0 {
         for entry in fs::read_dir(path)? {
             *budget = budget.saturating_sub(1);
@@ -150,6 +155,7 @@ mod tests {
         let (inside, outside) = (dir.path().join("state/ca"), dir.path().join("outside"));
         fs::create_dir_all(&inside).unwrap();
         fs::write(inside.join("key"), "x").unwrap();
+        fs::write(dir.path().join("state").join(ledger::NAME), "x").unwrap();
         fs::write(&outside, "x").unwrap();
         std::os::unix::fs::symlink(&outside, inside.join("soft")).unwrap();
         fs::hard_link(&outside, inside.join("hard")).unwrap();
@@ -159,5 +165,6 @@ mod tests {
         assert_eq!(owner(&inside.join("key")), 65_534);
         assert_eq!(owner(&inside), 65_534);
         assert_eq!(owner(&outside), 0);
+        assert_eq!(owner(&dir.path().join("state").join(ledger::NAME)), 0, "root acts on it");
     }
 }

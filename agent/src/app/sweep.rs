@@ -33,7 +33,7 @@ pub(super) async fn sweep(running: Arc<Running>, paths: Paths) {
 }
 
 /// Finds out whether the host trusts the CA now.
-fn look_for_trust(running: &Running, paths: &Paths) {
+pub(super) fn look_for_trust(running: &Running, paths: &Paths) {
     let client = &running.front.client;
     let Some(leaves) = &client.leaves else { return };
     let now = running.front.runtime.clock.now();

@@ -1,9 +1,12 @@
 //! Every file that was touched to make the host trust the local CA, so that it can be undone
 //! exactly: `STATE/trust-ledger.json`.
+//!
+//! Root undoes what it says, in a directory that is the daemon's: so it stays root's, and one that somebody
+//! else wrote is not believed. The daemon reads in it since when the CA is trusted.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -13,7 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::downstream::ca::hex;
 
-const NAME: &str = "trust-ledger.json";
+/// Its file's name.
+pub const NAME: &str = "trust-ledger.json";
 
 /// What was done to this host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,18 +99,40 @@ impl Ledger {
 
     /// The host's ledger; `None` where nothing is installed.
     pub fn load(state_dir: &Path) -> io::Result<Option<Self>> {
-        match fs::read(state_dir.join(NAME)) {
-            Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+        let path = state_dir.join(NAME);
+        let flags = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default();
+        let mut file = match OpenOptions::new().read(true).custom_flags(flags).open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let owner = file.metadata()?.uid();
+        if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+            let what = format!(
+                "{} belongs to user id {owner}, so it may say anything; where you know what it says: \
+                 chown 0 {0}",
+                path.display()
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
+        let mut text = Vec::new();
+        file.read_to_end(&mut text)?;
+        Ok(Some(serde_json::from_slice(&text)?))
     }
 
     /// Writes the ledger: before the host is touched, so that a crash leaves nothing unrecorded.
     pub fn save(&self, state_dir: &Path) -> io::Result<()> {
         let fresh = state_dir.join(format!(".{NAME}.new"));
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+        // Of an earlier run that was cut short, or put there by somebody: never written through.
+        match fs::remove_file(&fresh) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+        if rustix::process::geteuid().is_root() {
+            fchown(&file, Some(0), Some(fs::metadata(state_dir)?.gid()))?;
+        }
+        file.set_permissions(Permissions::from_mode(0o640))?;
         serde_json::to_writer_pretty(&mut file, self)?;
         file.write_all(b"\n")?;
         file.sync_all()?;
@@ -141,6 +167,27 @@ mod tests {
         Ledger::delete(dir.path()).unwrap();
         Ledger::delete(dir.path()).unwrap();
         assert_eq!(Ledger::load(dir.path()).unwrap(), None);
+    }
+
+    #[test]
+    fn it_stays_roots_and_the_daemon_may_read_it() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        fchown(fs::File::open(dir.path()).unwrap(), Some(65_534), Some(65_533)).unwrap();
+        let target = dir.path().join("precious");
+        fs::write(&target, "x").unwrap();
+        std::os::unix::fs::symlink(&target, dir.path().join(format!(".{NAME}.new"))).unwrap();
+        Ledger::new("ab", "2026-01-02T03:04:05Z".parse().unwrap()).save(dir.path()).unwrap();
+        assert_eq!(fs::read_to_string(&target).unwrap(), "x", "nothing is written through a link");
+        let path = dir.path().join(NAME);
+        let found = fs::metadata(&path).unwrap();
+        assert_eq!((found.uid(), found.gid(), found.mode() & 0o777), (0, 65_533, 0o640));
+        assert!(Ledger::load(dir.path()).unwrap().is_some());
+        fchown(fs::File::open(&path).unwrap(), Some(65_534), None).unwrap();
+        let refused = Ledger::load(dir.path()).unwrap_err().to_string();
+        assert!(refused.contains("belongs to user id 65534"), "{refused}");
     }
 
     #[test]
