@@ -84,6 +84,7 @@ fn without_trust_the_agent_only_observes_and_says_that_it_does_less() -> anyhow:
         let output = stage.succeed(Route::Redirect, &curl(&[])).await?;
         let process = stage.process(output.pid).await?;
         assert_eq!(process["coverage"], "observed", "{process}");
+        assert_eq!(process["fix"], "weir trust install --yes", "{process}");
         let connection = &process["connections"][0];
         assert_eq!(connection["treatment"], "direct");
         assert_eq!(connection["provider"], "openai");

@@ -11,6 +11,7 @@ mod tidy;
 mod test;
 mod bench;
 mod fuzz;
+mod matrix;
 mod vm;
 mod dist;
 
@@ -59,6 +60,11 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Which real clients accept the CA, and what rejecting it costs them: not part of `test`
+    Matrix {
+        /// Clients to ask: all of them otherwise
+        arguments: Vec<String>,
+    },
     /// Run the kernel tests on other kernels, each in a virtual machine: not part of `test`
     #[command(subcommand)]
     Vm(vm::Vm),
@@ -90,6 +96,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Tidy => tidy::run(),
         Task::Demo { arguments } => build::demo(&arguments),
         Task::Fuzz { arguments } => fuzz::run(&arguments),
+        Task::Matrix { arguments } => matrix::run(&arguments),
         Task::Vm(vm) => vm::run(&vm),
         Task::Dist(dist) => dist::run(&dist),
         Task::Bench(bench) => bench::run(&bench),

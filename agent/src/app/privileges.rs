@@ -108,6 +108,7 @@ fn owns_others_files(paths: &Paths) -> bool {
 }
 
 /// Makes a directory the user's, and with `all` what is in it: an earlier run may have been root's.
+/// What root itself is told by a file there (what to undo) stays root's.
 fn hand_over(path: &Path, user: User, (mode, all): (u32, bool)) -> anyhow::Result<()> {
     let failed = || format!("{} cannot be given to user id {}", path.display(), user.uid);
     fs::DirBuilder::new().recursive(true).mode(mode).create(path).with_context(failed)?;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::kept;
@@ -63,6 +64,16 @@ fn ground(front: &Front, state: &Path) -> Option<Ground> {
 /// Says of a process that is not metered why, and what helps, as exactly as can be told: from what
 /// was found out when it rejected us, else from what it is now.
 pub(super) fn explain(front: &Front, row: &mut ProcessRow, start_ticks: u64) {
+    let trust = &front.client.trust;
+    if row.coverage == Word::Observed
+        && front.client.terminate.load(Relaxed)
+        && !trust.is_expected()
+    {
+        // More was asked for: another mode is not what is missing.
+        row.cause = Some("nobody is metered while the host does not trust the CA".to_owned());
+        row.fix = Some("weir trust install --yes".to_owned());
+        return;
+    }
     let kind = match row.coverage {
         Word::Untrusted | Word::NeedsRestart | Word::Container => row.reason.clone(),
         _ => return,
@@ -75,7 +86,6 @@ pub(super) fn explain(front: &Front, row: &mut ProcessRow, start_ticks: u64) {
     if cause::is_contained(&row.workload) {
         row.coverage = Word::Container;
     }
-    let trust = &front.client.trust;
     let found = (trust.cause((row.pid, start_ticks), (&row.exe, row.uid, &row.workload)))
         .and_then(|distrust| distrust.cause)
         .unwrap_or_else(|| {

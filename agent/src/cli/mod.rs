@@ -232,6 +232,9 @@ fn dispatch(command: &Command, ctx: &Ctx, start: daemon::Start) -> anyhow::Resul
 }
 
 #[cfg(test)]
+mod documented;
+
+#[cfg(test)]
 mod tests {
     use clap::CommandFactory;
 

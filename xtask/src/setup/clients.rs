@@ -31,6 +31,25 @@ pub(crate) fn prepare() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The clients that only the matrix asks: runtimes by npm, programs made from `tests/clients/matrix`.
+pub(crate) fn matrix() -> anyhow::Result<()> {
+    const LOCK: &str = "matrix/package-lock.json";
+    let home = shell::root().join("target/clients/matrix");
+    if !is_current(&home, LOCK)? {
+        node(&home, &source(LOCK))?;
+        record(&home, LOCK)?;
+    }
+    let [go, java] = ["ask.go", "Ask.java"].map(|name| source("matrix").join(name));
+    if shell::runs("go", &["version"]) {
+        let mut build = shell::command("go", &["build", "-o"]);
+        shell::run(build.arg(home.join("ask-go")).arg(go))?;
+    }
+    if shell::runs("javac", &["-version"]) {
+        shell::run(shell::command("javac", &["-d"]).arg(&home).arg(java))?;
+    }
+    Ok(())
+}
+
 fn python(home: &Path, pins: &Path) -> anyhow::Result<()> {
     let home = home.to_str().context("the workspace's path is UTF-8")?;
     shell::run(&mut shell::command("python3", &["-m", "venv", "--clear", home]))?;

@@ -2,7 +2,7 @@
 //! what is missing, and needs no network when nothing is.
 
 pub(crate) mod clients;
-mod packages;
+pub(crate) mod packages;
 
 use anyhow::Context;
 

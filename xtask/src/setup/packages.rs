@@ -44,6 +44,19 @@ const BENCH: [Package; 2] = [
     useful("bpftool", "run statistics of the hooks", || shell::runs("bpftool", &["version"])),
 ];
 
+/// Clients too large for every test run: some 700 MB.
+const MATRIX: [Package; 5] = [
+    useful("golang-go", "a client of the matrix", || shell::runs("go", &["version"])),
+    useful("default-jdk-headless", "a client of the matrix", || {
+        shell::runs("javac", &["-version"])
+    }),
+    useful("chromium", "a client of the matrix", || shell::runs("chromium", &["--version"])),
+    useful("libnss3-tools", "the store of Chromium in the matrix", || {
+        Path::new("/usr/bin/certutil").is_file()
+    }),
+    useful("wget", "a client of the matrix", || shell::runs("wget", &["--version"])),
+];
+
 const fn vital(name: &'static str, purpose: &'static str, is_there: fn() -> bool) -> Package {
     Package { name, purpose, is_there, is_vital: true }
 }
@@ -56,8 +69,16 @@ const fn useful(name: &'static str, purpose: &'static str, is_there: fn() -> boo
 /// fails only if nothing can be built without it.
 pub(crate) fn install(bench: bool) -> anyhow::Result<()> {
     let extra = if bench { &BENCH[..] } else { &[] };
-    let missing: Vec<&Package> =
-        PACKAGES.iter().chain(extra).filter(|package| !(package.is_there)()).collect();
+    add(PACKAGES.iter().chain(extra))
+}
+
+/// The clients that only the matrix asks.
+pub(crate) fn matrix() -> anyhow::Result<()> {
+    add(MATRIX.iter())
+}
+
+fn add(wanted: impl Iterator<Item = &'static Package>) -> anyhow::Result<()> {
+    let missing: Vec<&Package> = wanted.filter(|package| !(package.is_there)()).collect();
     if missing.is_empty() {
         return Ok(());
     }

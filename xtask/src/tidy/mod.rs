@@ -1,4 +1,5 @@
-//! Structure that no compiler checks: who imports whom, how long files are, what is banned where.
+//! Structure that no compiler checks: who imports whom, how long files are, what is banned where, and
+//! what the documents name.
 //!
 //! Each rule is a table or a few lines; a broken one names file, line and the rule.
 
@@ -6,6 +7,7 @@ mod source;
 mod imports;
 mod shape;
 mod purity;
+mod documents;
 
 use std::fmt;
 
@@ -39,11 +41,13 @@ pub(crate) fn run() -> anyhow::Result<()> {
 
 fn check() -> anyhow::Result<Vec<Problem>> {
     let mut problems = Vec::new();
-    for source in source::all()? {
-        shape::check(&source, &mut problems);
-        purity::check(&source, &mut problems);
-        imports::check(&source, &mut problems);
+    let sources = source::all()?;
+    for source in &sources {
+        shape::check(source, &mut problems);
+        purity::check(source, &mut problems);
+        imports::check(source, &mut problems);
     }
+    documents::check(&sources, &mut problems)?;
     Ok(problems)
 }
 

@@ -1,7 +1,8 @@
 //! The system's trust store: where a distribution takes additional roots from, and the program that
 //! turns them into the bundles that applications read.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -120,8 +121,15 @@ impl Layout {
         // alternative, `--fresh`, leaves the host without any roots while it runs.
         let config = fs::read_to_string(below(root, DEBIAN_CONFIG)).unwrap_or_default();
         let disabling = scratch.join(".ca-certificates.conf");
-        fs::write(&disabling, format!("{config}\n!{}\n", self.file))
-            .with_context(|| disabling.display().to_string())?;
+        // The directory may be another user's, who could have put a link there.
+        let write = || {
+            if disabling.symlink_metadata().is_ok() {
+                fs::remove_file(&disabling)?;
+            }
+            let mut file = OpenOptions::new().write(true).create_new(true).open(&disabling)?;
+            file.write_all(format!("{config}\n!{}\n", self.file).as_bytes())
+        };
+        write().with_context(|| disabling.display().to_string())?;
         // The last one given counts.
         words.extend(["--certsconf".to_owned(), disabling.display().to_string()]);
         let done = execute(&words);

@@ -57,7 +57,13 @@ const BUNDLE_NAME: &str = "ca-certificates.crt";
 
 fn copy_directory(from: &Path, scratch: &Path) -> io::Result<PathBuf> {
     let to = scratch.join(unique("certs"));
-    fs::create_dir(&to)?;
+    copy_into(from, &to)?;
+    Ok(to)
+}
+
+/// With what lies below: Java's store is there.
+fn copy_into(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let target = to.join(entry.file_name());
@@ -66,9 +72,11 @@ fn copy_directory(from: &Path, scratch: &Path) -> io::Result<PathBuf> {
             std::os::unix::fs::symlink(fs::read_link(entry.path())?, target)?;
         } else if kind.is_file() {
             fs::copy(entry.path(), target)?;
+        } else if kind.is_dir() {
+            copy_into(&entry.path(), &target)?;
         }
     }
-    Ok(to)
+    Ok(())
 }
 
 fn extend(bundle: &Path, pems: &[&str]) -> io::Result<()> {

@@ -6,7 +6,9 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
+use std::os::unix::fs::{
+    DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown, lchown,
+};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -81,10 +83,11 @@ pub(super) fn create(state_dir: &Path, files: &Files) -> Result<(), CaError> {
         [(ROOT, &files.root), (INTERMEDIATE, &files.intermediate), (KEY, &files.key)]
     {
         let path = unfinished.join(name);
-        at(&path, write(&path, content, 0o600))?;
-        at(&path, hand_over(&path, &owner))?;
+        at(&path, write(&path, content, 0o600, &owner))?;
     }
-    at(&unfinished, hand_over(&unfinished, &owner))?;
+    if is_handed_over(&owner) {
+        at(&unfinished, lchown(&unfinished, Some(owner.uid()), Some(owner.gid())))?;
+    }
     at(&unfinished, File::open(&unfinished).and_then(|dir| dir.sync_all()))?;
     at(&directory, fs::rename(&unfinished, &directory))?;
     at(state_dir, handle.sync_all())
@@ -112,13 +115,13 @@ fn publish(state_dir: &Path, root: &str) -> Result<(), CaError> {
     if published() {
         return Ok(());
     }
-    let _held = lock(state_dir)?;
+    let held = lock(state_dir)?;
     if published() {
         return Ok(());
     }
     let fresh = state_dir.join(".weir-ca.pem.new");
-    at(&fresh, write(&fresh, root, 0o644))?;
-    at(state_dir, fs::metadata(state_dir).and_then(|owner| hand_over(&fresh, &owner)))?;
+    let owner = at(state_dir, held.metadata())?;
+    at(&fresh, write(&fresh, root, 0o644, &owner))?;
     at(&path, fs::rename(&fresh, &path))
 }
 
@@ -130,23 +133,27 @@ fn lock(state_dir: &Path) -> Result<File, CaError> {
     Ok(handle)
 }
 
-/// Writes a file of exactly this mode, through to the disk.
-fn write(path: &Path, content: &str, mode: u32) -> io::Result<()> {
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)?;
+/// Writes a file of exactly this mode, through to the disk. It belongs to the owner of the state
+/// directory, who may put anything there while root writes: nothing is written through a link.
+fn write(path: &Path, content: &str, mode: u32, owner: &fs::Metadata) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     // The umask may have taken bits off.
     file.set_permissions(Permissions::from_mode(mode))?;
+    if is_handed_over(owner) {
+        fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
+    }
     file.write_all(content.as_bytes())?;
     file.sync_all()
 }
 
-/// Gives `path` to the owner of the state directory: root may be the first to make the authority
-/// (`weir trust install`), and the daemon the one who runs without privilege.
-fn hand_over(path: &Path, owner: &fs::Metadata) -> io::Result<()> {
-    if rustix::process::geteuid().is_root() && owner.uid() != 0 {
-        chown(path, Some(owner.uid()), Some(owner.gid()))?;
-    }
-    Ok(())
+/// Whether files are given to the owner of the state directory: root may be the first to make the
+/// authority (`weir trust install`), and the daemon the one who runs without privilege.
+fn is_handed_over(owner: &fs::Metadata) -> bool {
+    rustix::process::geteuid().is_root() && owner.uid() != 0
 }
 
 fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, CaError> {

@@ -75,7 +75,14 @@ pub fn rejected(seen: &Seen<'_>) -> Cause {
                     .to_owned(),
             };
         }
-        Runtime::Deno => "Deno has roots of its own and reads DENO_TLS_CA_STORE at its start",
+        Runtime::Deno => {
+            return Cause {
+                what: "Deno: has roots of its own, whatever the system store says, and reads DENO_CERT \
+                       at its start"
+                    .to_owned(),
+                fix: again(seen),
+            };
+        }
         Runtime::Bun => "Bun reads the system store at its start",
         Runtime::Go => "Go reads the system's files once, at its start",
         Runtime::Curl => "curl reads the system store, or CURL_CA_BUNDLE and SSL_CERT_FILE",
@@ -364,6 +371,15 @@ mod tests {
         assert!(cause.what.starts_with("SSL_CERT_FILE=/x.pem replaces"), "{cause:?}");
         let without = Seen { installed: false, ..seen("/usr/bin/python3", &none, &new) };
         assert_eq!(rejected(&without).fix, "weir trust install --yes");
+    }
+
+    #[test]
+    fn who_does_not_read_the_systems_store_is_not_sent_there() {
+        let (none, plain) = (traits(&[]), anatomy(&[], &[]));
+        for installed in [false, true] {
+            let deno = Seen { installed, ..seen("/opt/deno", &none, &plain) };
+            assert_eq!(rejected(&deno).fix, "weir run -- agent --fast");
+        }
     }
 
     #[test]
