@@ -210,14 +210,17 @@ async fn hand_over(started: Started, leave: Leave, grace: Duration) -> anyhow::R
     drain.signal();
     // Then every connection has ended, or is in its last request.
     tokio::time::sleep(LINGER + ON_THE_WAY).await;
-    let policies = Arc::clone(&running.front.rules.load().policies);
-    let (there, now) = (Arc::clone(&ledger), running.front.runtime.clock.now());
+    let (successor, leaving) = (Arc::new(successor), Arc::clone(&running));
+    let heir = Arc::clone(&successor);
     let bequeathed = tokio::task::spawn_blocking(move || {
-        let settled = successor.bequeath(&policies, &there, now);
-        // Also where it failed: what is recorded from here on has to go somewhere.
-        match settled {
-            Ok(settled) => successor.report(settled, &there),
-            Err(error) => there.begin(true).map_err(anyhow::Error::from).and(Err(error.into())),
+        let now = leaving.front.runtime.clock.now();
+        let policies = Arc::clone(&leaving.front.rules.load().policies);
+        match heir.bequeath(&leaving, &policies, now) {
+            Ok(settled) => heir.report(settled, &leaving.ledger),
+            // What is recorded from here on has to go somewhere.
+            Err(error) => {
+                leaving.ledger.begin(true).map_err(anyhow::Error::from).and(Err(error.into()))
+            }
         }
     });
     let bequeathed = bequeathed.await?;
@@ -229,11 +232,13 @@ async fn hand_over(started: Started, leave: Leave, grace: Duration) -> anyhow::R
     };
     // Whoever asked may have gone.
     drop(answer.send(told));
-    drop(running);
     let overstaying = drain.finish(grace).await;
     if overstaying > 0 {
         tracing::warn!(left = overstaying, "tasks did not finish in time");
     }
     bequeathed?;
+    if let Err(error) = successor.count(&running) {
+        tracing::warn!(%error, "the successor does not count the last calls");
+    }
     Ok(ledger)
 }

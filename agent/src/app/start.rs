@@ -79,7 +79,8 @@ impl Followed {
     /// Says so to it, and takes in what its last calls come to.
     pub(super) fn follow(self, running: &Arc<Running>) -> io::Result<()> {
         let front = &running.front;
-        let kept = (Arc::clone(&running.ledger), Arc::clone(&front.rules.load().policies));
+        let policies = Arc::clone(&front.rules.load().policies);
+        let kept = (Arc::clone(&running.ledger), policies, Arc::clone(&running.metrics));
         let told = (Arc::clone(&front.sink), Arc::clone(&front.runtime.clock));
         self.predecessor.follow(self.tickets, kept, told)
     }
@@ -200,9 +201,10 @@ pub(super) async fn start(
         Some(predecessor) => {
             let (from, there) = (Arc::clone(&predecessor), Arc::clone(&ledger));
             let (front, paths) = (Arc::clone(&front), paths.clone());
+            let metrics = Arc::clone(&metrics);
             let taking = drain.spawn_blocking(move || {
                 let inheritance = from.inherit().context("the predecessor")?;
-                take_over(inheritance, &there, &front, &paths)
+                take_over(inheritance, (&there, &metrics), &front, &paths)
             });
             let tickets = taking.await.context("taking over")??;
             Some(Followed { predecessor, tickets })
@@ -251,7 +253,7 @@ pub(super) async fn start(
 /// Goes on where another agent has let go.
 fn take_over(
     inheritance: Inheritance,
-    ledger: &Ledger,
+    (ledger, metrics): (&Ledger, &Metrics),
     front: &Front,
     paths: &Paths,
 ) -> anyhow::Result<Tickets> {
@@ -262,7 +264,7 @@ fn take_over(
     restore::restore(ledger, &policies, now);
     // What it has learnt since this one read it.
     verdicts::restore(front, paths);
-    Ok(inheritance.adopt(ledger, &policies, &**clock))
+    Ok(inheritance.adopt(ledger, (&policies, metrics), &**clock))
 }
 
 /// The kernel half, or why there is none.

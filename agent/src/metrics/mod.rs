@@ -7,6 +7,7 @@
 
 mod alerts;
 mod calls;
+mod continued;
 mod names;
 mod policies;
 mod process;
@@ -25,6 +26,7 @@ pub use self::policies::{BudgetGauge, LimitGauge, QuotaGauge, Standing};
 
 use self::alerts::Alerts;
 use self::calls::Calls;
+use self::continued::Continued;
 use self::names::Names;
 use self::policies::Policies;
 use crate::ledger::Health;
@@ -41,6 +43,7 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    continued: Continued,
     names: Arc<Names>,
     calls: Calls,
     policies: Policies,
@@ -208,6 +211,7 @@ impl Metrics {
             process: process::Process::new(&registry)?,
             names,
             registry,
+            continued: Continued::default(),
         })
     }
 
@@ -355,12 +359,17 @@ impl Metrics {
         (total > 0).then(|| (at(500), at(990)))
     }
 
+    /// Goes on counting where another agent's text says that it has stopped.
+    pub fn go_on(&self, text: &str) {
+        self.continued.take(text);
+    }
+
     /// Everything in the Prometheus text format.
     pub fn render(&self) -> String {
         self.process.look();
         let mut text = Vec::new();
         match TextEncoder::new().encode(&self.registry.gather(), &mut text) {
-            Ok(()) => String::from_utf8_lossy(&text).into_owned(),
+            Ok(()) => self.continued.added(String::from_utf8_lossy(&text).into_owned()),
             Err(error) => {
                 tracing::error!(%error, "metrics cannot be written");
                 String::new()

@@ -1,7 +1,7 @@
 //! The service manager, as a program that stands in for `weir`.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use agent::demo::daemon::Config;
@@ -28,11 +28,18 @@ impl Manager {
         let program = home.join("weir");
         std::fs::write(&program, PROGRAM)?;
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))?;
-        let weir = artefacts::weir()?;
+        let weir = home.join("real");
+        place(&weir)?;
         std::fs::write(home.join("weir-path"), weir.to_str().context("a path")?)?;
         std::fs::write(home.join("watchdog"), watchdog.as_micros().to_string())?;
         stage.start_by(&program, config).await?;
         Ok(Self { home })
+    }
+
+    /// Puts another file in the place of the one that the daemon was started from, as a package does.
+    pub(super) fn replace(&self) -> anyhow::Result<()> {
+        place(&self.home.join("next"))?;
+        Ok(std::fs::rename(self.home.join("next"), self.home.join("real"))?)
     }
 
     /// All that it was told so far, in order.
@@ -60,4 +67,10 @@ impl Manager {
         self.hears("main ended with 0", 1).await?;
         self.hears("READY=1", before + 1).await
     }
+}
+
+/// The real program, under this name.
+fn place(at: &Path) -> anyhow::Result<()> {
+    std::fs::copy(artefacts::weir()?, at).context("a copy of weir")?;
+    Ok(())
 }

@@ -44,6 +44,7 @@ fn upgrades_under_load_fail_no_call_and_leave_none_unmetered() -> anyhow::Result
         let load = Load::start(stage, WAYS, 0.1, CHAT)?;
         billed(stage, 200).await?;
         let mut last = pid(stage).await?;
+        manager.replace()?;
         for round in 1..=2 {
             let told = upgraded(stage).await?;
             assert_eq!(told["from"]["pid"], last, "{told}");
@@ -57,6 +58,11 @@ fn upgrades_under_load_fail_no_call_and_leave_none_unmetered() -> anyhow::Result
         }
         let seen = load.end().await?;
         let whole = seen.whole;
+        until("all calls counted, also those of before", async || {
+            let counted: u64 = stage.metric("llm_calls_total", "").await?;
+            Ok((counted == u64::try_from(whole)?).then_some(()))
+        })
+        .await?;
         eprintln!("{whole} calls, {:.0}/s, longest {:.2} s", seen.rate, seen.longest);
         assert!(seen.failed.is_empty(), "{:#?}", seen.failed);
         assert_eq!(seen.direct, 0, "none went past both");

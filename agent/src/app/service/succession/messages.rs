@@ -27,6 +27,8 @@ pub(super) enum Message {
     Held(Vec<Held>),
     /// That was all of them; and breakers that are open. The ledger is free.
     State { open: Vec<Open> },
+    /// All metrics, as they are scraped.
+    Counted(String),
     /// It has taken over.
     Took,
     /// What one of the calls in flight came to.

@@ -10,6 +10,7 @@ use super::messages::{self, Come, Message, Open};
 use crate::app::service::Sockets;
 use crate::clock::Clock;
 use crate::ledger::Ledger;
+use crate::metrics::Metrics;
 use crate::pipeline::Policies;
 use crate::pipeline::outstanding::Held;
 use crate::policy::{Actual, Ticket};
@@ -29,6 +30,7 @@ pub struct Predecessor {
 pub(in crate::app) struct Inheritance {
     held: Vec<Held>,
     open: Vec<Open>,
+    counted: String,
 }
 
 impl Predecessor {
@@ -64,6 +66,7 @@ impl Predecessor {
         loop {
             match messages::receive(&self.socket)? {
                 Some(Come::Message(Message::Held(some), _)) => inheritance.held.extend(some),
+                Some(Come::Message(Message::Counted(text), _)) => inheritance.counted = text,
                 Some(Come::Message(Message::State { open }, _)) => {
                     inheritance.open = open;
                     return Ok(inheritance);
@@ -77,12 +80,12 @@ impl Predecessor {
     pub(in crate::app) fn follow(
         self: Arc<Self>,
         tickets: Tickets,
-        (ledger, policies): (Arc<Ledger>, Arc<Policies>),
+        (ledger, policies, metrics): (Arc<Ledger>, Arc<Policies>, Arc<Metrics>),
         (sink, clock): (Arc<dyn Sink>, Arc<dyn Clock>),
     ) -> io::Result<()> {
         messages::send(&self.socket, &Message::Took, &[])?;
         messages::patience(&self.socket, None)?;
-        let mut last = Last { tickets, ledger, policies, sink, clock };
+        let mut last = Last { tickets, ledger, policies, metrics, sink, clock };
         let run = move || {
             if let Err(error) = last.take(&self.socket) {
                 tracing::error!(%error, "the predecessor's last calls");
@@ -102,10 +105,11 @@ impl Inheritance {
     pub(in crate::app) fn adopt(
         self,
         ledger: &Ledger,
-        policies: &Policies,
+        (policies, metrics): (&Policies, &Metrics),
         clock: &dyn Clock,
     ) -> Tickets {
         let now = clock.now();
+        metrics.go_on(&self.counted);
         for open in self.open {
             policies.reliability.lock().adopt(&open.name, (open.until, open.reason), now);
         }
@@ -129,6 +133,7 @@ struct Last {
     tickets: Tickets,
     ledger: Arc<Ledger>,
     policies: Arc<Policies>,
+    metrics: Arc<Metrics>,
     sink: Arc<dyn Sink>,
     clock: Arc<dyn Clock>,
 }
@@ -147,6 +152,7 @@ impl Last {
                         self.settle(settled.call_id, ticket, &settled.actual());
                     }
                 }
+                Come::Message(Message::Counted(text), _) => self.metrics.go_on(&text),
                 other @ Come::Message(..) => return Err(messages::unexpected(Some(&other))),
             }
         }

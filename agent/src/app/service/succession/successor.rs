@@ -10,11 +10,12 @@ use tokio::sync::oneshot;
 
 use super::messages::{self, Come, Message, Open};
 use crate::admin::upgrade::{Generation, Upgraded};
-use crate::admin::{Failure, SCHEMA_VERSION};
+use crate::admin::{Agent as _, Failure, SCHEMA_VERSION};
 use crate::app::agent::Running;
 use crate::capture::Helper;
 use crate::capture::helper::frame;
 use crate::cli;
+use crate::clock::Now;
 use crate::config::Log;
 use crate::ledger::Ledger;
 use crate::pipeline::Policies;
@@ -92,10 +93,11 @@ impl Successor {
     /// there. Blocks.
     pub(in crate::app) fn bequeath(
         &self,
+        running: &Running,
         policies: &Policies,
-        ledger: &Ledger,
-        now: crate::clock::Now,
+        now: Now,
     ) -> io::Result<mpsc::Receiver<Settled>> {
+        let ledger = &running.ledger;
         let (held, settled) = policies.outstanding.hand_over();
         // Whoever was settled just before has yet to reach the ledger.
         std::thread::sleep(Duration::from_millis(10));
@@ -105,6 +107,7 @@ impl Successor {
                 let some: Vec<Held> = some.to_vec();
                 messages::send(&self.socket, &Message::Held(some), &[])?;
             }
+            self.count(running)?;
             let views = policies.reliability.lock().breakers(now);
             let open = views.into_iter().filter(|view| view.state != BreakerState::Closed);
             let open = open.map(|view| Open {
@@ -124,6 +127,11 @@ impl Successor {
             }
         };
         bequeath().map(|()| settled)
+    }
+
+    /// Tells it what was counted here.
+    pub(in crate::app) fn count(&self, running: &Running) -> io::Result<()> {
+        messages::send(&self.socket, &Message::Counted(running.metrics()), &[])
     }
 
     /// Tells it what the last calls come to, and has their records kept there.
