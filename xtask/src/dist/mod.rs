@@ -53,8 +53,9 @@ pub(crate) fn run(dist: &Dist) -> anyhow::Result<()> {
     let name = format!("weir_{}_{}", inputs.version, inputs.architecture());
     let made = [".deb", ".rpm", ".tar.gz", ".cdx.json"].map(|suffix| format!("{name}{suffix}"));
     let [deb, rpm, tarball, list] = made.each_ref().map(|file| out.join(file));
-    tools::deb(&deb, &inputs)?;
-    tools::rpm(&rpm, &inputs)?;
+    let quick = dist.profile == "dev";
+    tools::deb(&deb, &inputs, quick)?;
+    tools::rpm(&rpm, &inputs, quick)?;
     tarball_of(&tree, &tarball, &inputs)?;
     fs::write(&list, sbom::document(&inputs)?).with_context(|| list.display().to_string())?;
     checksums(&out, &made)?;

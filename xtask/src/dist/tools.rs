@@ -34,15 +34,24 @@ pub(super) fn install(tools: &[Tool]) -> anyhow::Result<()> {
 }
 
 /// What goes in is said in `agent/Cargo.toml`, `[package.metadata.deb]`.
-pub(super) fn deb(file: &Path, inputs: &Inputs) -> anyhow::Result<()> {
+/// `quick` packs it less.
+pub(super) fn deb(file: &Path, inputs: &Inputs, quick: bool) -> anyhow::Result<()> {
     let arguments = ["deb", "--package", "agent", "--no-build", "--no-strip", "--output"];
     let mut cargo = shell::cargo(&arguments);
-    shell::run(cargo.arg(file).env("SOURCE_DATE_EPOCH", inputs.epoch.to_string()))
+    cargo.arg(file);
+    if quick {
+        cargo.args(["--fast", "--compress-type", "gzip"]);
+    }
+    shell::run(cargo.env("SOURCE_DATE_EPOCH", inputs.epoch.to_string()))
 }
 
 /// What goes in is said in `agent/Cargo.toml`, `[package.metadata.generate-rpm]`.
-pub(super) fn rpm(file: &Path, inputs: &Inputs) -> anyhow::Result<()> {
+pub(super) fn rpm(file: &Path, inputs: &Inputs, quick: bool) -> anyhow::Result<()> {
     let arguments = ["generate-rpm", "--package", "agent", "--auto-req", "builtin", "--output"];
     let mut cargo = shell::cargo(&arguments);
-    shell::run(cargo.arg(file).env("SOURCE_DATE_EPOCH", inputs.epoch.to_string()))
+    cargo.arg(file);
+    if quick {
+        cargo.args(["--payload-compress", "gzip"]);
+    }
+    shell::run(cargo.env("SOURCE_DATE_EPOCH", inputs.epoch.to_string()))
 }

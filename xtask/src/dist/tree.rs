@@ -80,10 +80,8 @@ impl Tree {
     fn pages(&self, weir: &Path) -> anyhow::Result<()> {
         let manual = self.all.join("usr/share/man");
         shell::run(shell::command(weir, &["man"]).arg(&manual))?;
-        for section in ["man1", "man5"] {
-            let mut gzip = shell::command("gzip", &["--best", "--no-name"]);
-            shell::run(gzip.args(files(&manual.join(section))?))?;
-        }
+        let gzip = ["--best", "--no-name", "--recursive"];
+        shell::run(shell::command("gzip", &gzip).arg(&manual))?;
         Ok(())
     }
 
