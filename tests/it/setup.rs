@@ -9,17 +9,23 @@ use harness::{Output, Route, Stage, curl, on_stage, until};
 use serde_json::{Value, json};
 
 /// Copies in place of what installing trust may change, seen on this stage only. The roots below
-/// `/etc/ssl/certs` are the stage's own already, and so is `/etc/hosts`.
+/// `/etc/ssl/certs` are the stage's own already, and so is `/etc/hosts`: these two stay.
 const COPIES: &str = r#"
 set -e
 copies=$(mktemp -d)
 mount -t tmpfs none "$copies"
-for place in usr/local/share usr/lib/jvm root home opt; do
+touch "$copies/hosts"
+mkdir "$copies/certs"
+mount --bind /etc/hosts "$copies/hosts"
+mount --bind /etc/ssl/certs "$copies/certs"
+for place in etc usr/local/share usr/lib/jvm root home opt; do
     test -d /$place || continue
     name=$(echo $place | tr / -)
     mkdir "$copies/$name" "$copies/$name.work"
     mount -t overlay none -o "lowerdir=/$place,upperdir=$copies/$name,workdir=$copies/$name.work" /$place
 done
+mount --bind "$copies/hosts" /etc/hosts
+mount --bind "$copies/certs" /etc/ssl/certs
 umount -l "$copies"
 rmdir "$copies"
 mkdir -p /usr/local/share/ca-certificates

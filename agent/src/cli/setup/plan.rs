@@ -50,7 +50,7 @@ impl Plan {
         })?;
         let own = ctx.paths.root_certificate();
         if status.trust.root.as_ref().is_some_and(|root| *root != own) {
-            let root = status.trust.root.as_deref().unwrap_or(Path::new("")).display();
+            let root = status.trust.root.as_deref().unwrap_or(&own).display();
             return Err(Fault {
                 exit: Exit::Usage,
                 what: format!("the running agent's CA is {root}, not {}", own.display()),
