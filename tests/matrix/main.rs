@@ -210,7 +210,7 @@ fn sum(rows: &[Value], answered: Vec<bool>) -> Seen {
         let all = rows.iter().flat_map(connections);
         all.filter(|(treatment, _)| *treatment == wanted).map(|(_, count)| count).sum()
     };
-    let telling = rows.iter().find(|row| !row["cause"].is_null()).or(rows.first());
+    let telling = rows.iter().find(|row| !row["cause"].is_null()).or_else(|| rows.first());
     let word = |key: &str| telling.and_then(|row| row[key].as_str()).unwrap_or("–").to_owned();
     let told = ["coverage", "cause", "fix"].map(word);
     Seen { answered, metered: of("metered"), relayed: of("opaque"), told }

@@ -40,9 +40,10 @@ impl Shown {
                 }
             }
         }
-        let spans = prose.split('`').skip(1).step_by(2);
+        // A line's end may be between two words of one.
         let words = |span: &str| span.split_whitespace().collect::<Vec<_>>().join(" ");
-        shown.spans.extend(spans.filter(|span| span.starts_with("weir ")).map(words));
+        let spans = prose.split('`').skip(1).step_by(2).map(words);
+        shown.spans.extend(spans.filter(|span| span.starts_with("weir ")));
         shown
     }
 }

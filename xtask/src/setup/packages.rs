@@ -44,7 +44,7 @@ const BENCH: [Package; 2] = [
     useful("bpftool", "run statistics of the hooks", || shell::runs("bpftool", &["version"])),
 ];
 
-/// Clients too large for every test run: some 700 MB.
+/// Clients too large for every test run: more than a gigabyte.
 const MATRIX: [Package; 5] = [
     useful("golang-go", "a client of the matrix", || shell::runs("go", &["version"])),
     useful("default-jdk-headless", "a client of the matrix", || {

@@ -256,7 +256,8 @@ fn rotate(args: &Rotate, site: &Site, out: &mut impl Write) -> anyhow::Result<u8
     }
     writeln!(
         out,
-        "Restart the daemon to use it; until then it passes through what it can't serve."
+        "Restart the daemon to use it. Until then it shows clients the old CA, which costs each of them a \
+         call: `weir mode observe` before spares them."
     )?;
     Ok(code::OK)
 }
