@@ -14,8 +14,11 @@ pub const EVERY: Duration = Duration::from_secs(1);
 /// The parts that show progress. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Pulse {
-    parts: Arc<Mutex<Vec<(&'static str, Arc<AtomicU64>)>>>,
+    parts: Arc<Mutex<Vec<Part>>>,
 }
+
+/// A part's name, and its last sign.
+type Part = (&'static str, Arc<AtomicU64>);
 
 /// One part's, for as long as it lives.
 #[derive(Debug)]

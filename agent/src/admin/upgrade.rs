@@ -5,6 +5,7 @@ use axum::extract::{Extension, Json, State};
 use axum::routing::put;
 use serde::{Deserialize, Serialize};
 
+use super::Agent;
 use super::access::Caller;
 use super::routes::{Answer, Shared, ask};
 
@@ -39,5 +40,5 @@ async fn upgrade(
     Extension(caller): Extension<Caller>,
 ) -> Answer<Upgraded> {
     caller.may_change()?;
-    ask(&shared, |agent| agent.upgrade()).await.map(Json)
+    ask(&shared, Agent::upgrade).await.map(Json)
 }

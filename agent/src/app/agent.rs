@@ -36,7 +36,6 @@ use crate::admin::status::{
 use crate::admin::upgrade::Upgraded;
 use crate::admin::{self, Failure, SCHEMA_VERSION};
 use crate::alerts::Alerts;
-use crate::capture::Helper;
 use crate::config::{Effective, Mode, Paths};
 use crate::downstream::Front;
 use crate::ledger::{self, Ledger};
@@ -75,7 +74,7 @@ pub(super) struct Running {
     pub(super) doors: Mutex<Option<Doors>>,
     /// Asks for a successor, one at a time, and whoever hands over to it.
     pub(super) succession: Mutex<mpsc::Sender<Leave>>,
-    pub(super) helper: Helper,
+    pub(super) helper: crate::capture::Helper,
     pub(super) log: Arc<Dial>,
     pub(super) pause: Pause,
     pub(super) bypass: bypass::Kept,
@@ -218,7 +217,6 @@ impl admin::Agent for Running {
             let namespaces = kernel.namespaces();
             self.metrics.namespaces(namespaces.open, namespaces.left_out);
         }
-        let now = self.front.runtime.clock.now();
         let breakers = self.front.rules.load().policies.reliability.lock().breakers(now);
         self.metrics.breakers(breakers.iter().map(|breaker| {
             let state = match breaker.state {

@@ -135,14 +135,14 @@ async fn run(effective: Effective, paths: Paths, launch: Launch) -> anyhow::Resu
             never = service::watch(Arc::clone(&watched), helper.clone()) => match never {},
         }
     };
-    match leave {
+    if let Some(leave) = leave {
         // From here on the successor gives the signs of life.
-        Some(leave) => hand_over(started, leave, grace).await,
-        None => tokio::select! {
-            ledger = stop(started, grace) => Ok(ledger),
-            // Until the last call has ended.
-            never = service::watch(watched, helper) => match never {},
-        },
+        return hand_over(started, leave, grace).await;
+    }
+    tokio::select! {
+        ledger = stop(started, grace) => Ok(ledger),
+        // Until the last call has ended.
+        never = service::watch(watched, helper) => match never {},
     }
 }
 

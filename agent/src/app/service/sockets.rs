@@ -35,12 +35,13 @@ impl Sockets {
     /// Those that the service manager has handed over. Before anything else is opened, and before
     /// another program is started.
     pub(in crate::app) fn inherited() -> Self {
-        match sd_notify::listen_fds_with_names() {
+        let own = |number| {
             // SAFETY: the protocol says that these numbers are ours, and nobody else has taken them
             // yet; each is taken once.
-            Ok(handed) => Self::of(
-                handed.map(|(number, name)| (name, unsafe { OwnedFd::from_raw_fd(number) })),
-            ),
+            unsafe { OwnedFd::from_raw_fd(number) }
+        };
+        match sd_notify::listen_fds_with_names() {
+            Ok(handed) => Self::of(handed.map(|(number, name)| (name, own(number)))),
             Err(error) => {
                 tracing::warn!(%error, "sockets of the service manager are left alone");
                 Self::default()
