@@ -16,6 +16,7 @@ use super::kernel::Kernel;
 use super::log::Dial;
 use super::modes::Modes;
 use super::pause::Pause;
+use super::prices;
 use super::rows;
 use super::service::{self, Doors, Leave};
 use super::standing;
@@ -26,7 +27,7 @@ use super::verdicts;
 use crate::admin::accounts::{AccountRow, FrozenRow};
 use crate::admin::alerts::EscalationRate;
 use crate::admin::calls::{CallDetail, CallQuery, CallRow};
-use crate::admin::prices::{PriceQuery, PriceRow, Prices, UnknownPriceRow};
+use crate::admin::prices::{PriceQuery, Prices, UnknownPriceRow};
 use crate::admin::processes::{ProcessQuery, ProcessRow};
 use crate::admin::spend::{Dimension, Spend, SpendQuery, SpendRow};
 use crate::admin::status::{
@@ -39,8 +40,6 @@ use crate::alerts::Alerts;
 use crate::config::{Effective, Mode, Paths};
 use crate::downstream::Front;
 use crate::ledger::{self, Ledger};
-use crate::llm::price::{Card, Rate};
-use crate::llm::providers::Provider;
 use crate::metrics::Metrics;
 use crate::policy::view::BreakerState;
 use crate::record::CallId;
@@ -284,41 +283,7 @@ impl admin::Agent for Running {
     }
 
     fn prices(&self, query: &PriceQuery) -> Result<Prices, Failure> {
-        let rules = self.front.rules.load();
-        let now = self.front.runtime.clock.now().wall;
-        let provider = query.provider.as_deref();
-        let mut rows = Vec::new();
-        for listed in rules.prices.models() {
-            let named = rules.providers.iter().find(|known| is(known, listed.provider));
-            let name = named.map_or(listed.provider, |known| &*known.name);
-            if provider.is_some_and(|wanted| wanted != name && wanted != listed.provider) {
-                continue;
-            }
-            if query
-                .model
-                .as_deref()
-                .is_some_and(|wanted| !wanted.eq_ignore_ascii_case(listed.model))
-            {
-                continue;
-            }
-            if let Some(rates) = rules.prices.rates(listed.provider, listed.model, now) {
-                rows.push(price(name, &rates.model, &rates.version, &rates.base));
-            }
-        }
-        if let (true, Some(model)) = (rows.is_empty(), &query.model) {
-            // A dated name or an alias is in no list, and has a price all the same.
-            for known in rules.providers.iter() {
-                let id = known.prices.as_deref().unwrap_or(&known.name);
-                if provider.is_some_and(|wanted| wanted != &*known.name && wanted != id) {
-                    continue;
-                }
-                if let Some(rates) = rules.prices.rates(id, model, now) {
-                    rows.push(price(&known.name, &rates.model, &rates.version, &rates.base));
-                }
-            }
-        }
-        let version = Some(rules.prices.dated().to_owned());
-        Ok(Prices { schema_version: SCHEMA_VERSION, version, rows })
+        Ok(prices::listed(&self.front.rules.load(), query, self.front.runtime.clock.now().wall))
     }
 
     fn unknown_prices(&self, uid: Option<u32>) -> Result<Vec<UnknownPriceRow>, Failure> {
@@ -384,28 +349,5 @@ impl admin::Agent for Running {
             kernel.down();
         }
         Ok(self.capture_state())
-    }
-}
-
-fn is(provider: &Provider, id: &str) -> bool {
-    provider.prices.as_deref() == Some(id) || *provider.name == *id
-}
-
-fn price(provider: &str, model: &str, version: &str, card: &Card) -> PriceRow {
-    let usd = |rate: Option<Rate>| rate.and_then(|rate| rate.to_string().parse().ok());
-    PriceRow {
-        provider: provider.to_owned(),
-        model: model.to_owned(),
-        source: version.to_owned(),
-        from: None,
-        input_usd: usd(card.input),
-        cache_read_usd: usd(card.cache_read),
-        cache_write_5m_usd: usd(card.cache_write_5m),
-        cache_write_1h_usd: usd(card.cache_write_1h),
-        output_usd: usd(card.output),
-        reasoning_usd: usd(card.reasoning),
-        audio_input_usd: usd(card.audio_input),
-        audio_output_usd: usd(card.audio_output),
-        note: None,
     }
 }

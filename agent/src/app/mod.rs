@@ -29,6 +29,7 @@ mod warnings;
 mod control;
 mod upkeep;
 mod rows;
+mod prices;
 mod standing;
 mod trial;
 pub(crate) mod log;

@@ -71,7 +71,7 @@ pub(crate) fn deb(binary: &Path, out: &Path) -> anyhow::Result<PathBuf> {
     let inputs = Inputs::read()?;
     Tree::lay_out(binary, &inputs)?;
     let file = out.join(format!("weir_{}_{}.deb", inputs.version, inputs.architecture()));
-    tools::deb(&file, &inputs)?;
+    tools::deb(&file, &inputs, true)?;
     Ok(file)
 }
 
