@@ -40,7 +40,7 @@ pub(super) fn deb(file: &Path, inputs: &Inputs, quick: bool) -> anyhow::Result<(
     let mut cargo = shell::cargo(&arguments);
     cargo.arg(file);
     if quick {
-        cargo.args(["--fast", "--compress-type", "gzip"]);
+        cargo.arg("--fast");
     }
     shell::run(cargo.env("SOURCE_DATE_EPOCH", inputs.epoch.to_string()))
 }
