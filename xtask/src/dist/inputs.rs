@@ -36,7 +36,7 @@ impl Inputs {
     }
 
     /// Debian's word for what is built for.
-    pub(super) fn architecture(&self) -> &'static str {
+    pub(super) fn architecture() -> &'static str {
         match std::env::consts::ARCH {
             "x86_64" => "amd64",
             "aarch64" => "arm64",
@@ -45,7 +45,7 @@ impl Inputs {
     }
 
     /// Flags that keep the building machine's paths out of the binary.
-    pub(super) fn remapped(&self) -> Vec<String> {
+    pub(super) fn remapped() -> Vec<String> {
         let mut paths = vec![(shell::root(), "weir")];
         paths.extend(cargo_home().map(|home| (home, "cargo")));
         let flag = |(path, name): (PathBuf, &str)| {

@@ -50,7 +50,7 @@ pub(crate) fn run(dist: &Dist) -> anyhow::Result<()> {
         None => inputs.target.join("dist"),
     };
     fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
-    let name = format!("weir_{}_{}", inputs.version, inputs.architecture());
+    let name = format!("weir_{}_{}", inputs.version, Inputs::architecture());
     let made = [".deb", ".rpm", ".tar.gz", ".cdx.json"].map(|suffix| format!("{name}{suffix}"));
     let [deb, rpm, tarball, list] = made.each_ref().map(|file| out.join(file));
     let quick = dist.profile == "dev";
@@ -70,7 +70,7 @@ pub(crate) fn deb(binary: &Path, out: &Path) -> anyhow::Result<PathBuf> {
     tools::install(&[tools::DEB])?;
     let inputs = Inputs::read()?;
     Tree::lay_out(binary, &inputs)?;
-    let file = out.join(format!("weir_{}_{}.deb", inputs.version, inputs.architecture()));
+    let file = out.join(format!("weir_{}_{}.deb", inputs.version, Inputs::architecture()));
     tools::deb(&file, &inputs, true)?;
     Ok(file)
 }
@@ -81,7 +81,7 @@ fn build(profile: &str, inputs: &Inputs) -> anyhow::Result<PathBuf> {
     cargo.arg(profile);
     // Other flags than those of everyday builds would have those built anew after each package.
     if profile != "dev" {
-        cargo.env("CARGO_ENCODED_RUSTFLAGS", inputs.remapped().join("\x1f"));
+        cargo.env("CARGO_ENCODED_RUSTFLAGS", Inputs::remapped().join("\x1f"));
     }
     shell::run(&mut cargo)?;
     let directory = if profile == "dev" { "debug" } else { profile };

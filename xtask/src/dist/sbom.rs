@@ -1,4 +1,4 @@
-//! What is in the binary, as a CycloneDX document: every crate that is compiled into it, with its
+//! What is in the binary, as a `CycloneDX` document: every crate that is compiled into it, with its
 //! license and checksum, and who depends on whom.
 
 use std::collections::{BTreeMap, BTreeSet};
