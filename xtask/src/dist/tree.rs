@@ -105,7 +105,7 @@ impl Tree {
 fn changelog(inputs: &Inputs) -> anyhow::Result<String> {
     let (version, date) = (&inputs.version, inputs.date(&["--rfc-email"])?);
     Ok(format!(
-        "weir ({version}) stable; urgency=medium\n\n  * Release {version}.\n\n \
+        "weir ({version}-1) stable; urgency=medium\n\n  * Release {version}.\n\n \
          -- Weir maintainers <weir-agent@users.noreply.github.com>  {date}\n"
     ))
 }
