@@ -95,9 +95,8 @@ impl Running {
             None => CaptureState { on: false, reason: self.no_kernel.clone() },
             Some(kernel) if kernel.is_up() => CaptureState { on: true, reason: None },
             Some(kernel) => {
-                let reason = kernel.lost().or_else(|| self.pause.reason());
-                let reason = reason.unwrap_or_else(|| "weir down".to_owned());
-                CaptureState { on: false, reason: Some(reason) }
+                let why = kernel.lost().or_else(|| self.pause.reason());
+                CaptureState { on: false, reason: why.or_else(|| Some("weir down".to_owned())) }
             }
         }
     }

@@ -194,7 +194,7 @@ mod tests {
         assert!(wrong("5").starts_with("`5` is not a level"));
         assert!(wrong("info,upstream=").starts_with("`` is not a level"));
         assert!(wrong("upstrem=debug").starts_with("there is no part `upstrem`"));
-        assert!(wrong("upstream[{x=1}]=debug").starts_with("there is no part"));
+        assert!(wrong("upstream[{x}]=debug").starts_with("there is no part"));
         assert!(wrong(" ").starts_with("write a level"));
         assert!(wrong(&"info,".repeat(40)).starts_with("write a level"));
     }

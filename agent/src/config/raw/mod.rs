@@ -7,6 +7,7 @@ mod limits;
 mod reliability;
 mod alerts;
 mod containers;
+mod own;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -25,6 +26,7 @@ pub(in crate::config) use self::limits::{
     RawAction, RawBudget, RawGuardAction, RawGuardrail, RawLoops, RawMatch, RawOverrun, RawPer,
     RawRateLimit, RawRolling, RawTeam,
 };
+pub(in crate::config) use self::own::{RawConfig, RawLog};
 pub use self::providers::Format;
 pub(in crate::config) use self::providers::{RawCredentials, RawEndpoint, RawPrice, RawProvider};
 pub(in crate::config) use self::reliability::{
@@ -389,22 +391,4 @@ impl Default for RawMetrics {
     fn default() -> Self {
         Self { per_user: true, token_file: None }
     }
-}
-
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-#[schemars(rename = "Config")]
-pub(in crate::config) struct RawConfig {
-    /// Take changed files over by themselves, as `weir config reload` does when it is asked to.
-    pub(in crate::config) watch: bool,
-}
-
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-#[schemars(rename = "Log")]
-pub(in crate::config) struct RawLog {
-    /// How much it says.
-    pub(in crate::config) level: Level,
-    /// How lines are written.
-    pub(in crate::config) format: LogFormat,
 }
