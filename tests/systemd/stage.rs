@@ -24,9 +24,7 @@ pub(crate) async fn set() -> anyhow::Result<String> {
         host::succeed(&command).await?;
     }
     let mut hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
-    for address in ADDRESSES {
-        hosts.push_str(&format!("{address} {}\n", NAMES.join(" ")));
-    }
+    hosts.extend(ADDRESSES.map(|address| format!("{address} {}\n", NAMES.join(" "))));
     std::fs::write("/etc/hosts", hosts).context("write /etc/hosts")?;
     let own = std::env::current_exe()?;
     let own = own.to_str().context("a path that is Unicode")?;

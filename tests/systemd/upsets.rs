@@ -21,7 +21,7 @@ async fn pid() -> anyhow::Result<String> {
 
 /// Another main process than this one, that answers; and how long it took.
 async fn replaced(old: &str) -> anyhow::Result<Duration> {
-    let (_, took) = host::until("another main process", async || {
+    let ((), took) = host::until("another main process", async || {
         let new = pid().await?;
         Ok((new != old && new != "0").then_some(()))
     })
@@ -52,7 +52,7 @@ pub(crate) async fn stopped() -> anyhow::Result<String> {
 
     let hung = pid().await?;
     host::succeed(&["kill", "-STOP", &hung]).await?;
-    let (_, passed) = host::until("a call that goes past it", async || {
+    let ((), passed) = host::until("a call that goes past it", async || {
         // What was led there before its silence was noticed is not answered.
         let command = [
             &["timeout", "5"],
