@@ -60,7 +60,10 @@ fn a_bundle_holds_what_a_report_needs_and_no_key() {
     let dir = stage.dir.path();
     let config = dir.join("weir.yaml");
     let key = "sk-ant-api03-AAAABBBBCCCCDDDD";
-    let text = format!("providers: {{openai: {{api_key: {key}}}}}\n");
+    let text = format!(
+        "webhooks: {{definitions: {{spent: {{secret: {key}, model: gpt-4o-mini, prompt_template: \
+         x, callback_url: https://example.com/}}}}}}\n"
+    );
     std::fs::write(&config, text).unwrap();
     let file = dir.join("report.tar.gz");
     let args = format!(
