@@ -77,7 +77,8 @@ fn a_bundle_holds_what_a_report_needs_and_no_key() {
         String::from_utf8(output.stdout).unwrap()
     };
     let names = tar(&["-tzf"]);
-    for name in ["about.txt", "config.yaml", "status.json", "metrics.txt", "doctor.txt", "log.json"] {
+    for name in ["about.txt", "config.yaml", "status.json", "metrics.txt", "doctor.txt", "log.json"]
+    {
         assert!(names.contains(&format!("/{name}\n")), "{name}: {names}");
     }
     let all = tar(&["-xOzf"]);

@@ -74,7 +74,8 @@ mod tests {
     fn tar_reads_what_was_written() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.tar.gz");
-        let mut archive = Archive::new(std::fs::File::create(&path).unwrap(), "weir-x", 1_700_000_000);
+        let mut archive =
+            Archive::new(std::fs::File::create(&path).unwrap(), "weir-x", 1_700_000_000);
         let long = "line\n".repeat(300);
         archive.add("empty", b"").unwrap();
         archive.add("long.txt", long.as_bytes()).unwrap();

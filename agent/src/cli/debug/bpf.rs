@@ -87,8 +87,13 @@ pub(super) fn run(args: &Args, ctx: &Ctx) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-fn show(ctx: &Ctx, (title, objects): (&'static str, &[Object]), keys: &[&'static str]) -> anyhow::Result<()> {
-    let columns = std::iter::once(Column::Figure(title)).chain(keys.iter().map(|key| Column::Word(key)));
+fn show(
+    ctx: &Ctx,
+    (title, objects): (&'static str, &[Object]),
+    keys: &[&'static str],
+) -> anyhow::Result<()> {
+    let columns =
+        std::iter::once(Column::Figure(title)).chain(keys.iter().map(|key| Column::Word(key)));
     let mut table = Table::new(columns.collect::<Vec<_>>());
     for object in objects {
         let of = |key: &&str| object.fields.get(*key).cloned().unwrap_or_else(|| "-".to_owned());
@@ -163,7 +168,8 @@ fn family(pid: u32) -> Vec<u32> {
 /// What the programs count: `NAME{event="…"}` of the kernel half.
 fn counters(metrics: &str) -> BTreeMap<String, u64> {
     let of = |line: &str| {
-        let (name, rest) = line.strip_prefix("weir_capture_events_total{event=\"")?.split_once('"')?;
+        let (name, rest) =
+            line.strip_prefix("weir_capture_events_total{event=\"")?.split_once('"')?;
         let value = rest.rsplit(' ').next()?.parse().ok()?;
         Some((name.to_owned(), value))
     };
@@ -193,7 +199,8 @@ mod tests {
 
     #[test]
     fn counters_are_read_from_the_metrics() {
-        let text = "# TYPE x counter\nweir_capture_events_total{event=\"redirected\"} 12\nother 3\n";
+        let text =
+            "# TYPE x counter\nweir_capture_events_total{event=\"redirected\"} 12\nother 3\n";
         assert_eq!(counters(text), BTreeMap::from([("redirected".to_owned(), 12)]));
     }
 

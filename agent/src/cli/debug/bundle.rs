@@ -37,8 +37,18 @@ const PROGRAMS: [(&str, &[&str]); 4] = [
     (
         "journal.txt",
         &[
-            "journalctl", "-t", "weir", "-t", "weir-helper", "-t", "weir-keeper", "-n", "2000",
-            "--no-pager", "-o", "short-iso",
+            "journalctl",
+            "-t",
+            "weir",
+            "-t",
+            "weir-helper",
+            "-t",
+            "weir-keeper",
+            "-n",
+            "2000",
+            "--no-pager",
+            "-o",
+            "short-iso",
         ],
     ),
     ("os-release.txt", &["cat", "/etc/os-release"]),
@@ -72,7 +82,10 @@ pub(super) fn run(args: &Args, ctx: &Ctx) -> anyhow::Result<Exit> {
     archive.finish()?.sync_all()?;
     let mut out = ctx.out();
     writeln!(out, "{}", clean(&path.display().to_string()))?;
-    writeln!(out, "no key and no prompt is in it; names of users and programs are: look through it")?;
+    writeln!(
+        out,
+        "no key and no prompt is in it; names of users and programs are: look through it"
+    )?;
     Ok(Exit::Ok)
 }
 
@@ -89,10 +102,13 @@ fn collect(ctx: &Ctx) -> anyhow::Result<Vec<(&'static str, String)>> {
         let mut texts = Vec::new();
         for (name, path) in ASKED {
             let answer: anyhow::Result<serde_json::Value> = client.get(path, &()).await;
-            texts.push((name, match answer {
-                Ok(answer) => format!("{answer:#}\n"),
-                Err(error) => format!("{error:#}\n"),
-            }));
+            texts.push((
+                name,
+                match answer {
+                    Ok(answer) => format!("{answer:#}\n"),
+                    Err(error) => format!("{error:#}\n"),
+                },
+            ));
         }
         let metrics = client.text("/metrics").await.unwrap_or_else(|error| format!("{error:#}\n"));
         texts.push(("metrics.txt", metrics));
@@ -168,7 +184,8 @@ fn listing(directory: &Path) -> String {
             let (mode, uid, gid) = (meta.mode(), meta.uid(), meta.gid());
             let (length, path) = (meta.len(), entry.path());
             // Writing to a string cannot fail.
-            let _infallible = writeln!(text, "{mode:o} {uid}:{gid} {length:>12} {}", path.display());
+            let _infallible =
+                writeln!(text, "{mode:o} {uid}:{gid} {length:>12} {}", path.display());
             if meta.is_dir() && seen < 10_000 {
                 waiting.push(path);
             }

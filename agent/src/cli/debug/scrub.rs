@@ -2,8 +2,20 @@
 
 /// How keys of providers, of clouds and of the services around them begin.
 const BEGINNINGS: [&str; 14] = [
-    "sk-", "sk_", "pk_", "rk_", "AIza", "ya29.", "ghp_", "gho_", "github_pat_", "xoxb-", "xoxp-",
-    "hf_", "gsk_", "eyJ",
+    "sk-",
+    "sk_",
+    "pk_",
+    "rk_",
+    "AIza",
+    "ya29.",
+    "ghp_",
+    "gho_",
+    "github_pat_",
+    "xoxb-",
+    "xoxp-",
+    "hf_",
+    "gsk_",
+    "eyJ",
 ];
 /// No key is shorter.
 const SHORTEST: usize = 16;
