@@ -28,8 +28,8 @@ fn the_oldest_record_goes_and_new_connections_are_redirected_as_ever() {
         assert_eq!((world.count("redirected") - before, world.count("unsaved")), (20_001, 0));
 
         world.accept();
-        // The queue is taken in first. What has no record is nobody's: the agent resets it, for it
-        // does not know where it was going.
+        // The queue is taken in first. What has no record is nobody's, and the agent resets it: it does
+        // not know where that was going. The kernel does not promise which go; these are long gone.
         assert_eq!(world.arrival().await.origin, None, "the oldest");
         let oldest = tokio::time::timeout(LONGEST, oldest.wait_with_output()).await.unwrap();
         assert!(oldest.unwrap().status.success());

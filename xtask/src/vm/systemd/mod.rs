@@ -118,8 +118,8 @@ impl Made {
         let build = ["build", "--workspace", "--exclude", "agent-ebpf"];
         shell::run(&mut shell::cargo(&build))?;
         let profile = shell::root().join("target/debug");
-        let built = || dist::deb(&profile.join("weir"), scratch);
-        let package = package.map_or_else(built, |named| Ok(std::path::absolute(named)?))?;
+        let pack = || dist::deb(&profile.join("weir"), scratch);
+        let package = package.map_or_else(pack, |named| Ok(std::path::absolute(named)?))?;
         let packages = packages::with_later(package, scratch)?;
         let tree = tree::made(folder, mirror)?;
         Ok(Self { tree, scenario: profile.join("scenario"), packages })
