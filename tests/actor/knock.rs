@@ -1,7 +1,7 @@
 //! A client that opens and closes connections, many times: for measuring what that costs.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -14,12 +14,12 @@ use crate::args::Args;
 pub(crate) fn run(args: &Args) -> Result<Value> {
     let to: SocketAddr = args.one("to")?.context("to=")?;
     let times: u32 = args.one("times")?.context("times=")?;
-    let knock = || match args.find("how") {
+    let knock = |number: u32| match args.find("how") {
         Some("udp") => send(to),
-        Some("leave") => leave(to),
+        Some("leave") => leave(to, number),
         _ => TcpStream::connect(to).map(drop),
     };
-    let refused = (0..times).filter(|_| knock().is_err()).count();
+    let refused = (0..times).filter(|number| knock(*number).is_err()).count();
     Ok(json!({ "refused": refused }))
 }
 
@@ -29,9 +29,12 @@ fn send(to: SocketAddr) -> io::Result<()> {
     socket.send(b"knock").map(drop)
 }
 
-/// Goes away again, whatever has become of it: also one that is not taken in was redirected.
-fn leave(to: SocketAddr) -> io::Result<()> {
+/// Goes away again, whatever has become of it: also one that is not taken in was redirected. From many
+/// addresses of the loopback, so that no two have the same.
+fn leave(to: SocketAddr, number: u32) -> io::Result<()> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+    let from = Ipv4Addr::from(Ipv4Addr::LOCALHOST.to_bits() + 1 + number % 200);
+    socket.bind(&SocketAddr::from((from, 0)).into())?;
     socket.set_nonblocking(true)?;
     match socket.connect(&to.into()) {
         Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok(()),

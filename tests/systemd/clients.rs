@@ -71,7 +71,7 @@ pub(crate) async fn session() -> anyhow::Result<String> {
     let command = [&curl()[..], &[URL]].concat();
     let answer = host::in_session((USER, uid), "notes", &command).await?;
     ensure!(answer.to_ascii_lowercase().contains("x-weir-call-id"), "{answer}");
-    booked(&format!("user-unit:{uid}/notes.service")).await
+    booked(&format!("user-unit:{uid}/notes")).await
 }
 
 /// Exactly one call of this workload, at exactly its price.

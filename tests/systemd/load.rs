@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, interval, timeout};
 use tokio_rustls::TlsConnector;
 
 use crate::host;
@@ -94,8 +94,8 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
 
 async fn calls(tls: TlsConnector, every: Duration, drain: Drain, tally: Arc<Mutex<Tally>>) {
     let mut link = Link::new(tls);
+    // What came late is made up for.
     let mut ticks = interval(every);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !drain.is_signalled() {
         ticks.tick().await;
         one(&mut link, false, &tally).await;

@@ -6,7 +6,6 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use harness::{Stage, on_stage, until};
 use serde_json::json;
-use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::raw::{ADMIN, Door, PROXY, drip, end, say, status};

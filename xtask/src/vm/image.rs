@@ -19,6 +19,8 @@ const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n\
                       nobody:x:65534:65534:nobody:/nonexistent:/bin/false\n";
 const GROUP: &str = "root:x:0:\nweir:x:990:\nnogroup:x:65534:\n";
 const HOSTS: &str = "127.0.0.1 localhost\n::1 localhost\n";
+/// A name may have several lines, as Debian has it.
+const HOST_CONF: &str = "multi on\n";
 /// There is no name server: a place for those of the tests.
 const RESOLV: &str = "nameserver 127.0.0.1\n";
 /// Empty at first.
@@ -56,6 +58,7 @@ pub(super) fn write(
         ("etc/passwd", PASSWD),
         ("etc/group", GROUP),
         ("etc/hosts", HOSTS),
+        ("etc/host.conf", HOST_CONF),
         ("etc/resolv.conf", RESOLV),
         ("run.sh", script),
     ] {
