@@ -15,6 +15,7 @@ use super::outstanding::Held;
 use super::reservation::Reservation;
 use super::{Exchange, Reject, count};
 use crate::llm::call::{Kind, cap_output, path_model};
+use crate::policy::engine::Spent;
 use crate::policy::{Actual, Admission, Bound, Call, Ticket, Verdict};
 use crate::record::{Billing, Flag};
 use crate::upstream::Outgoing;
@@ -119,14 +120,17 @@ fn is_ours(exchange: &Exchange, ticket: &Ticket, bound: &Bound) -> bool {
     let parties = &exchange.context.parties;
     let held = exchange.peek(|record| Held {
         call_id: record.call_id,
-        at: record.started_at,
-        subject: Arc::clone(&parties.subject),
-        agent_name: record.agent_name.clone(),
-        environment: Arc::clone(&record.environment),
-        provider: Arc::clone(&parties.provider.name),
-        model: record.model.clone(),
-        tokens: bound.input.saturating_add(bound.output),
-        cost: bound.cost.unwrap_or_default(),
+        spent: Spent {
+            at: record.started_at,
+            subject: Arc::clone(&parties.subject),
+            agent_name: record.agent_name.clone(),
+            environment: Arc::clone(&record.environment),
+            provider: Arc::clone(&parties.provider.name),
+            model: record.model.clone(),
+            requests: 1,
+            tokens: bound.input.saturating_add(bound.output),
+            cost: bound.cost.unwrap_or_default(),
+        },
     });
     held.is_none_or(|held| exchange.rules.policies.outstanding.begin(held))
 }

@@ -2,8 +2,7 @@
 //! these may still come to.
 
 use std::collections::HashMap;
-use std::sync::{Arc, mpsc};
-use std::time::SystemTime;
+use std::sync::mpsc;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -12,46 +11,14 @@ use crate::llm::usage::NanoUsd;
 use crate::policy::engine::Spent;
 use crate::policy::{Actual, Bound};
 use crate::record::CallId;
-use crate::subject::Subject;
 
 /// A call in flight that limits hold something for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
     /// The call.
     pub call_id: CallId,
-    /// When it began.
-    pub at: SystemTime,
-    /// Whose it is.
-    pub subject: Arc<Subject>,
-    /// `X-Agent-Name`.
-    pub agent_name: Option<Arc<str>>,
-    /// `environment`.
-    pub environment: Arc<str>,
-    /// Provider.
-    pub provider: Arc<str>,
-    /// Model asked for.
-    pub model: Option<Arc<str>>,
-    /// Tokens reserved.
-    pub tokens: u64,
-    /// Money reserved, as far as the price is known.
-    pub cost: NanoUsd,
-}
-
-impl Held {
-    /// As something that was spent.
-    pub fn as_spent(&self) -> Spent {
-        Spent {
-            at: self.at,
-            subject: Arc::clone(&self.subject),
-            agent_name: self.agent_name.clone(),
-            environment: Arc::clone(&self.environment),
-            provider: Arc::clone(&self.provider),
-            model: self.model.clone(),
-            requests: 1,
-            tokens: self.tokens,
-            cost: self.cost,
-        }
-    }
+    /// What is reserved for it, as if it were spent.
+    pub spent: Spent,
 }
 
 /// What such a call came to.
@@ -98,8 +65,9 @@ impl Outstanding {
     /// More was reserved for a call.
     pub(super) fn raise(&self, call_id: CallId, bound: &Bound) {
         if let Some(held) = self.0.lock().calls.get_mut(&call_id) {
-            held.tokens = held.tokens.max(bound.input.saturating_add(bound.output));
-            held.cost = held.cost.max(bound.cost.unwrap_or_default());
+            let spent = &mut held.spent;
+            spent.tokens = spent.tokens.max(bound.input.saturating_add(bound.output));
+            spent.cost = spent.cost.max(bound.cost.unwrap_or_default());
         }
     }
 

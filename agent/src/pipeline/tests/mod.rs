@@ -1,5 +1,6 @@
 //! The whole path of a call over in-memory connections, with a scripted provider.
 
+mod texts;
 mod dialled;
 mod plain;
 mod policies;
@@ -35,6 +36,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use self::texts::{ANSWER, ANSWER_COST, ASK, ASK_STREAM, CHUNK, DONE, USAGE, frame};
 use super::accounts::First;
 use super::*;
 use crate::clock::{self, Now};
@@ -386,18 +388,4 @@ fn call(body: &str) -> Request<Outgoing> {
         .header(header::CONTENT_TYPE, "application/json")
         .body(Outgoing::whole(Bytes::copy_from_slice(body.as_bytes())))
         .expect("valid request")
-}
-
-const ASK: &str = r#"{"model":"gpt-4o-mini","messages":[{"role":"user","content":"hi"}]}"#;
-const ASK_STREAM: &str = r#"{"model":"gpt-4o-mini","stream":true,"stream_options":{"include_usage":true},"messages":[]}"#;
-const ANSWER: &str = r#"{"id":"c1","object":"chat.completion","model":"gpt-4o-mini-2024-07-18","choices":[{"index":0,"message":{"role":"assistant","content":"hello"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1000,"completion_tokens":500,"total_tokens":1500}}"#;
-/// 1,000 × $0.15 + 500 × $0.60 per million.
-const ANSWER_COST: i64 = 450_000;
-
-const CHUNK: &str = "data: {\"model\":\"gpt-4o-mini-2024-07-18\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hello\"}}]}\n\n";
-const USAGE: &str = "data: {\"model\":\"gpt-4o-mini-2024-07-18\",\"choices\":[],\"usage\":{\"prompt_tokens\":1000,\"completion_tokens\":500}}\n\n";
-const DONE: &str = "data: [DONE]\n\n";
-
-fn frame(text: &'static str) -> Frame<Bytes> {
-    Frame::data(Bytes::from_static(text.as_bytes()))
 }

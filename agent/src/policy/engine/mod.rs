@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
 
 use super::calendar::minute_of_day;
 use super::call::{Actual, Admission, Bound, Call, Further, Ticket, Tries};
@@ -49,7 +50,7 @@ pub struct Engine {
 }
 
 /// A part of what was spent before this start, from the ledger.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spent {
     /// When.
     pub at: SystemTime,

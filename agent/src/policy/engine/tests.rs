@@ -15,6 +15,7 @@ use crate::policy::{Amount, Denied, Reason, Verdict};
 use crate::record::{Billing, Topic};
 
 mod budgets;
+mod restored;
 mod further;
 mod limits;
 mod waits;

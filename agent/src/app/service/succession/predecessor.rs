@@ -121,7 +121,7 @@ impl Inheritance {
             if settled.is_ok_and(|found| found.is_some_and(|it| it.row.outcome.is_some())) {
                 continue;
             }
-            let ticket = policies.engine.lock().adopt(&held.as_spent(), now);
+            let ticket = policies.engine.lock().adopt(&held.spent, now);
             tickets.insert(held.call_id, (ticket, held));
         }
         tickets
@@ -162,7 +162,7 @@ impl Last {
     /// What nobody told the end of stays as it was reserved: no unknown is a zero.
     fn end(&mut self) {
         for (call_id, (ticket, held)) in std::mem::take(&mut self.tickets) {
-            let actual = Actual { sent: true, tokens: held.tokens, cost: None, failed: true };
+            let actual = Actual { sent: true, tokens: held.spent.tokens, cost: None, failed: true };
             self.settle(call_id, ticket, &actual);
         }
         tracing::info!("the predecessor has ended");

@@ -1,5 +1,7 @@
 //! The daemon and its helper process: what each may do, and what the death of either costs.
 
+mod seen;
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,6 +10,8 @@ use anyhow::Context;
 use harness::{Output, Route, Stage, curl, on_stage, until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
+
+use self::seen::{Seen, children};
 
 /// In the order of their numbers (linux/capability.h).
 const DAC_READ_SEARCH: u64 = 1 << 2;
@@ -21,66 +25,6 @@ const NOBODY: u32 = 65_534;
 /// To change the user, the group, and what may be had at all.
 const SUCCEED: u64 = 1 << 6 | 1 << 7 | 1 << 8;
 const HELPER: u64 = DAC_READ_SEARCH | NET_ADMIN | SYS_PTRACE | PERFMON | BPF;
-
-/// A process as `/proc` tells it.
-#[derive(Debug)]
-struct Seen {
-    pid: u32,
-    name: String,
-    uid: u32,
-    /// Effective, permitted, bounding.
-    sets: Vec<u64>,
-    ambient: u64,
-    no_new_privileges: bool,
-}
-
-impl Seen {
-    fn of(pid: u32) -> anyhow::Result<Self> {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            line.map(str::trim).with_context(|| format!("{name} of {pid}"))
-        };
-        let set =
-            |name: &str| -> anyhow::Result<u64> { Ok(u64::from_str_radix(field(name)?, 16)?) };
-        let sets = ["CapEff:", "CapPrm:", "CapBnd:"].map(set);
-        Ok(Self {
-            pid,
-            name: field("Name:")?.to_owned(),
-            uid: field("Uid:")?.split_whitespace().next().context("a user")?.parse()?,
-            sets: sets.into_iter().collect::<anyhow::Result<_>>()?,
-            ambient: set("CapAmb:")?,
-            no_new_privileges: field("NoNewPrivs:")? == "1",
-        })
-    }
-
-    /// A process that nobody of its own user may look into: its files belong to root.
-    fn is_closed(&self) -> anyhow::Result<bool> {
-        let limits = std::fs::read_to_string(format!("/proc/{}/limits", self.pid))?;
-        let core = limits.lines().find(|line| line.starts_with("Max core file size"));
-        let core = core.context("a limit of core files")?;
-        let uid = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(format!(
-            "/proc/{}/environ",
-            self.pid
-        ))?);
-        Ok(uid == 0 && core.split_whitespace().filter(|word| *word == "0").count() == 2)
-    }
-}
-
-fn children(of: u32) -> anyhow::Result<Vec<u32>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc")?.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
-            continue;
-        };
-        let status = std::fs::read_to_string(entry.path().join("status")).unwrap_or_default();
-        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
-        if parent.and_then(|parent| parent.trim().parse().ok()) == Some(of) {
-            found.push(pid);
-        }
-    }
-    Ok(found)
-}
 
 /// The daemon, the helper's keeper, the helper.
 fn processes(stage: &Stage) -> anyhow::Result<[Seen; 3]> {
