@@ -178,3 +178,30 @@ fn a_pause_ends_by_itself_and_outlives_a_restart() -> anyhow::Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn who_is_bypassed_is_relayed_untouched_also_after_a_restart() -> anyhow::Result<()> {
+    on_stage(async |stage| {
+        let config = stage.config();
+        stage.start(&config).await?;
+        assert!(is_metered(stage).await?);
+        stage.told(&["bypass", "add", "--exe", "curl"]).await?;
+        assert!(!is_metered(stage).await?);
+        let relayed = stage.metric::<u64>("weir_connections_total", "reason=\"bypassed\"").await?;
+        assert_eq!(relayed, 1);
+        // Somebody else is metered as before.
+        let python = "import urllib.request as r\n\
+            ask = r.Request('https://api.openai.com/v1/models', headers={'authorization': 'Bearer sk-test'})\n\
+            print(r.urlopen(ask).headers.get('x-weir-call-id'))";
+        let other = stage.run(Route::Redirect, &["python3", "-c", python]).await?;
+        assert_eq!(other.code, Some(0), "{other:?}");
+        assert_ne!(other.stdout.trim(), "None", "{other:?}");
+
+        assert_eq!(stage.stop().await?, Some(0));
+        stage.start(&config).await?;
+        assert!(!is_metered(stage).await?);
+        stage.told(&["bypass", "rm", "--exe", "curl"]).await?;
+        assert!(is_metered(stage).await?);
+        Ok(())
+    })
+}
