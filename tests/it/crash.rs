@@ -194,7 +194,7 @@ fn clients_of_an_agent_that_hangs_go_direct_until_it_is_back() -> anyhow::Result
 
 /// One try, not for long, and whether it went the way that is waited for.
 async fn answered(stage: &Stage, direct: bool) -> anyhow::Result<Option<()>> {
-    let output = stage.run(Route::Redirect, &curl(&["-i", "--max-time", "1"])).await?;
+    let output = stage.run(Route::Redirect, &curl(&["-i", "--max-time", "5"])).await?;
     Ok((output.code == Some(0) && is_direct(&output) == direct).then_some(()))
 }
 

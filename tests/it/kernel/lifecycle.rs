@@ -73,7 +73,7 @@ fn stopped_connections_go_direct_after_three_seconds() {
         // Those that come too early hang, and give up.
         let stopped = Instant::now();
         while dial(&cgroup, &["patience=200"]).await["reply"] != "direct" {
-            assert!(stopped.elapsed() < Duration::from_secs(5), "nobody noticed");
+            assert!(stopped.elapsed() < Duration::from_secs(20), "nobody noticed");
         }
         assert!(stopped.elapsed() > Duration::from_secs(2), "it was given up too early");
         agent.start_kill().unwrap();

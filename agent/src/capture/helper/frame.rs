@@ -65,7 +65,9 @@ pub(crate) fn receive(socket: impl AsFd, flags: RecvFlags) -> io::Result<Option<
     let got = loop {
         let mut room = [IoSliceMut::new(&mut bytes)];
         match recvmsg(socket.as_fd(), &mut room, &mut ancillary, flags) {
-            Err(rustix::io::Errno::INTR) => {}
+            // The other side closed before it had read everything. The kernel says so once, and
+            // before what that side had sent (unix(7)): its last words are still to come.
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNRESET) => {}
             done => break done?,
         }
     };
@@ -140,6 +142,16 @@ mod tests {
             assert_eq!(received(&there).unwrap().unwrap().bytes, bytes);
         }
         assert!(send(&here, &vec![0; LONGEST + 1], &[]).is_err());
+    }
+
+    #[test]
+    fn the_last_words_of_one_who_did_not_listen_are_heard() {
+        let (here, there) = pair().unwrap();
+        send(&here, b"unread", &[]).unwrap();
+        send(&there, b"no", &[]).unwrap();
+        drop(there);
+        assert_eq!(received(&here).unwrap().unwrap().bytes, b"no");
+        assert!(received(&here).unwrap().is_none());
     }
 
     #[test]
