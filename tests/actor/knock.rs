@@ -10,7 +10,8 @@ use socket2::{Domain, Socket, Type};
 use crate::args::Args;
 
 /// Connects to `to` as many `times`; with `how=leave` it does not wait for that to be done, with `how=udp`
-/// it sends a datagram there from a connected socket. Tells how often that was refused.
+/// it sends a datagram there from a connected socket. Tells how often that was refused, and the last error's
+/// number.
 pub(crate) fn run(args: &Args) -> Result<Value> {
     let to: SocketAddr = args.one("to")?.context("to=")?;
     let times: u32 = args.one("times")?.context("times=")?;
@@ -19,8 +20,9 @@ pub(crate) fn run(args: &Args) -> Result<Value> {
         Some("leave") => leave(to, number),
         _ => TcpStream::connect(to).map(drop),
     };
-    let refused = (0..times).filter(|number| knock(*number).is_err()).count();
-    Ok(json!({ "refused": refused }))
+    let refused: Vec<io::Error> = (0..times).filter_map(|number| knock(number).err()).collect();
+    let error = refused.last().and_then(io::Error::raw_os_error);
+    Ok(json!({ "refused": refused.len(), "error": error }))
 }
 
 fn send(to: SocketAddr) -> io::Result<()> {

@@ -1,8 +1,8 @@
 //! Everyone who takes records, behind the one door the pipeline knows.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
+use foldhash::HashSet;
 use parking_lot::Mutex;
 use tokio::sync::{broadcast, mpsc, oneshot};
 

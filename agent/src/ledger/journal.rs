@@ -4,7 +4,7 @@
 //! When the disk takes nothing, records wait in a bounded backlog, settlements are answered
 //! `Dropped` at once, and a retry every [`RETRY`] finds out when there is space again.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::mem;
 use std::path::PathBuf;
@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use foldhash::HashMap;
 use tokio::sync::oneshot;
 
 use crate::clock::{Clock as _, System};
@@ -103,7 +104,7 @@ impl Journal {
             fsync,
             importer,
             interner,
-            young: HashMap::new(),
+            young: HashMap::default(),
             ages: VecDeque::new(),
             backlog: VecDeque::new(),
             segment: None,

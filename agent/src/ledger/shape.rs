@@ -2,12 +2,12 @@
 //! in the rest; that rest is written once and referred to by number, in the journal and in the
 //! database alike, which is what keeps a call's own line and row small.
 
-use std::collections::HashMap;
-use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hash};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use foldhash::HashMap;
+use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 
 use crate::record::{Billing, Flag, Kind, Limits, Opened, Outcome, Record, UsageSource, Via};
@@ -236,12 +236,12 @@ impl Interner {
     pub(super) fn new(numbers: Arc<AtomicU64>) -> Self {
         Self {
             numbers,
-            addresses: HashMap::new(),
-            subjects: HashMap::new(),
-            shapes: HashMap::new(),
-            limits: HashMap::new(),
+            addresses: HashMap::default(),
+            subjects: HashMap::default(),
+            shapes: HashMap::default(),
+            limits: HashMap::default(),
             recent: Vec::with_capacity(RECENT),
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
         }
     }
 

@@ -1,9 +1,9 @@
 //! Metrics of calls. The handles of one kind of call are looked up once and kept together: a
 //! labelled look-up costs several times what counting does.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use parking_lot::RwLock;
 use prometheus::{
     Counter, CounterVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts,

@@ -4,9 +4,9 @@
 //! Decisions are counted as calls settle; the rest is taken over when metrics are read. Series of
 //! what no longer exists go away. Each gauge shows at most [`SERIES`] series, the fullest ones.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use foldhash::{HashMap, HashSet};
 use parking_lot::Mutex;
 use prometheus::{GaugeVec, IntCounter, IntCounterVec, Opts, Registry};
 
@@ -211,7 +211,7 @@ impl Shown {
         let mut series: Vec<_> = series.collect();
         series.sort_by(|one, other| other.1.total_cmp(&one.1));
         let mut shown = self.labels.lock();
-        let mut next = HashSet::new();
+        let mut next = HashSet::default();
         for (labels, _, value) in series {
             // Of several with the same labels the fullest came first.
             if next.len() < SERIES && next.insert(labels.clone()) {

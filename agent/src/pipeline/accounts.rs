@@ -3,12 +3,12 @@
 //! An account is known by a keyed hash of its credential: the same one is known again, and nobody
 //! learns the credential. The table is bounded; the account not heard of for longest leaves first.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use aws_lc_rs::hmac;
+use foldhash::HashMap;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use parking_lot::Mutex;
 

@@ -1,9 +1,9 @@
 //! What calls in flight have reserved, for the agent that follows this one: it must not spend what
 //! these may still come to.
 
-use std::collections::HashMap;
 use std::sync::mpsc;
 
+use foldhash::HashMap;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 

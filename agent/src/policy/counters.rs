@@ -3,8 +3,9 @@
 //! Where the bound is reached, a subject whose counter is empty makes room. Where none is empty,
 //! newcomers share one counter: what was spent is never forgotten to make room.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use super::gauge::{Gauge, Reading};
 use super::loops::Repetition;

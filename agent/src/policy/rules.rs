@@ -1,8 +1,9 @@
 //! The rules at work: how far each goes, what it has counted, and which of them mean whom.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
+
+use foldhash::HashMap;
 
 use super::Enforcement;
 use super::counters::{Counter, Counters};

@@ -1,7 +1,8 @@
 //! Who belongs to which team.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use super::selector::Pattern;
 use super::settings::Team;

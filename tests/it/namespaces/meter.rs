@@ -99,10 +99,8 @@ fn where_our_port_is_taken_nothing_is_redirected_and_that_is_told() -> anyhow::R
 
         // Somebody else is there first.
         let early = Container::start(stage, "early", Network::Routed).await?;
-        let squat = "import socket, sys, time\n\
-                     squatter = socket.create_server(('127.0.0.1', int(sys.argv[1])))\n\
-                     time.sleep(600)";
-        let words = early.inside(&["python3", "-c", squat, port]);
+        let at = format!("at=127.0.0.1:{port}");
+        let words = early.inside(&[env!("CARGO_BIN_EXE_actor"), "squat", &at]);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let _squatter = stage.command(Route::Direct, &words)?.spawn()?;
         until("the squatter", async || Ok(early.listens(stage).await?.then_some(()))).await?;

@@ -292,15 +292,13 @@ fn a_preflight_loads_the_programs_and_leaves_nothing_behind() -> anyhow::Result<
     })
 }
 
-/// Prints the error number of one connect(2).
-const KNOCK: &str = "
-import socket, sys
-print(socket.socket().connect_ex((sys.argv[1], 443)))
-";
-
-async fn knocked(stage: &Stage, at: &str) -> anyhow::Result<i32> {
-    let output = stage.succeed(Route::Redirect, &["python3", "-c", KNOCK, at]).await?;
-    Ok(output.stdout.trim().parse()?)
+/// The error number of one connect(2), 0 for none.
+async fn knocked(stage: &Stage, at: &str) -> anyhow::Result<i64> {
+    let to = format!("to={at}:443");
+    let words = [env!("CARGO_BIN_EXE_actor"), "knock", &to, "times=1"];
+    let output = stage.succeed(Route::Redirect, &words).await?;
+    let told: serde_json::Value = serde_json::from_str(&output.stdout)?;
+    Ok(told["error"].as_i64().unwrap_or(0))
 }
 
 #[test]
@@ -310,7 +308,7 @@ fn where_it_is_wanted_a_dead_agent_is_not_got_past_until_somebody_says_so() -> a
         let flags = rustix::mount::MountFlags::empty();
         rustix::mount::mount("bpf", "/sys/fs/bpf", "bpf", flags, None)?;
         let (target, bystander) = ("192.0.2.10", harness::BYSTANDER.1.to_string());
-        let (refused, nobody) = (libc::EPERM, libc::ECONNREFUSED);
+        let (refused, nobody) = (i64::from(libc::EPERM), i64::from(libc::ECONNREFUSED));
         let config = stage
             .config()
             .with(&["user"], json!("nobody"))
