@@ -42,7 +42,8 @@ pub struct Process {
 pub struct Workload {
     /// `pod:NS/NAME`, `container:NAME`, `unit:NAME.service`, `app:NAME`, `exe:NAME` or
     /// `exe:INTERPRETER:SCRIPT`; below a user manager `user-container:UID/NAME` and
-    /// `user-unit:UID/NAME`; `unattributed` where nothing is known.
+    /// `user-unit:UID/NAME`; `webhook:NAME` for calls of the agent's own on behalf of a webhook;
+    /// `unattributed` where nothing is known.
     pub name: Arc<str>,
     /// The system manager's unit (`NAME.service`), or `user-unit:UID/NAME` of a user manager.
     pub unit: Option<Arc<str>>,
@@ -142,7 +143,7 @@ impl Workload {
     /// system's containers and of its units are given by root; a program can be called anything.
     /// Whatever *grants* something must not rest on a forgeable name.
     pub fn is_forgeable(&self) -> bool {
-        !["pod:", "container:", "unit:"].iter().any(|kind| self.name.starts_with(kind))
+        !["pod:", "container:", "unit:", "webhook:"].iter().any(|kind| self.name.starts_with(kind))
     }
 }
 

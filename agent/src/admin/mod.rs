@@ -11,6 +11,7 @@ mod crowd;
 mod serve;
 mod routes;
 pub mod alerts;
+pub mod webhooks;
 mod control;
 mod near;
 pub mod status;
@@ -42,6 +43,7 @@ use tokio::net::{TcpListener, UnixListener};
 
 pub use self::agent::{Agent, Failure};
 pub use self::alerts::Alerts;
+pub use self::webhooks::Inbound;
 pub use self::control::Control;
 pub use self::routes::{ErrorBody, ErrorText, SetCapture, SetMode};
 

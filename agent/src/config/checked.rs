@@ -16,6 +16,7 @@ use crate::alerts::settings::Settings;
 use crate::llm::usage::NanoUsd;
 use crate::policy;
 use crate::subject::Pick;
+use crate::webhooks::settings as webhooks;
 
 /// A whole configuration without faults.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub struct Config {
     pub reliability: policy::reliability::Settings,
     /// Who is told when something happens.
     pub alerts: Alerts,
+    /// Webhooks that others call.
+    pub webhooks: Webhooks,
     /// The ledger.
     pub ledger: Ledger,
     /// What `/metrics` shows.
@@ -268,3 +271,6 @@ pub struct Log {
 
 /// Who is told when something happens.
 pub type Alerts = Settings<SecretSource>;
+
+/// Webhooks that others call.
+pub type Webhooks = webhooks::Settings<SecretSource>;

@@ -6,6 +6,7 @@ mod providers;
 mod limits;
 mod reliability;
 mod alerts;
+mod webhooks;
 mod containers;
 mod own;
 
@@ -19,8 +20,9 @@ use serde::{Deserialize, Serialize};
 
 pub(in crate::config) use self::alerts::{
     RawAlerts, RawAudit, RawChannel, RawEmail, RawMailTls, RawPagerDuty, RawRoute, RawSlack,
-    RawTracing, RawWebhook, RawWebhooks,
+    RawTracing, RawWebhook,
 };
+pub(in crate::config) use self::webhooks::{RawDefinition, RawWebhooks};
 pub(in crate::config) use self::containers::{RawContainers, RawReach};
 pub(in crate::config) use self::limits::{
     RawAction, RawBudget, RawGuardAction, RawGuardrail, RawLoops, RawMatch, RawOverrun, RawPer,
@@ -201,7 +203,7 @@ pub(in crate::config) struct Raw {
     pub(in crate::config) tiers: BTreeMap<String, Vec<String>>,
     /// Who is told when something happens.
     pub(in crate::config) alerts: RawAlerts,
-    /// Webhooks that others call. Checked; they act in a later release.
+    /// Webhooks that others call: a signed request becomes a prompt, and the answer is posted back.
     pub(in crate::config) webhooks: RawWebhooks,
     /// The audit log. Checked; it acts in a later release.
     pub(in crate::config) audit: RawAudit,
