@@ -23,10 +23,12 @@ use super::seen::Look;
 use super::settings::Definition;
 use super::signature::{Key, Signed, Tag};
 use super::{Counted, Webhooks};
+use crate::pipeline::inspect::discard;
 use crate::pipeline::room::Claim;
 use crate::pipeline::{Body, body};
 use crate::secret::Secret;
 use crate::subject::Subject;
+use crate::upstream::Outgoing;
 
 /// How long a body may take.
 const READ: Duration = Duration::from_secs(30);
@@ -175,6 +177,7 @@ impl Webhooks {
         }
         let (parts, mut body) = request.into_parts();
         if body.size_hint().lower() > most as u64 {
+            discard(Outgoing::through(body)).await;
             return Err(Refused::TooLarge);
         }
         let mut claim = self.means.rules.load().room.claim();
@@ -195,8 +198,14 @@ impl Webhooks {
             }
             Ok(read.freeze())
         };
-        let read = tokio::time::timeout(READ, reading).await.unwrap_or(Err(Refused::Slow))?;
-        Ok((parts, read, claim))
+        match tokio::time::timeout(READ, reading).await.unwrap_or(Err(Refused::Slow)) {
+            Ok(read) => Ok((parts, read, claim)),
+            Err(refused) => {
+                // A sender that is cut off while it writes does not read why.
+                discard(Outgoing::through(body)).await;
+                Err(refused)
+            }
+        }
     }
 
     /// Decides whether a request is taken. From the signature on, its sender is told what is wrong.

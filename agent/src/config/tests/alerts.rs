@@ -1,4 +1,4 @@
-//! Alerts, webhooks, audit and tracing as users write them.
+//! Alerts, audit and tracing as users write them.
 
 use std::os::unix::fs::PermissionsExt;
 

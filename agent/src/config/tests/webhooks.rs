@@ -1,14 +1,7 @@
 //! Webhooks that others call, as users write them.
 
-use std::time::Duration;
-
-use super::{Dir, load};
-use crate::config::Config;
+use super::*;
 use crate::policy::settings::Says;
-
-fn config(text: &str) -> Config {
-    load(&Dir::new(&[("weir.yaml", text)]).paths()).unwrap()
-}
 
 #[test]
 fn a_definition_says_all_there_is_to_know() {
