@@ -43,9 +43,9 @@ use tokio::net::{TcpListener, UnixListener};
 
 pub use self::agent::{Agent, Failure};
 pub use self::alerts::Alerts;
-pub use self::webhooks::Inbound;
 pub use self::control::Control;
 pub use self::routes::{ErrorBody, ErrorText, SetCapture, SetMode};
+pub use self::webhooks::Inbound;
 
 use crate::drain::Drain;
 

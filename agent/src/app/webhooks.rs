@@ -9,14 +9,12 @@ use jiff::Timestamp;
 use super::agent::Running;
 use crate::admin::alerts::DeliveryStatus;
 use crate::admin::money::{Tokens, Usd};
-use crate::admin::webhooks::{
-    CallbackRow, Inbound, PosterRow, RunQuery, RunRow, RunStatus, Runs,
-};
+use crate::admin::webhooks::{CallbackRow, Inbound, PosterRow, RunQuery, RunRow, RunStatus, Runs};
 use crate::admin::{Failure, SCHEMA_VERSION};
 use crate::alerts::{self, Dial, Pace};
 use crate::config::{Config, SecretSource};
 use crate::downstream::Front;
-use crate::webhooks::{Called, Callback, Parts, Run, Status, Webhooks};
+use crate::webhooks::{Callback, Called, Parts, Run, Status, Webhooks};
 
 /// Makes them. Nothing is answered before the listener is open, nothing taken up before they run.
 pub(super) fn open(config: &Config, state: &Path, front: &Front, dial: Dial) {

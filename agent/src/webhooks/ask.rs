@@ -48,8 +48,7 @@ fn written<S>(provider: &Provider, definition: &Definition<S>, prompt: &str) -> 
         }
         Format::Anthropic => {
             let messages = [json!({"role": "user", "content": prompt})];
-            let mut body =
-                json!({"model": model, "max_tokens": max_tokens, "messages": messages});
+            let mut body = json!({"model": model, "max_tokens": max_tokens, "messages": messages});
             if let Some(system) = system {
                 body["system"] = json!(system);
             }
@@ -144,17 +143,17 @@ mod tests {
         assert_eq!(body, expected);
         for other in ["mistral", "openrouter", "ollama"] {
             let (_, body) = asked(other, "mistral-large", None);
-            assert_eq!((body["max_tokens"].as_u64(), body["messages"][0]["role"].as_str()), (
-                Some(9),
-                Some("user")
-            ));
+            assert_eq!(
+                (body["max_tokens"].as_u64(), body["messages"][0]["role"].as_str()),
+                (Some(9), Some("user"))
+            );
         }
         let (path, body) = asked("anthropic", "claude-opus-4-6", Some("be brief"));
         assert_eq!((&*path, &body["system"]), ("/v1/messages", &json!("be brief")));
-        assert_eq!((&body["max_tokens"], &body["messages"][0]["content"]), (
-            &json!(9),
-            &json!("a \"b\"")
-        ));
+        assert_eq!(
+            (&body["max_tokens"], &body["messages"][0]["content"]),
+            (&json!(9), &json!("a \"b\""))
+        );
         let (path, body) = asked("gemini", "models/gemini-2.5-flash", Some("be brief"));
         assert_eq!(path, "/v1beta/models/gemini-2.5-flash:generateContent");
         assert_eq!(body["generationConfig"]["maxOutputTokens"], 9);

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinError;
 
@@ -57,11 +57,9 @@ pub(super) fn body(run: &Run, content: Option<&str>) -> Bytes {
         "error": run.error,
     });
     // The beginning is not left to the order in which a map is written.
-    let rest = match rest {
-        Value::Object(_) => rest.to_string(),
-        _ => "{}".to_owned(),
-    };
-    format!("{}{}\",{}", beginning(&run.webhook), run.id, &rest[1..]).into()
+    let rest = rest.to_string();
+    let rest = rest.strip_prefix('{').unwrap_or(&rest);
+    format!("{}{}\",{rest}", beginning(&run.webhook), run.id).into()
 }
 
 impl Webhooks {
@@ -175,6 +173,7 @@ fn complain(kept: Result<io::Result<()>, JoinError>) {
 mod tests {
     use std::time::Duration;
 
+    use serde_json::Value;
     use ulid::Ulid;
 
     use super::*;

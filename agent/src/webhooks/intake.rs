@@ -101,7 +101,8 @@ impl Refused {
 
     fn answer(self) -> Response<Body> {
         let message = format!("weir: {self}");
-        let error = json!({"error": {"type": "webhook_refused", "code": self.word(), "message": message}});
+        let error =
+            json!({"error": {"type": "webhook_refused", "code": self.word(), "message": message}});
         let mut response = body::own(self.status(), error.to_string().into());
         let mut set = |name, value| response.headers_mut().insert(name, value);
         match self {
@@ -153,7 +154,8 @@ impl Webhooks {
         match answered.await {
             Ok(id) => {
                 self.count(&label, Counted::Request, "accepted");
-                let said = json!({"delivery_id": id.to_string(), "webhook": &*label, "status": "queued"});
+                let said =
+                    json!({"delivery_id": id.to_string(), "webhook": &*label, "status": "queued"});
                 body::own(StatusCode::ACCEPTED, said.to_string().into())
             }
             Err(refused) => {

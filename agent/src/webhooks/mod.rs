@@ -33,7 +33,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use ulid::Ulid;
 
-pub use self::run::{Called, Callback, Run, Status};
+pub use self::run::{Callback, Called, Run, Status};
 pub use self::settings::Settings;
 
 use self::call::Means;
@@ -136,7 +136,8 @@ impl Webhooks {
             };
             (Arc::clone(&definition.name), lane)
         });
-        *lanes = renewed.collect();
+        let renewed = renewed.collect();
+        *lanes = renewed;
         self.settings.store(Arc::new(settings));
     }
 

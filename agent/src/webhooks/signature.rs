@@ -109,7 +109,7 @@ pub(super) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let mut bytes = [0; N];
     for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
         let digit = |digit: u8| char::from(digit).to_digit(16);
-        *byte = u8::try_from(digit(pair[0])? << 4 | digit(pair[1])?).ok()?;
+        *byte = u8::try_from((digit(pair[0])? << 4) | digit(pair[1])?).ok()?;
     }
     Some(bytes)
 }
@@ -151,6 +151,8 @@ fn begins_with_a_time(body: &[u8]) -> bool {
 mod tests {
     use super::*;
 
+    type Fields<'a> = &'a [(&'static str, &'a str)];
+
     fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
@@ -186,7 +188,6 @@ mod tests {
         let alone = plain(&key, body);
         let foreign = other.sign(1_700_000_000, body);
         let t = "1700000000";
-        type Fields<'a> = &'a [(&'static str, &'a str)];
         let cases: [(&str, Fields<'_>, bool, Option<Option<SystemTime>>); 15] = [
             (
                 "timed",

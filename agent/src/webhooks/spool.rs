@@ -7,7 +7,7 @@
 //! for as long as that process lives; what belongs to a dead one is anybody's.
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -192,15 +192,19 @@ impl Spool {
             return Ok(());
         }
         DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
-        let file = private().open(self.owner_path(self.owner))?;
+        // Never there without being locked: it would look like a dead one's.
+        let own = self.owner_path(self.owner);
+        let beside = own.with_extension("lock");
+        let file = private().open(&beside)?;
         file.lock()?;
+        fs::rename(&beside, &own)?;
         *lock = Some(file);
         Ok(())
     }
 
     fn is_dead(&self, owner: Ulid) -> bool {
         match File::open(self.owner_path(owner)) {
-            Ok(file) => !matches!(file.try_lock(), Err(TryLockError::WouldBlock)),
+            Ok(file) => file.try_lock().is_ok(),
             Err(fault) => fault.kind() == io::ErrorKind::NotFound,
         }
     }

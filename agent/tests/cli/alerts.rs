@@ -64,19 +64,14 @@ fn the_history_says_what_failed() {
     assert_fits(&out);
     assert_eq!(
         lines(&out),
-        [
-            "AT                   DIR  NAME    STATUS     TRIES  ABOUT               POLICY …",
-        ]
+        ["AT                   DIR  NAME    STATUS     TRIES  ABOUT               POLICY …",]
     );
     let dead = stage.run("webhook history --status dead --channel ops --json").json();
     assert_eq!(dead["rows"].as_array().unwrap().len(), 1);
     assert_eq!(dead["rows"][0]["direction"], "outbound");
     let last = stage.run("webhook history --direction outbound --last 1 --json").json();
     assert_eq!(last["rows"][0]["status"], "dead");
-    assert_eq!(
-        stage.run("webhook history --channel none").ok(),
-        "nothing was sent or received\n"
-    );
+    assert_eq!(stage.run("webhook history --channel none").ok(), "nothing was sent or received\n");
 }
 
 #[test]

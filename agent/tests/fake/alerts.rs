@@ -5,9 +5,7 @@ use agent::admin::alerts::{
     EscalationRate, EscalationRow, EscalationState, Escalations,
 };
 use agent::admin::money::{Tokens, Usd};
-use agent::admin::webhooks::{
-    CallbackRow, Inbound, PosterRow, RunQuery, RunRow, RunStatus, Runs,
-};
+use agent::admin::webhooks::{CallbackRow, Inbound, PosterRow, RunQuery, RunRow, RunStatus, Runs};
 use agent::admin::{Failure, SCHEMA_VERSION, status};
 use agent::llm::usage::NanoUsd;
 
@@ -102,8 +100,7 @@ impl Alerts for Fake {
 
 impl Inbound for Fake {
     fn runs(&self, query: &RunQuery) -> Result<Runs, Failure> {
-        let poster =
-            |uid| PosterRow { pid: 7, exe: "/usr/bin/curl".to_owned(), uid, user: None };
+        let poster = |uid| PosterRow { pid: 7, exe: "/usr/bin/curl".to_owned(), uid, user: None };
         let callback = |status, error: Option<&str>| CallbackRow {
             status,
             attempts: 2,

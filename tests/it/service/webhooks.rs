@@ -14,15 +14,15 @@ use crate::webhooks::{Receiver, config, deliver};
 fn an_upgrade_ends_what_was_begun_and_hands_the_rest_over() -> anyhow::Result<()> {
     on_stage(async |stage| {
         let receiver = Receiver::start().await?;
-        let more =
-            json!({"callback_url": receiver.url(), "allow_private": true, "concurrency": 1});
+        let more = json!({"callback_url": receiver.url(), "allow_private": true, "concurrency": 1});
         let config = config(stage, more)?.with(&["limits", "drain_timeout"], json!("20s"));
         stage.provider().once(Script { delay: Duration::from_secs(4), ..Script::default() });
         let _manager = Manager::start(stage, &config, Duration::from_secs(30)).await?;
         let mut ids = vec![deliver(stage, "1").await?];
-        until("the first call", async || {
-            Ok((stage.provider().stats().requests == 1).then_some(()))
-        })
+        until(
+            "the first call",
+            async || Ok((stage.provider().stats().requests == 1).then_some(())),
+        )
         .await?;
         for body in ["2", "3"] {
             ids.push(deliver(stage, body).await?);

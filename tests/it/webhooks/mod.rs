@@ -126,10 +126,10 @@ fn a_signed_post_asks_the_model_once_and_its_answer_comes_back() -> anyhow::Resu
 
         let row = row(stage, &id, |row| row["callback"]["status"] == "delivered").await?;
         assert_eq!((&row["status"], &row["direction"]), (&json!("ok"), &json!("inbound")));
-        assert_eq!((&row["workload"], &row["callback"]["attempts"]), (
-            &json!("webhook:triage"),
-            &json!(1)
-        ));
+        assert_eq!(
+            (&row["workload"], &row["callback"]["attempts"]),
+            (&json!("webhook:triage"), &json!(1))
+        );
         let exe = row["poster"]["exe"].as_str().context("an executable")?;
         assert!(exe.contains("python3"), "{row}");
         assert_eq!(call["pid"], row["poster"]["pid"]);

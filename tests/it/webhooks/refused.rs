@@ -35,14 +35,13 @@ fn who_cannot_sign_learns_nothing() -> anyhow::Result<()> {
         let words = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", url];
         assert_eq!(stage.succeed(Route::Direct, &words).await?.stdout, "405");
         // A web page of another site posts nothing either.
-        let words = [&words[..6], &["-H", "origin: https://evil.example", "-d", "{}", url]].concat();
+        let words =
+            [&words[..6], &["-H", "origin: https://evil.example", "-d", "{}", url]].concat();
         assert_eq!(stage.succeed(Route::Direct, &words).await?.stdout, "403");
 
         assert_eq!(history(stage).await?.len(), 2, "what was refused is not kept");
-        until("two calls", async || {
-            Ok((stage.provider().stats().requests == 2).then_some(()))
-        })
-        .await?;
+        until("two calls", async || Ok((stage.provider().stats().requests == 2).then_some(())))
+            .await?;
         for (labels, expected) in [
             ("result=\"bad_signature\",webhook=\"triage\"", 2),
             ("result=\"bad_signature\",webhook=\"unknown\"", 2),

@@ -70,8 +70,7 @@ fn a_kill_loses_no_delivery_and_repeats_no_call() -> anyhow::Result<()> {
 fn a_stop_ends_what_was_begun_and_leaves_the_rest_to_the_next() -> anyhow::Result<()> {
     on_stage(async |stage| {
         let receiver = Receiver::start().await?;
-        let more =
-            json!({"callback_url": receiver.url(), "allow_private": true, "concurrency": 1});
+        let more = json!({"callback_url": receiver.url(), "allow_private": true, "concurrency": 1});
         let config = config(stage, more)?;
         stage.provider().once(Script { delay: Duration::from_secs(2), ..Script::default() });
         stage.start(&config).await?;

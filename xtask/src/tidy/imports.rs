@@ -57,10 +57,7 @@ const MODULES: [(&str, &[&str]); 25] = [
     // A webhook's call is made as the clients' are, and its answer posted as alerts are.
     (
         "webhooks",
-        &[
-            "alerts", "pipeline", "upstream", "llm", "record", "subject", "clock", "drain",
-            "secret",
-        ],
+        &["alerts", "pipeline", "upstream", "llm", "record", "subject", "clock", "drain", "secret"],
     ),
     ("secret", &[]),
     (

@@ -7,10 +7,7 @@ use crate::config::raw::Raw;
 
 pub(super) fn sections(check: &mut Check<'_>, raw: &Raw) {
     let root = Trail::default();
-    let sections = [
-        ("audit", raw.audit.enabled),
-        ("tracing", raw.tracing.enabled),
-    ];
+    let sections = [("audit", raw.audit.enabled), ("tracing", raw.tracing.enabled)];
     for (section, enabled) in sections {
         if enabled {
             let what = "checked, and without effect in this release".to_owned();

@@ -115,7 +115,8 @@ impl Check<'_> {
             }
         };
         if enabled && !names.has_key(&hop.provider) {
-            let what = format!("no call can be made: there is no providers.{}.api_key", hop.provider);
+            let what =
+                format!("no call can be made: there is no providers.{}.api_key", hop.provider);
             self.warning(&at, what);
         }
         Some(hop)

@@ -22,7 +22,6 @@ pub(in crate::config) use self::alerts::{
     RawAlerts, RawAudit, RawChannel, RawEmail, RawMailTls, RawPagerDuty, RawRoute, RawSlack,
     RawTracing, RawWebhook,
 };
-pub(in crate::config) use self::webhooks::{RawDefinition, RawWebhooks};
 pub(in crate::config) use self::containers::{RawContainers, RawReach};
 pub(in crate::config) use self::limits::{
     RawAction, RawBudget, RawGuardAction, RawGuardrail, RawLoops, RawMatch, RawOverrun, RawPer,
@@ -35,6 +34,7 @@ pub(in crate::config) use self::reliability::{
     RawBreaker, RawFailover, RawHealthChecks, RawOverrides, RawPreset, RawReliability, RawRetry,
     RawStrategy, RawTimeouts,
 };
+pub(in crate::config) use self::webhooks::{RawDefinition, RawWebhooks};
 use super::value::{Address, Fsync, OneOrMany, Size, Span, Toggle};
 
 /// How much the agent does.

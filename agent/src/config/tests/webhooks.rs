@@ -63,13 +63,17 @@ fn what_is_not_said_is_careful() {
 
 #[test]
 fn what_cannot_work_is_warned_of() {
-    let start = "webhooks: {enabled: true, definitions: {w: {secret: {env: X}, prompt_template: a, ";
+    let start =
+        "webhooks: {enabled: true, definitions: {w: {secret: {env: X}, prompt_template: a, ";
     let warned = |rest: &str| {
         let warnings = config(&format!("{start}{rest}")).warnings;
         warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("|")
     };
     let found = warned("model: gpt-4o}}}");
-    assert!(found.ends_with("no call can be made: there is no providers.openai.api_key"), "{found}");
+    assert!(
+        found.ends_with("no call can be made: there is no providers.openai.api_key"),
+        "{found}"
+    );
     assert_eq!(warned("model: gpt-4o}}}\nproviders: {openai: {api_key: {env: X}}}"), "");
     assert_eq!(warned("model: ollama/llama3.2}}}"), "", "a local model asks for no key");
     let found = warned("model: ollama/llama3.2, callback_url: 'https://bücher.example/'}}}");

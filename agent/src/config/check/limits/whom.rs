@@ -120,7 +120,9 @@ impl Check<'_> {
                 self.named("provider", name, (trail, &known.providers));
                 Selector { provider: one, ..all }
             }
-            "app" | "pod" | "user-unit" | "user-container" | "webhook" => Selector { workload: whole(), ..all },
+            "app" | "pod" | "user-unit" | "user-container" | "webhook" => {
+                Selector { workload: whole(), ..all }
+            }
             _ => {
                 let what =
                     format!("`{kind}:` selects nothing: write one of {}", KINDS[..10].join(", "));
