@@ -119,6 +119,13 @@ impl Workload {
         }
     }
 
+    /// What a webhook's calls count for. No process can come by such a name: what processes are
+    /// called stands behind other words.
+    pub fn webhook(name: &str) -> Self {
+        let name = Arc::from(format!("webhook:{name}"));
+        Self { name, unit: None, container: None, pod: None, app: None }
+    }
+
     /// The bare names by which a rule may mean this workload, most specific first: for
     /// `exe:python3:agent.py` these are `agent.py` and `agent`, for `unit:batch-agent.service`
     /// `batch-agent.service` and `batch-agent`.
@@ -345,6 +352,21 @@ mod tests {
         assert_eq!(&*workload.name, "exe:unit:ssh.service");
         assert!(workload.is_forgeable());
         assert!(!Workload::derive(&Parts { manager: None, ..forged }).is_forgeable());
+    }
+
+    #[test]
+    fn a_webhook_is_no_process() {
+        let webhook = Workload::webhook("triage");
+        assert_eq!((&*webhook.name, webhook.stems()), ("webhook:triage", vec!["triage"]));
+        assert!(!webhook.is_forgeable());
+        for forged in [
+            exe("webhook:triage", None),
+            exe("webhook", Some("triage")),
+            Parts { app: Some("webhook:triage"), ..Parts::default() },
+            Parts { unit: Some("webhook:triage"), manager: Some(1000), ..Parts::default() },
+        ] {
+            assert_ne!(Workload::derive(&forged).name, webhook.name);
+        }
     }
 
     #[test]

@@ -108,7 +108,10 @@ impl Means {
         };
         Arc::new(Context {
             parties: Parties {
-                subject: Arc::new(subject(webhook, poster)),
+                subject: Arc::new(Subject {
+                    process: poster.clone(),
+                    workload: Workload::webhook(webhook),
+                }),
                 via: Via::Gateway,
                 host: Arc::clone(&base.host),
                 provider: Arc::clone(provider),
@@ -121,16 +124,6 @@ impl Means {
             drain: self.drain.clone(),
             permit: None,
         })
-    }
-}
-
-/// Whom a webhook's calls are counted for. No process can come by such a name: theirs begin with
-/// other words.
-pub(super) fn subject(webhook: &str, poster: &Process) -> Subject {
-    let name = Arc::from(format!("webhook:{webhook}"));
-    Subject {
-        process: poster.clone(),
-        workload: Workload { name, unit: None, container: None, pod: None, app: None },
     }
 }
 

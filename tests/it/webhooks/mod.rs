@@ -19,6 +19,14 @@ const POST: &str = include_str!("post.py");
 pub(crate) const SECRET: &str = "the webhook's own secret";
 const KEY: &str = "sk-of-the-webhook";
 
+/// The examples of the page on webhooks that are in one language.
+pub(crate) fn page(language: &str) -> Vec<String> {
+    const PAGE: &str = include_str!("../../../agent/docs/webhooks.md");
+    let start = format!("```{language}\n");
+    let blocks = PAGE.split(&start).skip(1).filter_map(|rest| rest.split("```").next());
+    blocks.map(str::to_owned).collect()
+}
+
 /// A configuration with one webhook, `triage`, and what `more` says of it.
 pub(crate) fn config(stage: &Stage, more: Value) -> anyhow::Result<Config> {
     let scratch = stage.scratch();
@@ -93,7 +101,8 @@ fn a_signed_post_asks_the_model_once_and_its_answer_comes_back() -> anyhow::Resu
         let id = deliver(stage, "{\"ticket\": \"{{.Headers}}\"}").await?;
 
         let told = receiver.told(1).await?.remove(0);
-        told.check(stage, SECRET).await?;
+        assert!(told.is_genuine(stage, SECRET).await?);
+        assert!(!told.is_genuine(stage, "another secret").await?);
         assert_eq!(told.header("x-webhook-id")?, id);
         assert_eq!(told.header("idempotency-key")?, id);
         let said = told.json()?;
@@ -151,6 +160,29 @@ fn a_signed_post_asks_the_model_once_and_its_answer_comes_back() -> anyhow::Resu
 }
 
 #[test]
+fn the_examples_of_the_page_are_let_in() -> anyhow::Result<()> {
+    on_stage(async |stage| {
+        stage.start(&config(stage, json!({}))?).await?;
+        std::fs::write(stage.scratch().join("triage.secret"), SECRET)?;
+        let there = format!("cd '{}' && ", stage.scratch().display());
+        for (shell, example) in
+            [("sh", page("sh").remove(0)), ("python3", page("python").remove(0))]
+        {
+            let script = there.clone() + "exec \"$@\"";
+            let words = ["sh", "-c", &script, "there", shell, "-c", &example];
+            let said = stage.succeed(Route::Direct, &words).await?.stdout;
+            let said: Value = serde_json::from_str(&said)?;
+            assert_eq!(said["status"], "queued", "{shell}: {said}");
+            let id = said["delivery_id"].as_str().context("an id")?;
+            row(stage, id, |row| row["status"] == "ok").await?;
+        }
+        let seen = stage.provider().seen();
+        assert!(seen.iter().all(|seen| seen.body.windows(10).any(|text| text == b"It crashes")));
+        Ok(())
+    })
+}
+
+#[test]
 fn a_limit_on_the_webhook_holds_and_is_told() -> anyhow::Result<()> {
     on_stage(async |stage| {
         let receiver = Receiver::start().await?;
@@ -161,7 +193,7 @@ fn a_limit_on_the_webhook_holds_and_is_told() -> anyhow::Result<()> {
         receiver.told(1).await?;
         let second = deliver(stage, "2").await?;
         let told = receiver.told(2).await?.remove(1);
-        told.check(stage, SECRET).await?;
+        assert!(told.is_genuine(stage, SECRET).await?);
         let said = told.json()?;
         assert_eq!((&said["delivery_id"], &said["status"]), (&json!(second), &json!("refused")));
         let error = said["error"].as_str().context("an error")?;
@@ -211,7 +243,7 @@ fn a_receiver_that_was_down_is_told_when_it_is_up() -> anyhow::Result<()> {
         let receiver = Receiver::at(address).await?;
         stage.start(&config).await?;
         let told = receiver.told(1).await?.remove(0);
-        told.check(stage, SECRET).await?;
+        assert!(told.is_genuine(stage, SECRET).await?);
         assert_eq!(told.json()?["delivery_id"], id.as_str());
         assert_eq!(told.json()?["content"], "All is well. ");
         assert_eq!(stage.provider().stats().requests, 1, "the model was asked once");
