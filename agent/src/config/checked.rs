@@ -54,7 +54,7 @@ pub struct Config {
     /// Who is told when something happens.
     pub alerts: Alerts,
     /// Webhooks that others call.
-    pub webhooks: Webhooks,
+    pub webhooks: webhooks::Settings<SecretSource>,
     /// The ledger.
     pub ledger: Ledger,
     /// What `/metrics` shows.
@@ -271,6 +271,3 @@ pub struct Log {
 
 /// Who is told when something happens.
 pub type Alerts = Settings<SecretSource>;
-
-/// Webhooks that others call.
-pub type Webhooks = webhooks::Settings<SecretSource>;

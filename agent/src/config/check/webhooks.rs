@@ -8,7 +8,6 @@ use super::Check;
 use super::reliability::Names;
 use crate::alerts::settings::Url;
 use crate::alerts::template::{self, Prompt};
-use crate::config::checked::Webhooks;
 use crate::config::problem::Trail;
 use crate::config::raw::{Raw, RawDefinition};
 use crate::config::secret::SecretSource;
@@ -24,7 +23,7 @@ const QUEUE: u32 = 10_000;
 /// The longest time for which requests are remembered.
 const WINDOW: Duration = Duration::from_hours(24);
 
-pub(super) fn settings(check: &mut Check<'_>, raw: &Raw) -> Webhooks {
+pub(super) fn settings(check: &mut Check<'_>, raw: &Raw) -> Settings<SecretSource> {
     let root = Trail::default().key("webhooks");
     let names = Names::new(raw);
     let max_body = raw.webhooks.max_body.0;
