@@ -201,14 +201,18 @@ impl Row {
             Self::Inbound(row) => {
                 let callback = row.callback.as_ref();
                 let tries = callback.map(|callback| count(u64::from(callback.attempts)));
-                let told = callback.map(|callback| format!("callback {}", callback.status));
+                let told = callback.map(|callback| match callback.status {
+                    DeliveryStatus::Queued => "callback queued",
+                    DeliveryStatus::Delivered => "callback sent",
+                    DeliveryStatus::Dead => "callback dead",
+                });
                 [
                     at,
                     "in".to_owned(),
                     row.webhook.clone(),
                     row.status.to_string(),
                     tries.unwrap_or_default(),
-                    told.unwrap_or_default(),
+                    told.unwrap_or_default().to_owned(),
                     row.model.clone().unwrap_or_default(),
                 ]
             }
@@ -250,8 +254,8 @@ fn history(mut rows: Vec<Row>, last: u32, (json, ctx): (bool, &Ctx)) -> anyhow::
         Column::UpTo("NAME", 12),
         Column::Word("STATUS"),
         Column::Figure("TRIES"),
-        Column::UpTo("ABOUT", 18),
-        Column::Name("POLICY OR MODEL"),
+        Column::Word("ABOUT"),
+        Column::Name("BY"),
     ]);
     for row in &rows {
         table.row(row.cells(ctx));

@@ -64,7 +64,16 @@ fn the_history_says_what_failed() {
     assert_fits(&out);
     assert_eq!(
         lines(&out),
-        ["AT                   DIR  NAME    STATUS     TRIES  ABOUT               POLICY …",]
+        [
+            "AT                   DIR  NAME    STATUS     TRIES  ABOUT             BY",
+            "2020-01-02 09:40:00  in   triage  ok             2  callback sent     gpt-4o…",
+            "2020-01-02 09:42:03  out  ops     delivered      1  budget_threshold  budget…",
+            "2020-01-02 09:42:03  out  ops     dead           8  budget_threshold  budget…",
+            "  the receiver answered 400 Bad Request",
+            "2020-01-02 09:50:00  in   triage  failed         2  callback dead",
+            "  \\u{1b}[2Jthe answer was 500",
+            "  the receiver answered 410",
+        ]
     );
     let dead = stage.run("webhook history --status dead --channel ops --json").json();
     assert_eq!(dead["rows"].as_array().unwrap().len(), 1);
