@@ -42,7 +42,8 @@ pub struct Process {
 pub struct Workload {
     /// `pod:NS/NAME`, `container:NAME`, `unit:NAME.service`, `app:NAME`, `exe:NAME` or
     /// `exe:INTERPRETER:SCRIPT`; below a user manager `user-container:UID/NAME` and
-    /// `user-unit:UID/NAME`; `unattributed` where nothing is known.
+    /// `user-unit:UID/NAME`; `webhook:NAME` for calls of the agent's own on behalf of a webhook;
+    /// `unattributed` where nothing is known.
     pub name: Arc<str>,
     /// The system manager's unit (`NAME.service`), or `user-unit:UID/NAME` of a user manager.
     pub unit: Option<Arc<str>>,
@@ -118,6 +119,13 @@ impl Workload {
         }
     }
 
+    /// What a webhook's calls count for. No process can come by such a name: what processes are
+    /// called stands behind other words.
+    pub fn webhook(name: &str) -> Self {
+        let name = Arc::from(format!("webhook:{name}"));
+        Self { name, unit: None, container: None, pod: None, app: None }
+    }
+
     /// The bare names by which a rule may mean this workload, most specific first: for
     /// `exe:python3:agent.py` these are `agent.py` and `agent`, for `unit:batch-agent.service`
     /// `batch-agent.service` and `batch-agent`.
@@ -142,7 +150,7 @@ impl Workload {
     /// system's containers and of its units are given by root; a program can be called anything.
     /// Whatever *grants* something must not rest on a forgeable name.
     pub fn is_forgeable(&self) -> bool {
-        !["pod:", "container:", "unit:"].iter().any(|kind| self.name.starts_with(kind))
+        !["pod:", "container:", "unit:", "webhook:"].iter().any(|kind| self.name.starts_with(kind))
     }
 }
 
@@ -344,6 +352,21 @@ mod tests {
         assert_eq!(&*workload.name, "exe:unit:ssh.service");
         assert!(workload.is_forgeable());
         assert!(!Workload::derive(&Parts { manager: None, ..forged }).is_forgeable());
+    }
+
+    #[test]
+    fn a_webhook_is_no_process() {
+        let webhook = Workload::webhook("triage");
+        assert_eq!((&*webhook.name, webhook.stems()), ("webhook:triage", vec!["triage"]));
+        assert!(!webhook.is_forgeable());
+        for forged in [
+            exe("webhook:triage", None),
+            exe("webhook", Some("triage")),
+            Parts { app: Some("webhook:triage"), ..Parts::default() },
+            Parts { unit: Some("webhook:triage"), manager: Some(1000), ..Parts::default() },
+        ] {
+            assert_ne!(Workload::derive(&forged).name, webhook.name);
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@ use super::spend::{Spend, SpendQuery};
 use super::status::{CaptureState, ModeState, Status};
 use super::{
     Agent, Failure, SCHEMA_VERSION, accounts, alerts, bypass, control, reload, upgrade, upkeep,
+    webhooks,
 };
 use crate::config::Mode;
 use crate::drain::Drain;
@@ -52,6 +53,7 @@ pub(super) fn router(shared: Shared) -> Router {
         .route("/api/mode", get(mode).put(set_mode))
         .route("/api/capture", put(set_capture))
         .merge(alerts::router())
+        .merge(webhooks::router())
         .merge(control::routes::router())
         .merge(accounts::router())
         .merge(reload::router())

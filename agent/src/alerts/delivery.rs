@@ -91,16 +91,16 @@ impl Entry for Delivery {
 /// An attempt that failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what}")]
-pub(super) struct Failed {
+pub(crate) struct Failed {
     /// Why, in one line.
-    pub(super) what: String,
+    pub(crate) what: String,
     /// Whether to try again.
-    pub(super) again: Again,
+    pub(crate) again: Again,
 }
 
 /// Whether to try again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Again {
+pub(crate) enum Again {
     /// It would fail again.
     Never,
     /// After the usual wait.
@@ -110,11 +110,11 @@ pub(super) enum Again {
 }
 
 impl Failed {
-    pub(super) fn never(what: impl Into<String>) -> Self {
+    pub(crate) fn never(what: impl Into<String>) -> Self {
         Self { what: what.into(), again: Again::Never }
     }
 
-    pub(super) fn later(what: impl Into<String>) -> Self {
+    pub(crate) fn later(what: impl Into<String>) -> Self {
         Self { what: what.into(), again: Again::Later }
     }
 }
@@ -147,7 +147,7 @@ impl Default for Pace {
 impl Pace {
     /// The wait after attempt `number` (from 1): `chance` (0 to 1) takes up to half of it away, so
     /// that many senders do not come back together.
-    pub(super) fn wait(&self, number: u32, again: Again, chance: f64) -> Duration {
+    pub(crate) fn wait(&self, number: u32, again: Again, chance: f64) -> Duration {
         let doubled = self.first.saturating_mul(1 << number.saturating_sub(1).min(16));
         let usual = doubled.min(self.longest).mul_f64(1.0 - chance.clamp(0.0, 1.0) / 2.0);
         match again {

@@ -15,7 +15,7 @@ use super::settings::Url;
 use crate::upstream::Offer;
 
 /// Posts JSON; fails unless the answer is a 2xx.
-pub(super) async fn json(
+pub(crate) async fn json(
     dial: &Dial,
     url: &Url,
     (headers, body): (HeaderMap, Bytes),

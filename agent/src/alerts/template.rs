@@ -2,6 +2,7 @@
 //!
 //! Variables are all there is: no conditions, no functions.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::llm::usage::NanoUsd;
@@ -108,13 +109,41 @@ impl Default for Template {
     }
 }
 
-/// Whether a text is a template over [`prompt_names`].
-pub fn check_prompt(text: &str) -> Result<(), Fault> {
-    let unknown = pieces(text)?.into_iter().find_map(|piece| match piece {
-        Piece::Name(name) if !prompt_names().any(|known| known == name) => Some(name),
-        _ => None,
-    });
-    unknown.map_or(Ok(()), |name| Err(Fault::Unknown(name.to_owned())))
+/// A webhook's prompt: a text over [`prompt_names`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompt(Vec<Word>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Word {
+    Text(Arc<str>),
+    Name(Arc<str>),
+}
+
+impl Prompt {
+    /// Reads a prompt.
+    pub fn parse(text: &str) -> Result<Self, Fault> {
+        let word = |piece| match piece {
+            Piece::Text(text) => Ok(Word::Text(Arc::from(text))),
+            Piece::Name(name) if prompt_names().any(|known| known == name) => {
+                Ok(Word::Name(Arc::from(name)))
+            }
+            Piece::Name(name) => Err(Fault::Unknown(name.to_owned())),
+        };
+        pieces(text)?.into_iter().map(word).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The text with every name replaced by its value, or by `-` where it has none. Values are
+    /// data: nothing in them is replaced.
+    pub fn render<'v>(&self, value: impl Fn(&str) -> Option<Cow<'v, str>>) -> String {
+        let mut text = String::new();
+        for word in &self.0 {
+            match word {
+                Word::Text(own) => text.push_str(own),
+                Word::Name(name) => text.push_str(value(name).as_deref().unwrap_or("-")),
+            }
+        }
+        text
+    }
 }
 
 enum Piece<'a> {
@@ -161,7 +190,7 @@ fn value(variable: Variable, notice: &Notice) -> String {
 }
 
 /// RFC 3339, UTC.
-pub(super) fn timestamp(at: std::time::SystemTime) -> String {
+pub(crate) fn timestamp(at: std::time::SystemTime) -> String {
     let at = jiff::Timestamp::try_from(at).unwrap_or_default();
     at.round(jiff::Unit::Second).unwrap_or(at).to_string()
 }
@@ -224,7 +253,8 @@ mod tests {
             let found = Template::parse(text);
             assert!(matches!(found, Err(Fault::NotAVariable(_))), "{text}: {found:?}");
         }
-        assert_eq!(check_prompt("{{.Payload}} {{.AgentName}}"), Ok(()));
+        assert!(Prompt::parse("{{.Payload}} {{.AgentName}}").is_ok());
+        assert_eq!(Prompt::parse("{{.Paylod}}"), Err(Fault::Unknown("Paylod".to_owned())));
         assert!(Template::parse("{{.Payload}}").is_err());
     }
 
@@ -233,6 +263,17 @@ mod tests {
         let mut notice = sample::budget();
         notice.message = "{{.Limit}}".to_owned();
         assert_eq!(Template::default().render(&notice), "{{.Limit}}");
+    }
+
+    #[test]
+    fn values_of_prompts_are_not_templates_either() {
+        let prompt = Prompt::parse("a {{.Payload}} b {{ .Message }}{{.Spent}}").unwrap();
+        let value = |name: &str| match name {
+            "Payload" => Some(Cow::Borrowed("{{.Message}} {{.Nothing}} {{")),
+            "Message" => Some(Cow::Borrowed("{{.Payload}}")),
+            _ => None,
+        };
+        assert_eq!(prompt.render(value), "a {{.Message}} {{.Nothing}} {{ b {{.Payload}}-");
     }
 
     #[test]

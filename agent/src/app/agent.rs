@@ -205,6 +205,9 @@ impl admin::Agent for Running {
     fn metrics(&self) -> String {
         self.metrics.ledger(&self.ledger.health());
         self.metrics.alerts(&self.alerts.health(None));
+        if let Some(webhooks) = self.front.webhooks.get() {
+            self.metrics.webhooks(&webhooks.health());
+        }
         let now = self.front.runtime.clock.now();
         self.metrics.policies(&standing::standing(&self.front.rules.load().policies, now));
         let refused = self.front.upstream.pool.tls().refused();

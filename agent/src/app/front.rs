@@ -4,8 +4,8 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 
@@ -75,6 +75,7 @@ pub(super) fn front(
         },
         rules: Arc::new(ArcSwap::from_pointee(rules)),
         sink: Arc::clone(takers) as Arc<dyn Sink>,
+        webhooks: OnceLock::new(),
         runtime: runtime.clone(),
         limits: Limits {
             handshake: config.limits.handshake_timeout,

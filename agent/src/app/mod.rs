@@ -6,6 +6,7 @@ mod service;
 mod start;
 mod account_key;
 mod alerts;
+mod webhooks;
 mod front;
 mod rules;
 mod reload;

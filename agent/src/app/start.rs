@@ -22,7 +22,7 @@ use super::service::{Doors, Inheritance, Leave, Predecessor, Sockets, Tickets};
 use super::sweep::sweep;
 use super::takers::Takers;
 use super::toggles::Toggles;
-use super::{account_key, alerts, bypass, namespaces, restore, rules, verdicts, watch};
+use super::{account_key, alerts, bypass, namespaces, restore, rules, verdicts, watch, webhooks};
 use crate::admin::{self, Admin, Bound};
 use crate::alerts::Dial;
 use crate::capture::resolve::Resolver;
@@ -136,6 +136,7 @@ pub(super) async fn start(
     // Receivers of alerts are reached as providers are.
     let upstream = &front.upstream;
     let dial = Dial { tcp: upstream.tcp.clone(), tls: (*upstream.pool.tls()).clone() };
+    webhooks::open(config, &paths.state, &front, dial.clone());
     drain.spawn(teller.run(dial, drain.clone()));
     // Before anything is served: limits and budgets begin where they stood.
     let policies = Arc::clone(&front.rules.load().policies);
@@ -211,6 +212,7 @@ pub(super) async fn start(
         }
     };
     gate.lift();
+    webhooks::begin(&front);
     let (succession, leaves) = mpsc::channel(1);
     let running = Arc::new(Running {
         since,

@@ -216,6 +216,7 @@ fn workload(name: &str) -> (Workload, Arc<str>) {
         "app" => Parts { app: Some(rest), ..none },
         "user-unit" => Parts { unit: Some(own), manager, ..none },
         "user-container" => Parts { container: Some(own), manager, ..none },
+        "webhook" => return (Workload::webhook(rest), Arc::from("")),
         _ if name == "unattributed" => none,
         "exe" => {
             let (path, script) = rest.split_once(':').map_or((rest, None), |it| (it.0, Some(it.1)));
@@ -334,6 +335,7 @@ mod tests {
             ("container:web", "container:web", ""),
             ("pod:prod/web-0", "pod:prod/web-0", ""),
             ("app:claude", "app:claude", ""),
+            ("webhook:triage", "webhook:triage", ""),
             ("unattributed", "unattributed", ""),
             ("agent:7", "exe:agent:7", ""),
         ] {

@@ -19,8 +19,8 @@ pub mod patience;
 pub mod serve;
 mod outward;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -35,6 +35,7 @@ use crate::record::Sink;
 use crate::subject::Subject;
 use crate::upstream::Pool;
 use crate::upstream::connect::Tcp;
+use crate::webhooks::Webhooks;
 
 /// What every connection needs.
 #[derive(Debug)]
@@ -51,6 +52,8 @@ pub struct Front {
     pub rules: Arc<ArcSwap<Rules>>,
     /// Where records go.
     pub sink: Arc<dyn Sink>,
+    /// Webhooks that others call, once there are any.
+    pub webhooks: OnceLock<Arc<Webhooks>>,
     /// What the process runs on.
     pub runtime: Runtime,
     /// Bounds on a single connection.

@@ -12,6 +12,7 @@ mod names;
 mod policies;
 mod process;
 mod tries;
+mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,6 +67,7 @@ pub struct Metrics {
     namespaces_left_out: IntCounterVec,
     ledger: LedgerMetrics,
     alerts: Alerts,
+    webhooks: webhooks::Webhooks,
     process: process::Process,
 }
 
@@ -208,6 +210,7 @@ impl Metrics {
                 )?,
             },
             alerts: Alerts::new(&registry, Arc::clone(&names))?,
+            webhooks: webhooks::Webhooks::new(&registry)?,
             process: process::Process::new(&registry)?,
             names,
             registry,

@@ -74,7 +74,7 @@ impl Endpoints {
     }
 
     /// Whether some of them need no credential of the client's.
-    pub(super) fn stand_alone(&self, provider: &str) -> bool {
+    pub(crate) fn stand_alone(&self, provider: &str) -> bool {
         self.of(provider).iter().any(|endpoint| endpoint.stands_alone())
     }
 }

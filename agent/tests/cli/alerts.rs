@@ -38,7 +38,9 @@ fn users_see_their_own_escalations_and_change_none() {
     assert_eq!(refused.code, 77, "{refused:?}");
     assert_eq!(stage.run_as_nobody("webhook test ops").code, 77);
     let history = stage.run_as_nobody("webhook history --json").json();
-    assert_eq!(history["rows"], serde_json::json!([]));
+    let rows = history["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 1, "what they posted themselves: {history}");
+    assert_eq!((&rows[0]["direction"], &rows[0]["status"]), (&"inbound".into(), &"failed".into()));
 }
 
 #[test]
@@ -63,16 +65,42 @@ fn the_history_says_what_failed() {
     assert_eq!(
         lines(&out),
         [
-            "AT                   CHANNEL  STATUS     TRIES  TOPIC             POLICY",
-            "2020-01-02 09:42:03  ops      delivered      1  budget_threshold  budgets.code-…",
-            "2020-01-02 09:42:03  ops      dead           8  budget_threshold  budgets.code-…",
+            "AT                   DIR  NAME    STATUS     TRIES  ABOUT             BY",
+            "2020-01-02 09:40:00  in   triage  ok             2  callback sent     gpt-4o…",
+            "2020-01-02 09:42:03  out  ops     delivered      1  budget_threshold  budget…",
+            "2020-01-02 09:42:03  out  ops     dead           8  budget_threshold  budget…",
             "  the receiver answered 400 Bad Request",
+            "2020-01-02 09:50:00  in   triage  failed         2  callback dead",
+            "  \\u{1b}[2Jthe answer was 500",
+            "  the receiver answered 410",
         ]
     );
     let dead = stage.run("webhook history --status dead --channel ops --json").json();
     assert_eq!(dead["rows"].as_array().unwrap().len(), 1);
-    assert_eq!(stage.run("webhook history --last 1 --json").json()["rows"][0]["status"], "dead");
-    assert_eq!(stage.run("webhook history --channel none").ok(), "nothing was sent\n");
+    assert_eq!(dead["rows"][0]["direction"], "outbound");
+    let last = stage.run("webhook history --direction outbound --last 1 --json").json();
+    assert_eq!(last["rows"][0]["status"], "dead");
+    assert_eq!(stage.run("webhook history --channel none").ok(), "nothing was sent or received\n");
+}
+
+#[test]
+fn the_history_knows_both_directions() {
+    let stage = Stage::new();
+    let all = stage.run("webhook history --json").json();
+    let rows = all["rows"].as_array().unwrap();
+    let directions: Vec<_> = rows.iter().map(|row| row["direction"].as_str().unwrap()).collect();
+    assert_eq!(directions, ["inbound", "outbound", "outbound", "inbound"], "by time");
+    let row = &rows[0];
+    assert_eq!((&row["webhook"], &row["workload"]), (&"triage".into(), &"webhook:triage".into()));
+    assert_eq!((&row["cost_usd"], &row["poster"]["pid"]), (&"0.0145".into(), &7.into()));
+    let last = stage.run("webhook history --last 1 --json").json();
+    assert_eq!(last["rows"][0]["id"], rows[3]["id"]);
+    let ok = stage.run("webhook history --direction inbound --status ok --json").json();
+    assert_eq!(ok["rows"].as_array().unwrap().len(), 1);
+    let none = stage.run("webhook history --direction inbound --status dead --json").json();
+    assert_eq!(none["rows"], serde_json::json!([]));
+    let one = stage.run("webhook history --channel triage --status failed --json").json();
+    assert_eq!(one["rows"][0]["callback"]["status"], "dead");
 }
 
 #[test]

@@ -4,7 +4,10 @@ use agent::admin::alerts::{
     Alerts, Deliveries, DeliveryQuery, DeliveryRow, DeliveryStatus, EscalationQuery,
     EscalationRate, EscalationRow, EscalationState, Escalations,
 };
+use agent::admin::money::{Tokens, Usd};
+use agent::admin::webhooks::{CallbackRow, Inbound, PosterRow, RunQuery, RunRow, RunStatus, Runs};
 use agent::admin::{Failure, SCHEMA_VERSION, status};
+use agent::llm::usage::NanoUsd;
 
 use super::{Fake, HOSTILE, NOBODY, at, id, visible};
 
@@ -92,5 +95,46 @@ impl Alerts for Fake {
                 fix: None,
             }),
         }
+    }
+}
+
+impl Inbound for Fake {
+    fn runs(&self, query: &RunQuery) -> Result<Runs, Failure> {
+        let poster = |uid| PosterRow { pid: 7, exe: "/usr/bin/curl".to_owned(), uid, user: None };
+        let callback = |status, error: Option<&str>| CallbackRow {
+            status,
+            attempts: 2,
+            error: error.map(str::to_owned),
+            ended_at: None,
+        };
+        let ok = RunRow {
+            id: "01JD0000000000000000000011".to_owned(),
+            at: at("2020-01-02T09:40:00Z"),
+            webhook: "triage".to_owned(),
+            workload: "webhook:triage".to_owned(),
+            poster: poster(0),
+            status: RunStatus::Ok,
+            call_id: Some(id(1)),
+            model: Some("gpt-4o-mini".to_owned()),
+            tokens: Some(Tokens { input_tokens: 10, ..Tokens::default() }),
+            cost_usd: Some(Usd(NanoUsd(14_500_000))),
+            error: None,
+            callback: Some(callback(DeliveryStatus::Delivered, Some("an earlier failure"))),
+            ended_at: None,
+        };
+        let failed = RunRow {
+            id: "01JD0000000000000000000012".to_owned(),
+            at: at("2020-01-02T09:50:00Z"),
+            poster: poster(NOBODY),
+            status: RunStatus::Failed,
+            model: None,
+            tokens: None,
+            cost_usd: None,
+            error: Some("\u{1b}[2Jthe answer was 500".to_owned()),
+            callback: Some(callback(DeliveryStatus::Dead, Some("the receiver answered 410"))),
+            ..ok.clone()
+        };
+        let rows = [ok, failed].into_iter().filter(|row| visible(query.uid, row.poster.uid));
+        Ok(Runs { schema_version: SCHEMA_VERSION, rows: rows.collect() })
     }
 }

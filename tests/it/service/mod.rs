@@ -6,3 +6,4 @@ mod load;
 mod notify;
 mod restart;
 mod upgrade;
+mod webhooks;

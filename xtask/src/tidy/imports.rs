@@ -4,7 +4,7 @@ use super::{Problem, source::Source};
 
 /// A module of `agent` and what it may use of the others; `*` is everything. A path allows what
 /// is below it. What is not listed may use nothing.
-const MODULES: [(&str, &[&str]); 24] = [
+const MODULES: [(&str, &[&str]); 25] = [
     ("main", &["cli"]),
     ("app", &["*"]),
     ("cli", &["*"]),
@@ -23,6 +23,7 @@ const MODULES: [(&str, &[&str]); 24] = [
             "subject",
             "record",
             "pipeline",
+            "webhooks",
             "clock",
             "drain",
             "pulse",
@@ -46,12 +47,18 @@ const MODULES: [(&str, &[&str]); 24] = [
             "ledger::Health",
             "alerts::Health",
             "alerts::settings",
+            "webhooks::Health",
         ],
     ),
     ("telemetry", &["record", "llm", "subject", "clock", "drain"]),
     ("audit", &["record", "llm", "subject", "clock", "drain"]),
     // Receivers are dialled and verified as providers are: our mark, no root of our own.
     ("alerts", &["record", "llm", "subject", "clock", "drain", "upstream", "secret"]),
+    // A webhook's call is made as the clients' are, and its answer posted as alerts are.
+    (
+        "webhooks",
+        &["alerts", "pipeline", "upstream", "llm", "record", "subject", "clock", "drain", "secret"],
+    ),
     ("secret", &[]),
     (
         "config",
@@ -64,6 +71,7 @@ const MODULES: [(&str, &[&str]); 24] = [
             "alerts::settings",
             "alerts::template",
             "alerts::guard",
+            "webhooks::settings",
         ],
     ),
     (

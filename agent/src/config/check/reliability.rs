@@ -79,14 +79,14 @@ pub(super) fn settings(check: &mut Check<'_>, raw: &Raw) -> Settings {
 }
 
 /// What is known of providers' names.
-struct Names {
+pub(super) struct Names {
     builtin: Providers,
     known: Vec<Arc<str>>,
     reachable: Vec<Arc<str>>,
 }
 
 impl Names {
-    fn new(raw: &Raw) -> Self {
+    pub(super) fn new(raw: &Raw) -> Self {
         let builtin = Providers::builtin();
         let mut known: Vec<_> = builtin.iter().map(|known| Arc::clone(&known.name)).collect();
         for name in raw.providers.keys() {
@@ -114,6 +114,19 @@ impl Names {
     fn family(&self, model: &str) -> Option<Arc<str>> {
         let found = self.builtin.of_model(model)?;
         Some(Arc::clone(&found.name))
+    }
+
+    /// A model, `MODEL` or `PROVIDER/MODEL`, and whose it is.
+    pub(super) fn model(&self, text: &str) -> Result<Hop, String> {
+        match self.link(text)?.0 {
+            Link::Model(hop) => Ok(hop),
+            Link::Tier(_) => Err(format!("`{text}` is no model: write MODEL or PROVIDER/MODEL")),
+        }
+    }
+
+    /// Whether calls of our own can be made to a provider.
+    pub(super) fn has_key(&self, provider: &str) -> bool {
+        self.reachable.iter().any(|known| **known == *provider)
     }
 
     /// A link, and whether it names its provider itself.

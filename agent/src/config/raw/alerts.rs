@@ -116,33 +116,6 @@ pub(in crate::config) struct RawRoute {
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(rename = "Webhooks")]
-pub(in crate::config) struct RawWebhooks {
-    /// Whether others may call them.
-    pub(in crate::config) enabled: bool,
-    /// Webhooks by name.
-    pub(in crate::config) definitions: BTreeMap<String, RawDefinition>,
-}
-
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-#[schemars(rename = "Webhook")]
-pub(in crate::config) struct RawDefinition {
-    /// Key that callers sign with.
-    pub(in crate::config) secret: Option<SecretSource>,
-    /// Model that is asked.
-    pub(in crate::config) model: Option<String>,
-    /// What it is asked: text with `{{.Payload}}`, `{{.Headers}}`, `{{.Timestamp}}`,
-    /// `{{.WebhookName}}`, and the variables of alerts.
-    pub(in crate::config) prompt_template: Option<String>,
-    /// Where the answer is posted.
-    pub(in crate::config) callback_url: Option<String>,
-    /// Let the callback lead to private and loopback addresses, and be plain `http`.
-    pub(in crate::config) allow_private: bool,
-}
-
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Audit")]
 pub(in crate::config) struct RawAudit {
     /// Whether to keep an audit log.

@@ -6,6 +6,7 @@ mod providers;
 mod limits;
 mod reliability;
 mod alerts;
+mod webhooks;
 mod containers;
 mod own;
 
@@ -19,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub(in crate::config) use self::alerts::{
     RawAlerts, RawAudit, RawChannel, RawEmail, RawMailTls, RawPagerDuty, RawRoute, RawSlack,
-    RawTracing, RawWebhook, RawWebhooks,
+    RawTracing, RawWebhook,
 };
 pub(in crate::config) use self::containers::{RawContainers, RawReach};
 pub(in crate::config) use self::limits::{
@@ -33,6 +34,7 @@ pub(in crate::config) use self::reliability::{
     RawBreaker, RawFailover, RawHealthChecks, RawOverrides, RawPreset, RawReliability, RawRetry,
     RawStrategy, RawTimeouts,
 };
+pub(in crate::config) use self::webhooks::{RawDefinition, RawWebhooks};
 use super::value::{Address, Fsync, OneOrMany, Size, Span, Toggle};
 
 /// How much the agent does.
@@ -201,7 +203,7 @@ pub(in crate::config) struct Raw {
     pub(in crate::config) tiers: BTreeMap<String, Vec<String>>,
     /// Who is told when something happens.
     pub(in crate::config) alerts: RawAlerts,
-    /// Webhooks that others call. Checked; they act in a later release.
+    /// Webhooks that others call: a signed request becomes a prompt, and the answer is posted back.
     pub(in crate::config) webhooks: RawWebhooks,
     /// The audit log. Checked; it acts in a later release.
     pub(in crate::config) audit: RawAudit,

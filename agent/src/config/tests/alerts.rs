@@ -1,4 +1,4 @@
-//! Alerts, webhooks, audit and tracing as users write them.
+//! Alerts, audit and tracing as users write them.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -107,7 +107,8 @@ fn the_designs_sections_load_unmodified() {
     let warned: Vec<_> = config.warnings.iter().map(|warning| warning.path.as_str()).collect();
     let expected = [
         "webhooks.definitions.budget-alert.secret",
-        "webhooks.enabled",
+        "webhooks.definitions.budget-alert.model",
+        "webhooks.definitions.budget-alert.callback_url",
         "audit.enabled",
         "tracing.enabled",
     ];
@@ -224,24 +225,6 @@ fn what_is_wrong_is_named() {
             "1:72: alerts.routes[0].policies[0]: no policy's name begins with `budget` (did you \
              mean `budgets`?)",
         ),
-        (
-            "webhooks: {definitions: {w: {secret: {env: X}, prompt_template: a}}}",
-            "1:29: webhooks.definitions.w: needs `model`",
-        ),
-        (
-            "webhooks: {definitions: {w: {secret: {env: X}, model: m, prompt_template: '{{.Paylod}}'}}}",
-            "1:75: webhooks.definitions.w.prompt_template: there is no variable `{{.Paylod}}` \
-             (did you mean `Payload`?)",
-        ),
-        (
-            "webhooks: {definitions: {w: {secret: {env: X}, model: m, prompt_template: a, \
-             callback_url: 'http://localhost.example/'}}}",
-            "1:92: webhooks.definitions.w.callback_url: plain http needs",
-        ),
-        (
-            "webhooks: {definitions: {a/b: {secret: {env: X}, model: m, prompt_template: a}}}",
-            "1:31: webhooks.definitions.a/b: a webhook's name has",
-        ),
         ("tracing: {sample_rate: 1.5}", "1:24: tracing.sample_rate: `1.5` is not a share"),
         ("audit: {enabeld: true}", "1:9: audit.enabeld: this key is not known"),
     ];
@@ -255,13 +238,4 @@ fn what_is_wrong_is_named() {
         }
     }
     assert!(others.is_empty(), "{others:#?}");
-}
-
-#[test]
-fn a_prompt_takes_the_variables_of_webhooks_and_of_alerts() {
-    config(
-        "webhooks: {definitions: {budget-alert: {secret: {env: X}, model: gpt-4o-mini, \
-         prompt_template: '{{.Payload}} {{.Headers}} {{.Timestamp}} {{.WebhookName}} \
-         {{.AgentName}} {{.SpentPercent}} {{.Spent}} {{.Limit}} {{.Remaining}}'}}}",
-    );
 }

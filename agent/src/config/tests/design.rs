@@ -41,10 +41,12 @@ fn the_whole_file_loads_and_says_what_it_means() {
     assert_eq!(webhook["prompt_template"], "…{{.AgentName}}…");
     assert_eq!(webhook["callback_url"], "https://…");
     assert_ne!(webhook["secret"], "…", "a secret is not shown");
+    let [webhook] = &config.webhooks.definitions[..] else { panic!("one webhook") };
+    assert_eq!((&*webhook.provider, &*webhook.model), ("openai", "gpt-4o-mini"));
 
     // What it asks for and this release does not do is said.
     let warned: Vec<_> = config.warnings.iter().map(|warning| warning.path.as_str()).collect();
-    for path in ["webhooks.enabled", "audit.enabled", "tracing.enabled"] {
+    for path in ["audit.enabled", "tracing.enabled"] {
         assert!(warned.contains(&path), "{path} in {warned:?}");
     }
 }

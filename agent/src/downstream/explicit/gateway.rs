@@ -63,6 +63,11 @@ pub(super) async fn answer(client: &Client, request: Request<Incoming>) -> Respo
         return refuse(StatusCode::FORBIDDEN, why);
     }
     let path = request.uri().path().to_owned();
+    if let Some(name) = path.strip_prefix("/v1/webhooks/")
+        && let Some(webhooks) = client.front.webhooks.get()
+    {
+        return webhooks.answer(&client.subject, name, request).await;
+    }
     let providers = client.front.rules.load_full();
     let prefix = path.trim_start_matches('/').split('/').next().unwrap_or_default();
     if let Some(provider) = providers.providers.by_name(prefix) {

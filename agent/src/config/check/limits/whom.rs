@@ -11,7 +11,7 @@ use crate::policy::selector::{Pattern, Selector};
 use crate::policy::settings::Per;
 
 /// What stands before the colon of a key.
-const KINDS: [&str; 14] = [
+const KINDS: [&str; 15] = [
     "workload",
     "unit",
     "exe",
@@ -26,6 +26,7 @@ const KINDS: [&str; 14] = [
     "pod",
     "user-unit",
     "user-container",
+    "webhook",
 ];
 
 /// Names that rules may refer to.
@@ -119,7 +120,9 @@ impl Check<'_> {
                 self.named("provider", name, (trail, &known.providers));
                 Selector { provider: one, ..all }
             }
-            "app" | "pod" | "user-unit" | "user-container" => Selector { workload: whole(), ..all },
+            "app" | "pod" | "user-unit" | "user-container" | "webhook" => {
+                Selector { workload: whole(), ..all }
+            }
             _ => {
                 let what =
                     format!("`{kind}:` selects nothing: write one of {}", KINDS[..10].join(", "));
