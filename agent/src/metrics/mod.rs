@@ -14,6 +14,7 @@ mod tries;
 mod connections;
 mod contacts;
 mod alerts;
+mod storage;
 mod condition;
 mod host;
 mod process;
@@ -42,6 +43,7 @@ use self::continued::Continued;
 use self::host::Host;
 use self::names::Names;
 use self::policies::Policies;
+use self::storage::Storage;
 use crate::ledger::Health;
 use crate::record::{Connection, Notice, Record, UsageSource};
 
@@ -80,21 +82,12 @@ pub struct Metrics {
     capture: IntCounterVec,
     namespaces: IntGauge,
     namespaces_left_out: IntCounterVec,
-    ledger: LedgerMetrics,
+    storage: Storage,
     alerts: Alerts,
     condition: Conditions,
     host: Host,
     process: process::Process,
     expired: IntCounter,
-}
-
-#[derive(Debug)]
-struct LedgerMetrics {
-    backlog: IntGauge,
-    segments: IntGauge,
-    dropped: IntCounter,
-    errors: IntCounterVec,
-    lost: IntCounter,
 }
 
 impl Metrics {
@@ -174,26 +167,7 @@ impl Metrics {
                 "Times a network namespace was to be armed and could not be, by reason.",
                 &["reason"],
             )?,
-            ledger: LedgerMetrics {
-                backlog: gauge(
-                    "weir_ledger_backlog",
-                    "Records waiting to be written to the journal.",
-                )?,
-                segments: gauge(
-                    "weir_ledger_segments",
-                    "Journal segments waiting to be imported into the database.",
-                )?,
-                dropped: counter("weir_ledger_dropped_total", "Records that could not be kept.")?,
-                errors: counters(
-                    "weir_ledger_errors_total",
-                    "Failures of the ledger's storage, by operation; each is tried again.",
-                    &["operation"],
-                )?,
-                lost: counter(
-                    "weir_ledger_lost_calls_total",
-                    "Calls found open at start and settled as lost.",
-                )?,
-            },
+            storage: Storage::new(&registry)?,
             alerts: Alerts::new(&registry, Arc::clone(&names))?,
             condition: Conditions::new(&registry)?,
             host: Host::new(&registry, settings.per_user)?,
@@ -231,14 +205,14 @@ impl Metrics {
     fn contact(&self, workload: &Arc<str>, provider: &Arc<str>, at: SystemTime) {
         // Other hosts are passed by, not called.
         if &**provider != "unknown" {
-            self.contacts.count(&self.names.workload(workload), provider, at);
+            self.contacts.count(&self.names.whole(workload), provider, at);
         }
     }
 
     /// What workloads were seen with before the agent started: workload, provider, when first; `None`
     /// where that cannot be told.
     pub fn seen_before(&self, pairs: Option<Vec<(Arc<str>, Arc<str>, SystemTime)>>) {
-        let name = |(workload, provider, at)| (self.names.workload(&workload), provider, at);
+        let name = |(workload, provider, at)| (self.names.whole(&workload), provider, at);
         self.contacts.before(pairs.map(|pairs| pairs.into_iter().map(name)));
     }
 
@@ -300,20 +274,7 @@ impl Metrics {
 
     /// Takes over the ledger's own figures.
     pub fn ledger(&self, health: &Health) {
-        let mine = &self.ledger;
-        mine.backlog.set(i64::try_from(health.backlog).unwrap_or(i64::MAX));
-        mine.segments.set(i64::try_from(health.segments).unwrap_or(i64::MAX));
-        advance(&mine.dropped, health.dropped);
-        advance(&mine.lost, health.lost_calls);
-        for (operation, total) in [
-            ("write", health.write_errors),
-            ("sync", health.sync_errors),
-            ("import", health.import_errors),
-            ("read", health.corrupt_lines),
-            ("database", health.renewed),
-        ] {
-            advance(&mine.errors.with_label_values(&[operation]), total);
-        }
+        self.storage.show(health);
     }
 
     /// Something happened that people may want to be told of.

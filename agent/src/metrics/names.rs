@@ -58,6 +58,15 @@ impl Names {
         self.workloads.bounded(name)
     }
 
+    /// The workload's name for whoever has a bound of their own; `all` where they are not told apart.
+    pub(super) fn whole(&self, name: &Arc<str>) -> Arc<str> {
+        match (self.per_workload, is_name(name)) {
+            (false, _) => Arc::from("all"),
+            (true, false) => Arc::from(OTHER),
+            (true, true) => Arc::clone(name),
+        }
+    }
+
     /// The model's name, `other` beyond the cap, `none` where there is none.
     pub(super) fn model(&self, name: Option<&Arc<str>>) -> Arc<str> {
         name.map_or_else(|| Arc::from("none"), |name| self.models.bounded(name))
@@ -80,7 +89,7 @@ impl Kind {
         if self.seen.read().contains(name) {
             return Arc::clone(name);
         }
-        if name.len() > LONGEST || name.chars().any(char::is_control) {
+        if !is_name(name) {
             return Arc::from(OTHER);
         }
         let mut seen = self.seen.write();
@@ -91,6 +100,10 @@ impl Kind {
         seen.insert(Arc::clone(name));
         Arc::clone(name)
     }
+}
+
+fn is_name(name: &str) -> bool {
+    name.len() <= LONGEST && !name.chars().any(char::is_control)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 mod files;
 mod scene;
+mod security;
 mod server;
 
 use std::collections::BTreeSet;
