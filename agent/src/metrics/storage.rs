@@ -35,10 +35,7 @@ impl Storage {
         )?;
         registry.register(Box::new(errors.clone()))?;
         Ok(Self {
-            backlog: gauge(
-                "weir_ledger_backlog",
-                "Records waiting to be written to the journal.",
-            )?,
+            backlog: gauge("weir_ledger_backlog", "Records waiting to be written to the journal.")?,
             segments: gauge(
                 "weir_ledger_segments",
                 "Journal segments waiting to be imported into the database.",

@@ -102,7 +102,8 @@ impl Tries {
             })
             .collect();
         #[expect(clippy::cast_precision_loss, reason = "one of three small numbers")]
-        let states = all.iter().map(|(name, weight, state, _)| (name.clone(), *weight, *state as f64));
+        let states =
+            all.iter().map(|(name, weight, state, _)| (name.clone(), *weight, *state as f64));
         self.breakers.set(states);
         self.availability.set(all.iter().map(|(name, weight, _, failed)| {
             (name.clone(), *weight, 1.0 - f64::from(*failed) / 100.0)

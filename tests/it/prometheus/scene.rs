@@ -14,7 +14,8 @@ const TOKENS: Tokens =
     Tokens { input: 1_200, cached: 800, cache_write: 0, output: 300, reasoning: 100 };
 /// Bounded by what it really uses, so that budgets reserve no more.
 const ASK: &str = "{\"model\":\"gpt-4o-mini\",\"max_tokens\":400,\"messages\":[]}";
-const STREAM: &str = "{\"model\":\"gpt-4o-mini\",\"max_tokens\":400,\"stream\":true,\"messages\":[]}";
+const STREAM: &str =
+    "{\"model\":\"gpt-4o-mini\",\"max_tokens\":400,\"stream\":true,\"messages\":[]}";
 /// What curl exits with where the answer is an error.
 const HTTP_ERROR: i32 = 22;
 /// Its client accepts the provider's own CA and not the agent's.

@@ -34,8 +34,11 @@ impl Homes {
     /// All of them below `root`.
     pub(super) fn all(&self, root: &std::path::Path) -> Vec<(Arc<str>, PathBuf)> {
         let place = |home: &str| root.join(home.trim_start_matches('/'));
-        let mut all: Vec<_> =
-            self.0.iter().map(|(workload, home)| (Arc::clone(&workload), place(&home))).collect();
+        let mut all: Vec<_> = self
+            .0
+            .iter()
+            .map(|(workload, home)| (Arc::clone(workload.as_ref()), place(&home)))
+            .collect();
         all.sort();
         all
     }
@@ -86,8 +89,14 @@ mod tests {
         for (path, expected) in [
             ("/system.slice/a.service", Some("/system.slice/a.service")),
             ("/system.slice/a.service/worker/1", Some("/system.slice/a.service")),
-            ("/system.slice/docker-ID.scope/system.slice/x.service", Some("/system.slice/docker-ID.scope")),
-            ("/system.slice/web.service/libpod-payload-ID", Some("/system.slice/web.service/libpod-payload-ID")),
+            (
+                "/system.slice/docker-ID.scope/system.slice/x.service",
+                Some("/system.slice/docker-ID.scope"),
+            ),
+            (
+                "/system.slice/web.service/libpod-payload-ID",
+                Some("/system.slice/web.service/libpod-payload-ID"),
+            ),
             ("/lxc.payload.web/init.scope", Some("/lxc.payload.web")),
             // All of a pod, not the one of its containers.
             ("/kubepods/burstable/podPOD/ID", Some("/kubepods/burstable/podPOD")),
