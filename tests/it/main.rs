@@ -23,6 +23,8 @@ mod paths;
 #[cfg(test)]
 mod policies;
 #[cfg(test)]
+mod prometheus;
+#[cfg(test)]
 mod provider;
 #[cfg(test)]
 mod reading;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::response::IntoResponse;
 use axum::{Extension, Router};
+use http::StatusCode;
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -167,10 +168,14 @@ where
         let asking = at.member.asks();
         async {
             let _asking = asking;
-            match answer {
+            let answer = match answer {
                 Ok(answer) => answer.await,
                 Err(refusal) => Ok(refusal.into_response()),
+            };
+            if let Some(word) = answer.as_ref().ok().and_then(|it| refused(it.status())) {
+                at.agent.fault(at.listener, word);
             }
+            answer
         }
     });
     let connection = hyper::server::conn::http1::Builder::new()
@@ -192,6 +197,15 @@ where
         if let Some(word) = fault_of(&fault) {
             at.agent.fault(at.listener, word);
         }
+    }
+}
+
+/// Whether the client asked for what it may not have, in one word.
+fn refused(status: StatusCode) -> Option<&'static str> {
+    match status {
+        StatusCode::UNAUTHORIZED => Some("unauthenticated"),
+        StatusCode::FORBIDDEN => Some("forbidden"),
+        _ => None,
     }
 }
 

@@ -203,6 +203,8 @@ impl admin::Agent for Running {
     }
 
     fn metrics(&self) -> String {
+        self.metrics.condition(&self.condition());
+        self.metrics.host(self.front.runtime.clock.mono(), || self.places());
         self.metrics.ledger(&self.ledger.health());
         self.metrics.alerts(&self.alerts.health(None));
         if let Some(webhooks) = self.front.webhooks.get() {

@@ -26,6 +26,7 @@ mod toggles;
 mod sweep;
 mod verdicts;
 mod agent;
+mod condition;
 mod warnings;
 mod control;
 mod upkeep;

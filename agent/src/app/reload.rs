@@ -41,7 +41,7 @@ impl Running {
             Ok(changes) => taken_over(changes, &held),
             Err(problems) => refused(problems),
         };
-        self.metrics.reloaded(done.ok);
+        self.metrics.reloaded(done.ok, self.front.runtime.clock.now().wall);
         drop(held);
         service::ready(&service::status(self));
         told(&done);

@@ -119,6 +119,7 @@ pub(super) async fn start(
     }
     let gate = Gate::default();
     let metrics = Arc::new(Metrics::new(metrics::Settings { per_user: config.metrics.per_user })?);
+    metrics.loaded(since);
     let (told, teller) = alerts::open(config, &paths.state, Arc::clone(&clock))?;
     let told = Arc::new(told);
     let (takers, to_freeze) =
@@ -240,6 +241,8 @@ pub(super) async fn start(
         bypass,
     });
     drain.spawn(sweep(Arc::clone(&running), paths.clone()));
+    let remembering = Arc::clone(&running);
+    drain.spawn_blocking(move || remembering.remember_contacts());
     drain.spawn(watch::watch(Arc::clone(&running)));
     let front = &running.front;
     drain.spawn(health::watch(

@@ -1,4 +1,5 @@
-//! What has to be looked at from time to time: idle connections, and whether the host trusts the CA.
+//! What has to be looked at from time to time: idle connections, idle series, and whether the host
+//! trusts the CA.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,10 @@ pub(super) async fn sweep(running: Arc<Running>, paths: Paths) {
         }
         // `weir trust install` and `uninstall` are done without asking the daemon.
         let (looking, paths) = (Arc::clone(&running), paths.clone());
-        let look = front.runtime.drain.spawn_blocking(move || look_for_trust(&looking, &paths));
+        let look = front.runtime.drain.spawn_blocking(move || {
+            looking.sweep_metrics();
+            look_for_trust(&looking, &paths);
+        });
         if look.await.is_ok() && front.client.trust.is_expected() != installed {
             installed = !installed;
             tracing::info!(installed, "the CA was installed or removed");

@@ -32,7 +32,7 @@ const AT_START: [&str; 14] = [
     "limits.idle_timeout",
     "limits.drain_timeout",
     "ledger",
-    // Series that name workloads stay for as long as the process.
+    // Whether workloads are named is the same for as long as their series.
     "metrics",
     "log.format",
 ];

@@ -258,6 +258,8 @@ pub struct Metrics {
     pub per_user: bool,
     /// File with the token that readers must send.
     pub token_file: Option<PathBuf>,
+    /// How long series stay that nothing is added to.
+    pub series_ttl: Duration,
 }
 
 /// The agent's own log.

@@ -66,6 +66,7 @@ fn an_empty_file_has_the_defaults() {
     assert_eq!(config.ledger.sync, Fsync::EverySecond);
     assert_eq!(config.ledger.retention, Duration::from_hours(90 * 24));
     assert!(config.metrics.per_user);
+    assert_eq!(config.metrics.series_ttl, Duration::from_hours(24));
 }
 
 #[test]
@@ -279,6 +280,7 @@ fn single_faults_are_named() {
         ("ledger: {sync: 5s}", "1:16: ledger.sync: `5s` is not one of 1s, always"),
         ("ledger: {retention: 90}", "1:21: ledger.retention: `90` is not a duration"),
         ("metrics: {token_file: nope}", "1:23: metrics.token_file: there is no file W/nope"),
+        ("metrics: {series_ttl: 0s}", "1:23: metrics.series_ttl: must be longer than 0s"),
         ("apps: ['']", "1:8: apps[0]: must be a name"),
         ("providers: {Open AI: {format: openai, hosts: [a]}}", "1:22: providers.Open AI: a prov"),
         ("providers: {x: {format: openai, hosts: [a..b]}}", "1:41: providers.x.hosts[0]: `a..b`"),

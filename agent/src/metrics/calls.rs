@@ -1,7 +1,9 @@
 //! Metrics of calls. The handles of one kind of call are looked up once and kept together: a
 //! labelled look-up costs several times what counting does.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use foldhash::HashMap;
 use parking_lot::RwLock;
@@ -11,21 +13,26 @@ use prometheus::{
 };
 
 use super::names::Names;
+use super::series::{Bound, Family, Series};
 use crate::llm::usage::Usage;
 use crate::record::{Billing, Kind, Outcome, Record};
 
 #[derive(Debug)]
 pub(super) struct Calls {
     names: Arc<Names>,
-    total: IntCounterVec,
-    latency: HistogramVec,
-    first_token: HistogramVec,
-    tokens: IntCounterVec,
-    cost: CounterVec,
-    unpriced: IntCounterVec,
-    requests: IntCounterVec,
-    known: RwLock<HashMap<Key, Arc<Handles>>>,
+    total: Series<IntCounterVec>,
+    latency: Series<HistogramVec>,
+    first_token: Series<HistogramVec>,
+    tokens: Series<IntCounterVec>,
+    cost: Series<CounterVec>,
+    unpriced: Series<IntCounterVec>,
+    requests: Series<IntCounterVec>,
+    /// Held while a call is counted: no series of its goes in between.
+    known: RwLock<HashMap<Key, Handles>>,
 }
+
+/// Kinds of call whose handles are kept; beyond it all are looked up anew.
+const KNOWN: usize = 4096;
 
 /// What the handles of a call depend on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -52,7 +59,11 @@ struct Handles {
 const TYPES: [&str; 5] = ["input", "cache_read", "cache_write", "output", "reasoning"];
 
 impl Calls {
-    pub(super) fn new(registry: &Registry, names: Arc<Names>) -> prometheus::Result<Self> {
+    pub(super) fn new(
+        registry: &Registry,
+        names: Arc<Names>,
+        overflow: &IntCounterVec,
+    ) -> prometheus::Result<Self> {
         let total = IntCounterVec::new(
             Opts::new("llm_calls_total", "LLM calls."),
             &["model", "task_type", "workload", "provider", "status", "environment"],
@@ -92,15 +103,52 @@ impl Calls {
             ),
             &["workload", "provider", "kind", "status"],
         )?;
-        registry.register(Box::new(total.clone()))?;
-        registry.register(Box::new(latency.clone()))?;
-        registry.register(Box::new(first_token.clone()))?;
-        registry.register(Box::new(tokens.clone()))?;
-        registry.register(Box::new(cost.clone()))?;
-        registry.register(Box::new(unpriced.clone()))?;
-        registry.register(Box::new(requests.clone()))?;
-        let known = RwLock::default();
-        Ok(Self { names, total, latency, first_token, tokens, cost, unpriced, requests, known })
+        let bound = |most, open| Bound { most, open };
+        let of_call = bound(1000, &["model", "task_type", "workload", "environment"]);
+        let of_model = bound(60, &["model"]);
+        let of_tokens = bound(1500, &["workload", "model"]);
+        let of_cost = bound(700, &["workload", "model", "environment"]);
+        Ok(Self {
+            names,
+            total: Series::new(registry, total, of_call, overflow)?,
+            latency: Series::new(registry, latency, of_model, overflow)?,
+            first_token: Series::new(registry, first_token, of_model, overflow)?,
+            tokens: Series::new(registry, tokens, of_tokens, overflow)?,
+            cost: Series::new(registry, cost, of_cost, overflow)?,
+            unpriced: Series::new(registry, unpriced, bound(100, &["model"]), overflow)?,
+            requests: Series::new(registry, requests, bound(300, &["workload"]), overflow)?,
+            known: RwLock::default(),
+        })
+    }
+
+    fn families(&self) -> [&dyn Family; 7] {
+        [
+            &self.total,
+            &self.latency,
+            &self.first_token,
+            &self.tokens,
+            &self.cost,
+            &self.unpriced,
+            &self.requests,
+        ]
+    }
+
+    /// Takes away series that have not grown for `ttl`; how many.
+    pub(super) fn sweep(&self, now: Instant, ttl: Duration) -> u64 {
+        let idle = self.families().map(|family| (family, family.idle(now, ttl)));
+        if idle.iter().all(|(_, idle)| idle.is_empty()) {
+            return 0;
+        }
+        let mut known = self.known.write();
+        known.clear();
+        idle.iter().map(|(family, idle)| family.remove(idle)).sum()
+    }
+
+    /// The values that a label takes.
+    pub(super) fn values(&self, label: &str, into: &mut HashSet<String>) {
+        for family in self.families() {
+            family.values(label, into);
+        }
     }
 
     pub(super) fn count(&self, record: &Record) {
@@ -111,7 +159,8 @@ impl Calls {
             Kind::Request => "request",
             Kind::Opaque => "opaque",
         };
-        self.requests.with_label_values(&[&*workload, &*record.provider, kind, status]).inc();
+        let labels = [&*workload, &*record.provider, kind, status];
+        self.requests.add(&labels, IntCounter::inc);
     }
 
     fn count_call(&self, record: &Record, workload: Arc<str>, status: &'static str) {
@@ -130,60 +179,58 @@ impl Calls {
             status,
             billing: record.billing,
         };
+        if record.cost.is_none() {
+            self.unpriced.add(&[&*key.provider, &*key.model], IntCounter::inc);
+        }
+        if let Some(handles) = self.known.read().get(&key) {
+            return handles.count(record);
+        }
+        let mut known = self.known.write();
+        if known.len() >= KNOWN {
+            known.clear();
+        }
         let handles = self.handles(&key);
-        handles.calls.inc();
-        handles.latency.observe(record.latency.as_secs_f64());
-        if let Some(first) = record.ttft {
-            handles.first_token.observe(first.as_secs_f64());
-        }
-        for (counter, count) in handles.tokens.iter().zip(by_type(&record.usage)) {
-            if count > 0 {
-                counter.inc_by(count);
-            }
-        }
-        match record.cost {
-            #[expect(clippy::cast_precision_loss, reason = "the exact figure is in the ledger")]
-            Some(cost) if cost.0 > 0 => handles.cost.inc_by(cost.0 as f64 / 1e9),
-            Some(_) => {}
-            None => self.unpriced.with_label_values(&[&*key.provider, &*key.model]).inc(),
-        }
+        known.entry(key).or_insert(handles).count(record);
     }
 
-    fn handles(&self, key: &Key) -> Arc<Handles> {
-        if let Some(handles) = self.known.read().get(key) {
-            return Arc::clone(handles);
-        }
+    fn handles(&self, key: &Key) -> Handles {
         let Key { model, workload, provider, operation, environment, status, billing } = key;
         let billing = match billing {
             Billing::Metered => "metered",
             Billing::Subscription => "subscription",
             Billing::Unknown => "unknown",
         };
-        let tokens =
-            |kind| self.tokens.with_label_values(&[&**workload, &**provider, &**model, kind]);
+        let tokens = |kind| self.tokens.handle(&[&**workload, &**provider, &**model, kind]);
         let of_model = [&**model, &**provider];
-        let handles = Arc::new(Handles {
-            calls: self.total.with_label_values(&[
-                &**model,
-                &**operation,
-                &**workload,
-                &**provider,
-                status,
-                &**environment,
-            ]),
-            latency: self.latency.with_label_values(&of_model),
-            first_token: self.first_token.with_label_values(&of_model),
+        let call = [&**model, &**operation, &**workload, &**provider, status, &**environment];
+        let cost = [&**workload, &**provider, &**model, billing, &**environment];
+        Handles {
+            calls: self.total.handle(&call),
+            latency: self.latency.handle(&of_model),
+            first_token: self.first_token.handle(&of_model),
             tokens: TYPES.map(tokens),
-            cost: self.cost.with_label_values(&[
-                &**workload,
-                &**provider,
-                &**model,
-                billing,
-                &**environment,
-            ]),
-        });
-        self.known.write().insert(key.clone(), Arc::clone(&handles));
-        handles
+            cost: self.cost.handle(&cost),
+        }
+    }
+}
+
+impl Handles {
+    fn count(&self, record: &Record) {
+        self.calls.inc();
+        self.latency.observe(record.latency.as_secs_f64());
+        if let Some(first) = record.ttft {
+            self.first_token.observe(first.as_secs_f64());
+        }
+        for (counter, count) in self.tokens.iter().zip(by_type(&record.usage)) {
+            if count > 0 {
+                counter.inc_by(count);
+            }
+        }
+        match record.cost {
+            #[expect(clippy::cast_precision_loss, reason = "the exact figure is in the ledger")]
+            Some(cost) if cost.0 > 0 => self.cost.inc_by(cost.0 as f64 / 1e9),
+            _ => {}
+        }
     }
 }
 

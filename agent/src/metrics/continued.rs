@@ -3,8 +3,9 @@
 //!
 //! They come and are added in the text format: its samples have their whole name in them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -13,7 +14,16 @@ const OWN: &str = "process_";
 
 /// What is added to.
 #[derive(Debug, Default)]
-pub(super) struct Continued(Mutex<Vec<Family>>);
+pub(super) struct Continued(Mutex<Theirs>);
+
+/// What another agent counted.
+#[derive(Debug, Default)]
+struct Theirs {
+    families: Vec<Family>,
+    since: Option<Instant>,
+    /// It is so long ago that what has not grown here since is gone.
+    old: bool,
+}
 
 /// One metric that only ever grows.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -29,17 +39,27 @@ impl Continued {
     /// Takes what another agent counted, in place of what it had counted before.
     pub(super) fn take(&self, text: &str) {
         let (families, _rest) = split(text);
-        *self.0.lock() = families;
+        *self.0.lock() = Theirs { families, ..Theirs::default() };
+    }
+
+    /// Lets go, after `ttl`, of what this agent has no series of.
+    pub(super) fn sweep(&self, now: Instant, ttl: Duration) {
+        let mut there = self.0.lock();
+        let since = *there.since.get_or_insert(now);
+        there.old |= now.saturating_duration_since(since) >= ttl;
     }
 
     /// Our own text with that added to it.
     pub(super) fn added(&self, text: String) -> String {
-        let there = self.0.lock();
-        if there.is_empty() {
+        let mut there = self.0.lock();
+        if there.families.is_empty() {
             return text;
         }
         let (mut own, mut all) = split(&text);
-        for theirs in there.iter() {
+        if there.old {
+            there.keep(&own);
+        }
+        for theirs in &there.families {
             if let Some(ours) = own.iter_mut().find(|ours| ours.name == theirs.name) {
                 ours.add(&theirs.samples);
             } else {
@@ -54,6 +74,20 @@ impl Continued {
             }
         }
         all
+    }
+}
+
+impl Theirs {
+    /// Only what is here too.
+    fn keep(&mut self, own: &[Family]) {
+        let names: HashSet<&str> = own
+            .iter()
+            .flat_map(|family| family.samples.iter().map(|(name, _)| name.as_str()))
+            .collect();
+        for family in &mut self.families {
+            family.samples.retain(|(name, _)| names.contains(name.as_str()));
+        }
+        self.families.retain(|family| !family.samples.is_empty());
     }
 }
 
@@ -108,6 +142,7 @@ fn split(text: &str) -> (Vec<Family>, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::{Clock as _, System};
 
     const THERE: &str = "\
 # HELP a_total A.\n# TYPE a_total counter\na_total{x=\"1\"} 5\na_total{x=\"2 b\"} 7\n\
@@ -145,5 +180,20 @@ mod tests {
         );
         assert_eq!(all.matches("# TYPE a_total counter").count(), 1);
         assert_eq!(all.matches("# HELP b_total B.").count(), 1);
+    }
+
+    #[test]
+    fn what_has_no_series_here_goes_after_a_while() {
+        const TTL: Duration = Duration::from_hours(1);
+        let (continued, now) = (Continued::default(), System.now().mono);
+        let own = "# HELP a_total A.\n# TYPE a_total counter\na_total{x=\"1\"} 1\n";
+        continued.take(THERE);
+        continued.sweep(now, TTL);
+        continued.sweep(now + TTL / 2, TTL);
+        assert!(continued.added(own.to_owned()).contains("b_total 3\n"));
+        continued.sweep(now + TTL, TTL);
+        let all = continued.added(own.to_owned());
+        let lines: Vec<&str> = all.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(lines, ["a_total{x=\"1\"} 6"]);
     }
 }

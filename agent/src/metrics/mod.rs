@@ -2,36 +2,61 @@
 //! does.
 //!
 //! Label values are bounded: workloads and models by a cap each, above which they are counted as
-//! `other`; everything else by being one of few words. There is never a pid, a path or a key.
-//! Series live as long as the process.
+//! `other`; everything else by being one of few words. Families of many labels have a bound on their
+//! series besides. There is never a pid, a path or a key. Series that do not grow go after a while.
 
-mod alerts;
-mod calls;
-mod continued;
 mod names;
+mod series;
+mod shown;
+mod calls;
 mod policies;
-mod process;
 mod tries;
+mod connections;
+mod contacts;
+mod alerts;
 mod webhooks;
+mod storage;
+mod condition;
+mod host;
+mod process;
+mod continued;
 
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use prometheus::core::Metric as _;
 use prometheus::{
-    Encoder as _, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts,
-    Registry, TextEncoder,
+    Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    TextEncoder,
 };
 
+pub use self::condition::Condition;
+pub use self::host::Places;
 pub use self::policies::{BudgetGauge, LimitGauge, QuotaGauge, Standing};
 
 use self::alerts::Alerts;
 use self::calls::Calls;
+use self::condition::Conditions;
+use self::connections::Connections;
+use self::contacts::Contacts;
 use self::continued::Continued;
+use self::host::Host;
 use self::names::Names;
 use self::policies::Policies;
+use self::storage::Storage;
 use crate::ledger::Health;
-use crate::record::{Connection, Notice, Record, Treatment, UsageSource};
+use crate::record::{Connection, Notice, Record, UsageSource};
+
+/// Faults that are there from the start, at zero: of these the first is seen to be one more.
+const WATCHED: [[&str; 2]; 6] = [
+    ["admin", "unauthenticated"],
+    ["admin", "forbidden"],
+    ["socket", "forbidden"],
+    ["proxy", "no_owner"],
+    ["proxy", "forbidden_target"],
+    ["intercept", "not_redirected"],
+];
 
 /// What is shown.
 #[derive(Debug, Clone, Copy)]
@@ -52,39 +77,34 @@ pub struct Metrics {
     overhead: Histogram,
     estimated: IntCounter,
     unconfirmed: IntCounter,
-    reloads: IntCounterVec,
-    connections: IntCounterVec,
-    connection_bytes: IntCounterVec,
-    unattributed: IntCounter,
-    distrust: IntCounterVec,
+    connections: Connections,
+    contacts: Contacts,
     faults: IntCounterVec,
-    certificates: IntCounterVec,
-    coverage: Gauge,
-    metered: IntCounter,
-    seen: IntCounter,
     capture: IntCounterVec,
     namespaces: IntGauge,
     namespaces_left_out: IntCounterVec,
-    ledger: LedgerMetrics,
+    storage: Storage,
     alerts: Alerts,
     webhooks: webhooks::Webhooks,
+    condition: Conditions,
+    host: Host,
     process: process::Process,
-}
-
-#[derive(Debug)]
-struct LedgerMetrics {
-    backlog: IntGauge,
-    segments: IntGauge,
-    dropped: IntCounter,
-    errors: IntCounterVec,
-    lost: IntCounter,
+    expired: IntCounter,
 }
 
 impl Metrics {
     /// Registers everything, at zero.
     pub fn new(settings: Settings) -> prometheus::Result<Self> {
         let registry = Registry::new();
-        let names = Arc::new(Names::new(settings.per_user));
+        let overflow = IntCounterVec::new(
+            Opts::new(
+                "weir_metrics_overflow_total",
+                "Times something was counted as `other`, or not shown, for want of room.",
+            ),
+            &["bound"],
+        )?;
+        registry.register(Box::new(overflow.clone()))?;
+        let names = Arc::new(Names::new(settings.per_user, &overflow));
         let overhead = Histogram::with_opts(
             HistogramOpts::new(
                 "weir_overhead_seconds",
@@ -96,12 +116,6 @@ impl Metrics {
             ]),
         )?;
         registry.register(Box::new(overhead.clone()))?;
-        let build = IntGauge::with_opts(
-            Opts::new("weir_build_info", "1, with the version as a label.")
-                .const_label("version", env!("CARGO_PKG_VERSION")),
-        )?;
-        build.set(1);
-        registry.register(Box::new(build))?;
         let counter = |name, help| {
             let counter = IntCounter::new(name, help)?;
             registry.register(Box::new(counter.clone()))?;
@@ -117,15 +131,18 @@ impl Metrics {
             registry.register(Box::new(counters.clone()))?;
             Ok::<_, prometheus::Error>(counters)
         };
-        let coverage = Gauge::new(
-            "weir_coverage_ratio",
-            "Share of the connections to LLM hosts that were metered, since the agent started.",
+        let faults = counters(
+            "weir_client_faults_total",
+            "What clients did that none should, by the listener they did it to.",
+            &["listener", "fault"],
         )?;
-        registry.register(Box::new(coverage.clone()))?;
+        for labels in WATCHED {
+            faults.with_label_values(&labels);
+        }
         Ok(Self {
-            calls: Calls::new(&registry, Arc::clone(&names))?,
-            policies: Policies::new(&registry, settings.per_user)?,
-            tries: tries::Tries::new(&registry, Arc::clone(&names))?,
+            calls: Calls::new(&registry, Arc::clone(&names), &overflow)?,
+            policies: Policies::new(&registry, settings.per_user, &overflow)?,
+            tries: tries::Tries::new(&registry, Arc::clone(&names), &overflow)?,
             overhead,
             estimated: counter(
                 "weir_estimated_settlements_total",
@@ -135,46 +152,9 @@ impl Metrics {
                 "weir_unconfirmed_settlements_total",
                 "Responses that went out before their record was confirmed to be safe.",
             )?,
-            reloads: counters(
-                "weir_config_reloads_total",
-                "Times the configuration was read again, and whether it was taken over.",
-                &["result"],
-            )?,
-            connections: counters(
-                "weir_connections_total",
-                "Connections to LLM hosts, by how they were treated and why.",
-                &["workload", "provider", "mode", "reason"],
-            )?,
-            connection_bytes: counters(
-                "weir_connection_bytes_total",
-                "Bytes of connections to LLM hosts; up is from the client.",
-                &["workload", "provider", "direction"],
-            )?,
-            unattributed: counter(
-                "weir_unattributed_connections_total",
-                "Connections whose process was gone before it could be looked at.",
-            )?,
-            distrust: counters(
-                "weir_tls_trust_failures_total",
-                "Signs of clients that do not accept the CA.",
-                &["signal"],
-            )?,
-            faults: counters(
-                "weir_client_faults_total",
-                "What clients did that none should, by the listener they did it to.",
-                &["listener", "fault"],
-            )?,
-            certificates: counters(
-                "weir_upstream_certificate_failures_total",
-                "Handshakes with providers that were broken off over their certificate.",
-                &["host", "problem"],
-            )?,
-            coverage,
-            metered: counter(
-                "weir_metered_connections_total",
-                "Connections to LLM hosts whose calls were read.",
-            )?,
-            seen: counter("weir_seen_connections_total", "Connections to LLM hosts.")?,
+            connections: Connections::new(&registry, Arc::clone(&names), &overflow)?,
+            contacts: Contacts::new(&registry, &overflow)?,
+            faults,
             capture: counters(
                 "weir_capture_events_total",
                 "What the kernel half counted, by kind.",
@@ -189,29 +169,16 @@ impl Metrics {
                 "Times a network namespace was to be armed and could not be, by reason.",
                 &["reason"],
             )?,
-            ledger: LedgerMetrics {
-                backlog: gauge(
-                    "weir_ledger_backlog",
-                    "Records waiting to be written to the journal.",
-                )?,
-                segments: gauge(
-                    "weir_ledger_segments",
-                    "Journal segments waiting to be imported into the database.",
-                )?,
-                dropped: counter("weir_ledger_dropped_total", "Records that could not be kept.")?,
-                errors: counters(
-                    "weir_ledger_errors_total",
-                    "Failures of the ledger's storage, by operation; each is tried again.",
-                    &["operation"],
-                )?,
-                lost: counter(
-                    "weir_ledger_lost_calls_total",
-                    "Calls found open at start and settled as lost.",
-                )?,
-            },
+            storage: Storage::new(&registry)?,
             alerts: Alerts::new(&registry, Arc::clone(&names))?,
             webhooks: webhooks::Webhooks::new(&registry)?,
+            condition: Conditions::new(&registry)?,
+            host: Host::new(&registry, settings.per_user)?,
             process: process::Process::new(&registry)?,
+            expired: counter(
+                "weir_metrics_expired_total",
+                "Series that were let go because nothing was added to them any more.",
+            )?,
             names,
             registry,
             continued: Continued::default(),
@@ -220,6 +187,7 @@ impl Metrics {
 
     /// Takes a settled call.
     pub fn call(&self, record: &Record) {
+        self.contact(&record.subject.workload.name, &record.provider, record.started_at);
         self.calls.count(record);
         self.policies.count(record);
         self.tries.count(record);
@@ -232,38 +200,43 @@ impl Metrics {
 
     /// Takes a connection that is over.
     pub fn connection(&self, connection: &Connection) {
-        let subject = &connection.subject;
-        let workload = self.names.workload(&subject.workload.name);
-        let provider = &*connection.provider;
-        let (mode, metered) = match connection.treatment {
-            Treatment::Metered => ("metered", true),
-            Treatment::Opaque => ("opaque", false),
-            Treatment::Direct => ("direct", false),
-            Treatment::Blocked => ("blocked", false),
-        };
-        let labels = [&*workload, provider, mode, &*connection.reason];
-        self.connections.with_label_values(&labels).inc();
-        for (direction, bytes) in [("up", connection.bytes_up), ("down", connection.bytes_down)] {
-            let labels = [&*workload, provider, direction];
-            self.connection_bytes.with_label_values(&labels).inc_by(bytes);
-        }
-        if !subject.process.verified {
-            self.unattributed.inc();
-        }
-        // As the ledger has it: what never came about needs no covering.
-        if provider != "unknown" && !connection.failed {
-            self.seen.inc();
-            if metered {
-                self.metered.inc();
-            }
-            #[expect(clippy::cast_precision_loss, reason = "a share of counts needs no more")]
-            self.coverage.set(self.metered.get() as f64 / self.seen.get() as f64);
+        let Connection { subject, provider, opened_at, .. } = connection;
+        self.contact(&subject.workload.name, provider, *opened_at);
+        self.connections.count(connection);
+    }
+
+    fn contact(&self, workload: &Arc<str>, provider: &Arc<str>, at: SystemTime) {
+        // Other hosts are passed by, not called.
+        if &**provider != "unknown" {
+            self.contacts.count(&self.names.whole(workload), provider, at);
         }
     }
 
+    /// What workloads were seen with before the agent started: workload, provider, when first; `None`
+    /// where that cannot be told.
+    pub fn seen_before(&self, pairs: Option<Vec<(Arc<str>, Arc<str>, SystemTime)>>) {
+        let name = |(workload, provider, at)| (self.names.whole(&workload), provider, at);
+        self.contacts.before(pairs.map(|pairs| pairs.into_iter().map(name)));
+    }
+
+    /// The configuration in effect was read then.
+    pub fn loaded(&self, at: SystemTime) {
+        self.condition.loaded(at);
+    }
+
     /// The configuration was read again; whether it was taken over, or had problems.
-    pub fn reloaded(&self, taken: bool) {
-        self.reloads.with_label_values(&[if taken { "taken" } else { "refused" }]).inc();
+    pub fn reloaded(&self, taken: bool, at: SystemTime) {
+        self.condition.reloaded(taken, at);
+    }
+
+    /// Takes over how the agent stands.
+    pub fn condition(&self, condition: &Condition) {
+        self.condition.show(condition);
+    }
+
+    /// Looks at the host, unless that was done a moment ago.
+    pub fn host(&self, now: Instant, places: impl FnOnce() -> Places) {
+        self.host.look(now, places);
     }
 
     /// A response went out before its record was confirmed.
@@ -273,7 +246,7 @@ impl Metrics {
 
     /// A client showed that it does not accept the CA.
     pub fn distrusted(&self, signal: &'static str) {
-        self.distrust.with_label_values(&[signal]).inc();
+        self.connections.distrusted(signal);
     }
 
     /// A client did what none should.
@@ -287,7 +260,7 @@ impl Metrics {
         refused: impl IntoIterator<Item = (&'h str, &'static str, u64)>,
     ) {
         for (host, problem, total) in refused {
-            advance(&self.certificates.with_label_values(&[host, problem]), total);
+            self.connections.certificate(host, problem, total);
         }
     }
 
@@ -304,20 +277,7 @@ impl Metrics {
 
     /// Takes over the ledger's own figures.
     pub fn ledger(&self, health: &Health) {
-        let mine = &self.ledger;
-        mine.backlog.set(i64::try_from(health.backlog).unwrap_or(i64::MAX));
-        mine.segments.set(i64::try_from(health.segments).unwrap_or(i64::MAX));
-        advance(&mine.dropped, health.dropped);
-        advance(&mine.lost, health.lost_calls);
-        for (operation, total) in [
-            ("write", health.write_errors),
-            ("sync", health.sync_errors),
-            ("import", health.import_errors),
-            ("read", health.corrupt_lines),
-            ("database", health.renewed),
-        ] {
-            advance(&mine.errors.with_label_values(&[operation]), total);
-        }
+        self.storage.show(health);
     }
 
     /// Something happened that people may want to be told of.
@@ -367,9 +327,29 @@ impl Metrics {
         self.continued.take(text);
     }
 
+    /// Lets go of series that have not grown for `ttl`.
+    pub fn sweep(&self, now: Instant, ttl: Duration) {
+        self.continued.sweep(now, ttl);
+        let gone = self.calls.sweep(now, ttl)
+            + self.policies.sweep(now, ttl)
+            + self.tries.sweep(now, ttl)
+            + self.connections.sweep(now, ttl);
+        if gone == 0 {
+            return;
+        }
+        self.expired.inc_by(gone);
+        let (mut workloads, mut models) = (HashSet::new(), HashSet::new());
+        self.calls.values("workload", &mut workloads);
+        self.connections.workloads(&mut workloads);
+        self.calls.values("model", &mut models);
+        self.tries.models(&mut models);
+        self.names.retain(&workloads, &models);
+    }
+
     /// Everything in the Prometheus text format.
     pub fn render(&self) -> String {
         self.process.look();
+        self.contacts.show();
         let mut text = Vec::new();
         match TextEncoder::new().encode(&self.registry.gather(), &mut text) {
             Ok(()) => self.continued.added(String::from_utf8_lossy(&text).into_owned()),

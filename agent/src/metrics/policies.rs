@@ -2,19 +2,19 @@
 //! say is left of their own.
 //!
 //! Decisions are counted as calls settle; the rest is taken over when metrics are read. Series of
-//! what no longer exists go away. Each gauge shows at most [`SERIES`] series, the fullest ones.
+//! what no longer exists go away. Each gauge shows a bounded number of series, the fullest ones.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use foldhash::{HashMap, HashSet};
+use foldhash::HashMap;
 use parking_lot::Mutex;
-use prometheus::{GaugeVec, IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 
+use super::series::{Bound, Family as _, Series};
+use super::shown::Shown;
 use crate::llm::usage::NanoUsd;
 use crate::record::{Detail, Record};
-
-/// Series per gauge.
-const SERIES: usize = 500;
 
 /// Counters of decisions found by address, before they are looked up anew.
 const KNOWN: usize = 1024;
@@ -74,27 +74,24 @@ pub struct QuotaGauge {
 #[derive(Debug)]
 pub(super) struct Policies {
     per_user: bool,
-    decisions: IntCounterVec,
+    decisions: Series<IntCounterVec>,
     /// Counters by the addresses of their labels, which the labels beside them keep taken.
     known: Mutex<Known>,
     counted: IntCounterVec,
-    spent: Shown,
-    limit: Shown,
-    usage: Shown,
-    quota: Shown,
+    spent: Shown<3>,
+    limit: Shown<3>,
+    usage: Shown<3>,
+    quota: Shown<3>,
 }
 
 type Known = HashMap<(usize, usize), (IntCounter, [Arc<str>; 2])>;
 
-/// A gauge and the series it shows now.
-#[derive(Debug)]
-struct Shown {
-    gauge: GaugeVec,
-    labels: Mutex<HashSet<[Arc<str>; 3]>>,
-}
-
 impl Policies {
-    pub(super) fn new(registry: &Registry, per_user: bool) -> prometheus::Result<Self> {
+    pub(super) fn new(
+        registry: &Registry,
+        per_user: bool,
+        overflow: &IntCounterVec,
+    ) -> prometheus::Result<Self> {
         let decisions = IntCounterVec::new(
             Opts::new(
                 "weir_policy_decisions_total",
@@ -102,7 +99,8 @@ impl Policies {
             ),
             &["policy", "action"],
         )?;
-        registry.register(Box::new(decisions.clone()))?;
+        let bound = Bound { most: 400, open: &["policy"] };
+        let decisions = Series::new(registry, decisions, bound, overflow)?;
         let counted = IntCounterVec::new(
             Opts::new(
                 "weir_token_counts_total",
@@ -152,24 +150,36 @@ impl Policies {
         let mut known = self.known.lock();
         for decision in record.decisions.iter().filter(|decision| is_policy(&decision.rule)) {
             let (rule, action) = (&decision.rule, &decision.action);
-            let counter = || self.decisions.with_label_values(&[&**rule, &**action]);
+            let labels = [&**rule, &**action];
             // Limits share their words with every other call; nothing else is met so often.
             let Detail::Figures(_) = &decision.detail else {
-                counter().inc();
+                self.decisions.add(&labels, IntCounter::inc);
                 continue;
             };
             if known.len() >= KNOWN {
                 known.clear();
             }
             let addresses = (Arc::as_ptr(rule).addr(), Arc::as_ptr(action).addr());
-            let known = known
-                .entry(addresses)
-                .or_insert_with(|| (counter(), [Arc::clone(rule), Arc::clone(action)]));
+            let known = known.entry(addresses).or_insert_with(|| {
+                (self.decisions.handle(&labels), [Arc::clone(rule), Arc::clone(action)])
+            });
             known.0.inc();
         }
         for decision in record.decisions.iter().filter(|decision| &*decision.rule == "tokens") {
             self.counted.with_label_values(&[&*decision.action]).inc();
         }
+    }
+
+    /// Takes away counters that have not grown for `ttl`; how many.
+    pub(super) fn sweep(&self, now: Instant, ttl: Duration) -> u64 {
+        let idle = self.decisions.idle(now, ttl);
+        if idle.is_empty() {
+            return 0;
+        }
+        // Held while they are counted.
+        let mut known = self.known.lock();
+        known.clear();
+        self.decisions.remove(&idle)
     }
 
     /// Shows how things stand.

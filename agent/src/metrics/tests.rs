@@ -1,12 +1,15 @@
 //! What is counted, under which names, and that Prometheus' own linter agrees.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
 use super::*;
+use crate::clock::{Clock as _, System};
 use crate::llm::usage::{NanoUsd, Usage};
-use crate::record::{Billing, CallId, Decision, Kind, Outcome, Via};
+use crate::record::{Billing, CallId, Decision, Kind, Outcome, Topic, Treatment, Via};
 use crate::subject::{Process, Subject, Workload};
 
 fn subject(name: &str) -> Arc<Subject> {
@@ -238,24 +241,224 @@ fn many_subjects_make_few_series() {
     assert!(text.contains("user:9999") && !text.contains("user:1\""));
 }
 
-#[test]
-fn promtool_has_nothing_to_say() {
-    let metrics = metrics();
-    metrics.call(&Record { decisions: vec![decision("budgets.b", "pass")], ..record() });
+/// Something of nearly everything.
+fn busy() -> (Metrics, tempfile::TempDir) {
+    let (metrics, dir) = (metrics(), tempfile::tempdir().unwrap());
+    let now = SystemTime::UNIX_EPOCH + Duration::from_hours(1);
+    let attempt = |model: &str| crate::record::Attempt {
+        provider: Arc::from("openai"),
+        model: Some(Arc::from(model)),
+        started_at: now,
+        status: Some(503),
+        outcome: Outcome::UpstreamError,
+        upstream: Duration::from_secs(1),
+        cost: None,
+    };
+    let attempts = vec![attempt("gpt-4o"), attempt("gpt-4o"), attempt("gpt-4o-mini")];
+    let decisions = vec![decision("budgets.b", "pass"), decision("tokens", "count")];
+    metrics.call(&Record { decisions, attempts, ..record() });
+    metrics.call(&Record { cost: None, ..record() });
+    metrics.call(&Record { kind: Kind::Request, ..record() });
     metrics.policies(&standing(1));
+    metrics.breakers([("openai", 1, 100)].into_iter());
     metrics.connection(&connection(Treatment::Metered));
     metrics.distrusted("fin");
+    metrics.certificates([("api.openai.com", "expired", 1)]);
     metrics.capture(&[("hit", 1)]);
+    metrics.namespaces(1, [("port_taken", 1)]);
     metrics.ledger(&Health::default());
-    let Ok(mut promtool) = Command::new("promtool")
+    metrics.notice(&Notice {
+        at: now,
+        topic: Topic::Escalation,
+        policy: Arc::from("retry"),
+        subject: Arc::from("a"),
+        uid: None,
+        call_id: None,
+        message: String::new(),
+        spent: None,
+        limit: None,
+        class: Some(Arc::from("auth")),
+    });
+    metrics.loaded(now);
+    metrics.condition(&Condition {
+        wanted: 2,
+        effective: 1,
+        capturing: Some(true),
+        in_flight: 1,
+        ca_until: Some(now),
+    });
+    let group = dir.path().join("group");
+    std::fs::create_dir(&group).unwrap();
+    std::fs::write(group.join("cpu.stat"), "usage_usec 5\n").unwrap();
+    std::fs::write(group.join("memory.current"), "5\n").unwrap();
+    let groups = vec![(Arc::from("unit:a.service"), group)];
+    metrics.host(System.now().mono, || Places { state: dir.path().to_owned(), groups });
+    (metrics, dir)
+}
+
+#[test]
+fn the_mode_the_reloads_and_the_authority_are_shown() {
+    let (metrics, _dir) = busy();
+    metrics.reloaded(false, SystemTime::UNIX_EPOCH + Duration::from_secs(7201));
+    let text = metrics.render();
+    for line in [
+        "weir_mode{kind=\"wanted\"} 2",
+        "weir_mode{kind=\"effective\"} 1",
+        "weir_capture_active 1",
+        "weir_calls_in_flight 1",
+        "weir_ca_expiry_timestamp_seconds 3600",
+        "weir_config_last_reload_successful 0",
+        "weir_config_last_reload_success_timestamp_seconds 3600",
+        "weir_config_reloads_total{result=\"refused\"} 1",
+        "weir_client_faults_total{fault=\"unauthenticated\",listener=\"admin\"} 0",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\nnot in\n{text}");
+    }
+    metrics.reloaded(true, SystemTime::UNIX_EPOCH + Duration::from_secs(7202));
+    assert!(metrics.render().contains("weir_config_last_reload_success_timestamp_seconds 7202\n"));
+}
+
+#[test]
+fn made_up_names_cannot_mint_series_without_end() {
+    let metrics = metrics();
+    for number in 0..5_000 {
+        let model = Some(Arc::from(format!("m{}", number % 190)));
+        let who = subject(&format!("exe:w{}", number / 30));
+        metrics.call(&Record { subject: who, model, ..record() });
+    }
+    let text = metrics.render();
+    for (family, most) in [("llm_calls_total{", 1000), ("llm_tokens_total{", 1500)] {
+        let series = text.matches(&format!("\n{family}")).count();
+        assert!((most..most + 100).contains(&series), "{family} {series}");
+    }
+    assert_eq!(text.matches("\nllm_latency_seconds_count{").count(), 61);
+    let calls = text.lines().filter_map(|line| line.strip_prefix("llm_calls_total{"));
+    let calls: u64 =
+        calls.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum();
+    assert_eq!(calls, 5_000, "nothing is lost");
+    assert!(text.contains("weir_metrics_overflow_total{bound=\"llm_calls_total\"}"));
+    assert!(!text.contains("weir_metrics_overflow_total{bound=\"llm_calls_total\"} 0\n"));
+}
+
+#[test]
+fn who_calls_no_more_is_shown_no_more() {
+    const TTL: Duration = Duration::from_hours(24);
+    let (metrics, start) = (metrics(), System.now().mono);
+    let call = |name: &str| metrics.call(&Record { subject: subject(name), ..record() });
+    call("exe:gone");
+    call("exe:stays");
+    metrics.connection(&connection(Treatment::Metered));
+    metrics.sweep(start, TTL);
+    call("exe:stays");
+    metrics.sweep(start + TTL, TTL);
+    let text = metrics.render();
+    let labels = |name: &str| format!("workload=\"{name}\"");
+    let gone = |line: &&str| line.contains(&labels("exe:gone")) && !line.contains("first_seen");
+    assert_eq!(text.lines().find(gone), None);
+    let stays = text
+        .lines()
+        .find(|line| line.starts_with("llm_calls_total{") && line.contains(&labels("exe:stays")));
+    assert!(stays.is_some_and(|line| line.ends_with(" 2")), "{stays:?}");
+    assert!(!text.contains("weir_metrics_expired_total 0\n"), "{text}");
+    // It begins anew, and is counted whole.
+    call("exe:gone");
+    call("exe:gone");
+    let text = metrics.render();
+    let back = text
+        .lines()
+        .find(|line| line.starts_with("llm_calls_total{") && line.contains(&labels("exe:gone")));
+    assert!(back.is_some_and(|line| line.ends_with(" 2")), "{back:?}");
+}
+
+#[test]
+fn a_workloads_first_contact_is_news_once() {
+    let metrics = metrics();
+    metrics.seen_before(Some(vec![(
+        Arc::from("exe:curl"),
+        Arc::from("openai"),
+        SystemTime::UNIX_EPOCH,
+    )]));
+    metrics.connection(&connection(Treatment::Direct));
+    assert!(metrics.render().contains("weir_first_seen_total 0\n"));
+    metrics.call(&record());
+    metrics.call(&record());
+    let elsewhere = Connection { provider: Arc::from("unknown"), ..connection(Treatment::Opaque) };
+    metrics.connection(&elsewhere);
+    assert!(metrics.render().contains("weir_first_seen_total 1\n"));
+}
+
+/// `| name | type | labels |` of the page about metrics.
+fn documented() -> BTreeMap<String, (String, BTreeSet<String>)> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let rows = page.lines().filter_map(|line| {
+        let mut cells = line.split('|').skip(1).map(str::trim);
+        let name = cells.next()?.strip_prefix('`')?.strip_suffix('`')?;
+        let kind = cells.next().filter(|it| matches!(*it, "counter" | "gauge" | "histogram"))?;
+        let labels = cells.next()?.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+        Some((name.to_owned(), (kind.to_owned(), labels)))
+    });
+    rows.collect()
+}
+
+/// The names under which the modules beside this one register metrics.
+fn registered() -> BTreeSet<String> {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/metrics");
+    let files = std::fs::read_dir(own).unwrap().map(|entry| entry.unwrap().path());
+    let modules = files.filter(|path| path.is_file() && !path.ends_with("tests.rs"));
+    let is_name = |text: &&str| {
+        let ours = ["llm_", "weir_", "circuit_breaker_", "process_"];
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
+        ours.iter().any(|prefix| text.len() > prefix.len() && text.starts_with(prefix))
+            && text.bytes().all(plain)
+    };
+    let mut names = BTreeSet::new();
+    for module in modules {
+        let text = std::fs::read_to_string(module).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        names.extend(code.split('"').skip(1).step_by(2).filter(is_name).map(str::to_owned));
+    }
+    names
+}
+
+#[test]
+fn the_page_about_metrics_lists_exactly_those_there_are() {
+    let documented = documented();
+    let names: BTreeSet<String> = documented.keys().cloned().collect();
+    assert_eq!(names, registered(), "docs/metrics.md against the code");
+    let (metrics, _dir) = busy();
+    let mut seen = 0;
+    for family in metrics.registry.gather() {
+        let (kind, labels) = &documented[family.name()];
+        assert_eq!(*kind, format!("{:?}", family.get_field_type()).to_lowercase());
+        for metric in family.get_metric() {
+            let found: BTreeSet<_> =
+                metric.get_label().iter().map(|it| it.name().to_owned()).collect();
+            assert_eq!(found, *labels, "{}", family.name());
+        }
+        seen += 1;
+    }
+    assert!(seen > 65, "only {seen} families had anything to show");
+}
+
+#[test]
+fn promtool_has_nothing_to_say() {
+    let (metrics, _dir) = busy();
+    let promtool = Command::new("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .spawn()
-    else {
-        eprintln!("SKIPPED: promtool is not installed (Debian package prometheus)");
-        return;
+        .spawn();
+    let mut promtool = match promtool {
+        Ok(promtool) => promtool,
+        Err(error) if rustix::process::geteuid().is_root() => {
+            panic!("promtool (Debian package prometheus): {error}");
+        }
+        Err(_) => {
+            eprintln!("SKIPPED: promtool is not installed (Debian package prometheus)");
+            return;
+        }
     };
     promtool.stdin.take().unwrap().write_all(metrics.render().as_bytes()).unwrap();
     let said = promtool.wait_with_output().unwrap();

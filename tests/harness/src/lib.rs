@@ -18,4 +18,4 @@ pub use client::{Output, Route, curl};
 pub use origin::{Manner, Origin};
 pub use provider::Provider;
 pub use stage::{BYSTANDER, Stage, on_stage};
-pub use wait::until;
+pub use wait::{until, within};

@@ -12,6 +12,15 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// Asks until there is an answer; `what` names it where there is none.
 pub async fn until<T>(
     what: &str,
+    ask: impl AsyncFnMut() -> anyhow::Result<Option<T>>,
+) -> anyhow::Result<T> {
+    within(LONGEST, what, ask).await
+}
+
+/// The same for what may take longer.
+pub async fn within<T>(
+    longest: Duration,
+    what: &str,
     mut ask: impl AsyncFnMut() -> anyhow::Result<Option<T>>,
 ) -> anyhow::Result<T> {
     let asking = async {
@@ -22,5 +31,5 @@ pub async fn until<T>(
             sleep(PAUSE).await;
         }
     };
-    timeout(LONGEST, asking).await.map_err(|_elapsed| anyhow::anyhow!("in vain: {what}"))?
+    timeout(longest, asking).await.map_err(|_elapsed| anyhow::anyhow!("in vain: {what}"))?
 }

@@ -147,3 +147,40 @@ fn write(path: &Path, content: &str) -> anyhow::Result<()> {
     fs::write(path, content).with_context(told)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o644)).with_context(told)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_of_a_directory_goes_with_it() {
+        for (from, _) in FILES.iter().chain(&RPM_FILES) {
+            let source = shell::root().join(from);
+            if !from.ends_with('/') {
+                assert!(source.is_file(), "{from}");
+                continue;
+            }
+            let all = fs::read_dir(&source).unwrap().count();
+            // What lies deeper would be left behind.
+            assert_eq!(files(&source).unwrap().len(), all, "{from}");
+            assert!(all > 0, "{from}");
+        }
+    }
+
+    #[test]
+    fn rules_and_dashboards_are_below_share() {
+        let place = |from: &str| FILES.iter().find(|(it, _)| *it == from).map(|(_, to)| *to);
+        for (from, to, file) in [
+            ("agent/packaging/prometheus/", "usr/share/weir/prometheus/", "weir.rules.yml"),
+            ("agent/packaging/grafana/", "usr/share/weir/grafana/", "weir-fleet.json"),
+        ] {
+            assert_eq!(place(from), Some(to));
+            let base = std::env::temp_dir().join(format!("weir-tree-{}", std::process::id()));
+            let target = base.join(to);
+            copy(from, &target).unwrap();
+            let copied = fs::read(target.join(file)).unwrap();
+            assert_eq!(copied, fs::read(shell::root().join(from).join(file)).unwrap());
+            fs::remove_dir_all(&base).unwrap();
+        }
+    }
+}

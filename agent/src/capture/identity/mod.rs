@@ -11,6 +11,7 @@
 
 mod cgroup;
 mod hierarchy;
+mod home;
 mod containers;
 mod grammar;
 mod script;
@@ -19,6 +20,7 @@ mod apps;
 mod users;
 mod redact;
 
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -28,6 +30,7 @@ use self::apps::Apps;
 pub(super) use self::cgroup::{Container, Placement};
 use self::containers::Containers;
 use self::hierarchy::Hierarchy;
+use self::home::Homes;
 use self::lineage::ancestors;
 use self::script::Program;
 use self::users::Users;
@@ -58,6 +61,7 @@ pub struct Identities {
     apps: Apps,
     users: Users,
     hierarchy: Hierarchy,
+    homes: Homes,
     containers: Containers,
     known: Cache<u32, Arc<Known>>,
 }
@@ -83,6 +87,7 @@ impl Identities {
             apps: Apps::known_and(apps),
             users: Users::new(),
             hierarchy: Hierarchy::mounted(),
+            homes: Homes::new(),
             containers: Containers::new(helper.clone()),
             known: Cache::builder().max_capacity(REMEMBERED).time_to_idle(IDLE).build(),
             helper,
@@ -133,6 +138,12 @@ impl Identities {
     /// What this process instance is made of; `None` where it is gone. Reads its whole executable.
     pub fn anatomy(&self, pid: u32, start_ticks: u64) -> Option<Anatomy> {
         self.helper.anatomy(pid, start_ticks)
+    }
+
+    /// The control groups of workloads that have one of their own, as far as callers have been in
+    /// them; some may be gone.
+    pub fn groups(&self) -> Vec<(Arc<str>, PathBuf)> {
+        self.hierarchy.root().map(|root| self.homes.all(root)).unwrap_or_default()
     }
 
     fn examine(&self, pid: u32, caller: Option<&Caller>) -> Option<Arc<Subject>> {
@@ -193,7 +204,9 @@ impl Identities {
             uid,
             verified: exe.is_some() || stat.kernel,
         };
-        self.subject(&seen, &parts)
+        let subject = self.subject(&seen, &parts);
+        self.homes.note(&subject.workload.name, cgroups, &placement);
+        subject
     }
 
     /// Where the process stood when it connected. It may have been moved since; then the cgroup

@@ -116,6 +116,8 @@ pub(in crate::config) fn check(
                 .metrics
                 .token_file
                 .map(|file| check.file(&file, &root.key("metrics").key("token_file"))),
+            series_ttl: check
+                .positive(raw.metrics.series_ttl, &root.key("metrics").key("series_ttl")),
         },
         apps: check
             .items(&root.key("apps"), &raw.apps)

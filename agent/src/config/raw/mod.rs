@@ -387,10 +387,13 @@ pub(in crate::config) struct RawMetrics {
     pub(in crate::config) per_user: bool,
     /// File with the token that readers of `/metrics` must send as `Authorization: Bearer`.
     pub(in crate::config) token_file: Option<PathBuf>,
+    /// Series that nothing was added to for this long go away; one that comes back begins at 0.
+    pub(in crate::config) series_ttl: Span,
 }
 
 impl Default for RawMetrics {
     fn default() -> Self {
-        Self { per_user: true, token_file: None }
+        let series_ttl = Span(Duration::from_hours(24));
+        Self { per_user: true, token_file: None, series_ttl }
     }
 }

@@ -44,6 +44,7 @@ pub async fn check(front: &Front, host: &str, port: u16) -> Result<Destination, 
     let addresses = front.upstream.tcp.addresses(&destination).await.map_err(unresolved)?;
     for address in &addresses {
         if let Some(why) = forbidden(*address, front.upstream.tcp.own()) {
+            front.sink.fault("proxy", "forbidden_target");
             return Err(Refusal::Forbidden(*address, why));
         }
     }

@@ -8,6 +8,7 @@ mod coverage;
 mod spend;
 mod calls;
 mod processes;
+mod contacts;
 mod spent;
 
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use rusqlite::Connection;
 
 use crate::record::CallId;
 
+pub use contacts::Contact;
 pub use query::{Bucket, CallQuery, Dimension, SpendQuery};
 pub use rows::{
     AttemptRow, CallDetail, CallRow, Coverage, CoverageReason, DecisionRow, ProcessConnections,
@@ -88,6 +90,11 @@ impl Reader {
         uid: Option<u32>,
     ) -> Result<Vec<ProcessRow>, LedgerError> {
         self.ask(|connection| processes::processes(connection, Range::new(since, None), uid))
+    }
+
+    /// Which workloads were seen with which providers, and when first.
+    pub fn contacts(&self) -> Result<Vec<Contact>, LedgerError> {
+        self.ask(contacts::contacts)
     }
 
     /// The metered share of LLM connections since a time.

@@ -244,3 +244,38 @@ fn one_absurd_report_does_not_spoil_the_sums() {
         (3_000_000_000_000, 3_000_000_000_000_000)
     );
 }
+
+#[test]
+fn who_was_first_seen_with_whom_is_known_from_calls_and_connections() {
+    let dir = TempDir::new().unwrap();
+    let ledger = open(dir.path());
+    for (n, offset) in [(1, 60), (2, 30), (3, 90)] {
+        settle(&ledger, sample::record(n, noon() + seconds(offset)));
+    }
+    let mut elsewhere = sample::record(4, noon() + seconds(5));
+    elsewhere.provider = "anthropic".into();
+    settle(&ledger, elsewhere);
+    let connection = |provider: &str, offset| Connection {
+        opened_at: noon() + seconds(offset),
+        duration: Duration::from_secs(1),
+        subject: sample::subject("agent.py", 7, 1000),
+        provider: provider.into(),
+        host: "a.example".into(),
+        treatment: Treatment::Metered,
+        reason: "".into(),
+        bytes_up: 1,
+        bytes_down: 1,
+        failed: false,
+    };
+    ledger.connection(connection("openai", 20));
+    ledger.connection(connection("gemini", 40));
+    ledger.connection(connection("unknown", 1));
+    let mut found = ledger.reader().contacts().unwrap();
+    found.sort_by_key(|it| it.first_at);
+    let found: Vec<_> =
+        found.iter().map(|it| (&*it.workload, &*it.provider, it.first_at)).collect();
+    let expected = [("anthropic", 5), ("openai", 20), ("gemini", 40)];
+    let expected = expected.map(|(provider, at)| ("exe:agent.py", provider, noon() + seconds(at)));
+    assert_eq!(found, expected);
+    ledger.close();
+}
