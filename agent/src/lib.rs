@@ -10,7 +10,7 @@
 //!               upstream     the provider is asked
 //!               llm          what was said is read: format, usage, price (pure)
 //!               record       what is known when the call is over
-//!               ledger, metrics                   keep it
+//!               ledger, metrics, telemetry        keep it, and send it on
 //!               alerts       people are told
 //!               admin, cli                        show it
 //! ```
@@ -28,6 +28,7 @@ pub mod record;
 pub mod ledger;
 pub mod metrics;
 pub mod alerts;
+pub mod telemetry;
 pub mod secret;
 pub mod config;
 pub mod admin;

@@ -6,6 +6,7 @@ mod service;
 mod start;
 mod account_key;
 mod alerts;
+mod telemetry;
 mod front;
 mod rules;
 mod reload;
@@ -188,6 +189,7 @@ async fn stop(started: Started, grace: Duration) -> Arc<Ledger> {
     let left = drain.finish(grace).await;
     // And whatever was frozen meanwhile.
     freezer::let_go(&running.freezer).await;
+    running.telemetry.flush(telemetry::FLUSH).await;
     if left > 0 {
         tracing::warn!(left, "tasks did not finish in time");
     }
@@ -237,6 +239,7 @@ async fn hand_over(started: Started, leave: Leave, grace: Duration) -> anyhow::R
     if overstaying > 0 {
         tracing::warn!(left = overstaying, "tasks did not finish in time");
     }
+    running.telemetry.flush(telemetry::FLUSH).await;
     bequeathed?;
     if let Err(error) = successor.count(&running) {
         tracing::warn!(%error, "the successor does not count the last calls");

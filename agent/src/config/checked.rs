@@ -16,6 +16,7 @@ use crate::alerts::settings::Settings;
 use crate::llm::usage::NanoUsd;
 use crate::policy;
 use crate::subject::Pick;
+use crate::telemetry::settings::SampleRate;
 
 /// A whole configuration without faults.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub struct Config {
     pub reliability: policy::reliability::Settings,
     /// Who is told when something happens.
     pub alerts: Alerts,
+    /// What is sent to a collector; `None` is nothing.
+    pub tracing: Option<Tracing>,
     /// The ledger.
     pub ledger: Ledger,
     /// What `/metrics` shows.
@@ -264,6 +267,17 @@ pub struct Log {
     pub level: Level,
     /// How lines are written.
     pub format: LogFormat,
+}
+
+/// What is sent to a collector.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tracing {
+    /// Where to, and what.
+    pub settings: crate::telemetry::settings::Settings<SecretSource>,
+    /// The share of calls that are traced.
+    pub sample_rate: SampleRate,
+    /// What vouches for the collector.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Who is told when something happens.

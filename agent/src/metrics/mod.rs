@@ -11,6 +11,7 @@ mod continued;
 mod names;
 mod policies;
 mod process;
+mod telemetry;
 mod tries;
 
 use std::sync::Arc;
@@ -66,6 +67,7 @@ pub struct Metrics {
     namespaces_left_out: IntCounterVec,
     ledger: LedgerMetrics,
     alerts: Alerts,
+    telemetry: telemetry::Telemetry,
     process: process::Process,
 }
 
@@ -208,6 +210,7 @@ impl Metrics {
                 )?,
             },
             alerts: Alerts::new(&registry, Arc::clone(&names))?,
+            telemetry: telemetry::Telemetry::new(&registry)?,
             process: process::Process::new(&registry)?,
             names,
             registry,
@@ -325,6 +328,11 @@ impl Metrics {
     /// Takes over the figures of what people were told.
     pub fn alerts(&self, health: &crate::alerts::Health) {
         self.alerts.health(health);
+    }
+
+    /// Takes over what came of telemetry: signal, exported, dropped, failures.
+    pub fn telemetry(&self, all: impl IntoIterator<Item = (&'static str, u64, u64, u64)>) {
+        self.telemetry.show(all);
     }
 
     /// Takes over what the kernel half counted since it was attached.

@@ -66,6 +66,7 @@ fn record() -> Record {
         bytes_out: 1,
         flags: Vec::new(),
         decisions: Vec::new(),
+        trace: None,
     }
 }
 

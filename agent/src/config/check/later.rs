@@ -45,12 +45,7 @@ pub(super) fn sections(check: &mut Check<'_>, raw: &Raw) {
             check.url(Some(&url), definition.allow_private, (&trail, "callback_url"));
         }
     }
-    let sections = [
-        ("webhooks", raw.webhooks.enabled),
-        ("audit", raw.audit.enabled),
-        ("tracing", raw.tracing.enabled),
-    ];
-    for (section, enabled) in sections {
+    for (section, enabled) in [("webhooks", raw.webhooks.enabled), ("audit", raw.audit.enabled)] {
         if enabled {
             let what = "checked, and without effect in this release".to_owned();
             check.warning(&root.key(section).key("enabled"), what);

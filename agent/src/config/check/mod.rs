@@ -12,6 +12,7 @@ mod alerts;
 mod containers;
 mod later;
 mod secrets;
+mod tracing;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -45,6 +46,7 @@ pub(in crate::config) fn check(
     let alerts = alerts::settings(&mut check, &raw);
     let containers = containers::containers(&mut check, &raw.containers);
     later::sections(&mut check, &raw);
+    let tracing = tracing::settings(&mut check, &raw.tracing, tracing::of_environment);
     let mut prices = Vec::new();
     let providers = check.providers(raw.providers, &mut prices);
     reliability.endpoints = endpoints::members(&providers);
@@ -103,6 +105,7 @@ pub(in crate::config) fn check(
         policy,
         reliability,
         alerts,
+        tracing,
         ledger: Ledger {
             sync: raw.ledger.sync,
             retention: check.positive(raw.ledger.retention, &ledger.key("retention")),
