@@ -37,11 +37,9 @@ impl Telemetry {
     /// Signal, exported, dropped, failures.
     pub(super) fn show(&self, all: impl IntoIterator<Item = (&'static str, u64, u64, u64)>) {
         for (signal, exported, dropped, failures) in all {
-            for (counters, total) in [
-                (&self.exported, exported),
-                (&self.dropped, dropped),
-                (&self.failures, failures),
-            ] {
+            for (counters, total) in
+                [(&self.exported, exported), (&self.dropped, dropped), (&self.failures, failures)]
+            {
                 advance(&counters.with_label_values(&[signal]), total);
             }
         }

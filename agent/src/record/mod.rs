@@ -13,8 +13,8 @@ use tokio::sync::oneshot;
 
 pub(crate) use self::figures::Amount;
 pub use self::figures::{Detail, Figures, Limits, More, Quantity};
-pub use crate::llm::call::Kind;
 use self::trace::Trace;
+pub use crate::llm::call::Kind;
 use crate::llm::usage::{NanoUsd, Usage};
 use crate::subject::Subject;
 

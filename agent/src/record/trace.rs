@@ -240,9 +240,9 @@ pub fn is_signed(headers: &HeaderMap, query: Option<&str>) -> bool {
         let text = text.to_ascii_lowercase();
         [TRACEPARENT, TRACESTATE].iter().any(|name| text.contains(name.as_str()))
     };
-    let signed = ["authorization", "signature", "signature-input"].into_iter().any(|name| {
-        headers.get_all(name).iter().any(|value| value.to_str().is_ok_and(names))
-    });
+    let signed = ["authorization", "signature", "signature-input"]
+        .into_iter()
+        .any(|name| headers.get_all(name).iter().any(|value| value.to_str().is_ok_and(names)));
     signed || query.is_some_and(names)
 }
 

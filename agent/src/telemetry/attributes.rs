@@ -49,7 +49,9 @@ impl Attributes {
 
 /// A text as it is sent.
 pub(super) fn shown(text: &str) -> String {
-    printable(text, LONGEST)
+    // Most of what is sent, by far.
+    let is_plain = text.len() <= LONGEST && text.bytes().all(|b| b == b' ' || b.is_ascii_graphic());
+    if is_plain { text.to_owned() } else { printable(text, LONGEST) }
 }
 
 /// A text on its own.

@@ -138,8 +138,8 @@ impl Meter {
 
     /// All of it, from `since` until `now`.
     pub(super) fn metrics(&self, since: SystemTime, now: SystemTime) -> Vec<Metric> {
-        let point = |spread: &Spread, bounds: &[f64; 14], attributes: Vec<KeyValue>| {
-            HistogramDataPoint {
+        let point =
+            |spread: &Spread, bounds: &[f64; 14], attributes: Vec<KeyValue>| HistogramDataPoint {
                 attributes,
                 start_time_unix_nano: nanos(since),
                 time_unix_nano: nanos(now),
@@ -150,8 +150,7 @@ impl Meter {
                 min: Some(spread.least),
                 max: Some(spread.most),
                 ..HistogramDataPoint::default()
-            }
-        };
+            };
         let tokens = self.tokens.0.iter().flat_map(|(asked, tokens)| {
             [("input", &tokens.input), ("output", &tokens.output)].map(|(word, spread)| {
                 let mut said = about(asked.as_ref());

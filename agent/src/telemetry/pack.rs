@@ -38,11 +38,9 @@ pub struct Origin {
 
 /// Spans as they are posted.
 pub(super) fn traces(spans: Vec<Span>, (origin, environment): (&Origin, &str)) -> Vec<u8> {
-    let scope_spans =
-        vec![ScopeSpans { scope: Some(scope()), spans, ..ScopeSpans::default() }];
+    let scope_spans = vec![ScopeSpans { scope: Some(scope()), spans, ..ScopeSpans::default() }];
     let resource = Some(resource(origin, environment));
-    let resource_spans =
-        vec![ResourceSpans { resource, scope_spans, ..ResourceSpans::default() }];
+    let resource_spans = vec![ResourceSpans { resource, scope_spans, ..ResourceSpans::default() }];
     ExportTraceServiceRequest { resource_spans }.encode_to_vec()
 }
 
@@ -132,8 +130,7 @@ mod tests {
     fn what_was_not_taken_is_told() {
         let of = |rejected_spans, message: &str| {
             let error_message = message.to_owned();
-            let partial_success =
-                Some(ExportTracePartialSuccess { rejected_spans, error_message });
+            let partial_success = Some(ExportTracePartialSuccess { rejected_spans, error_message });
             let answer = ExportTraceServiceResponse { partial_success }.encode_to_vec();
             rejected(Signal::Traces, &answer)
         };

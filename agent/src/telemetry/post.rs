@@ -99,7 +99,7 @@ impl Target {
             // What is longer, or breaks off, is no answer to read; the status is one all the same.
             let body = Limited::new(body, LONGEST).collect().await;
             let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-            Ok(Response::from_parts(parts, body))
+            Ok::<_, Failed>(Response::from_parts(parts, body))
         });
         let mut connection = pin!(connection);
         tokio::select! {
@@ -116,9 +116,10 @@ impl Target {
             .header(header::HOST, endpoint.authority())
             .header(header::CONTENT_TYPE, "application/x-protobuf")
             .header(header::USER_AGENT, concat!("weir/", env!("CARGO_PKG_VERSION")));
-        let request = match message.compressed {
-            true => request.header(header::CONTENT_ENCODING, "gzip"),
-            false => request,
+        let request = if message.compressed {
+            request.header(header::CONTENT_ENCODING, "gzip")
+        } else {
+            request
         };
         let request = request.body(Full::new(message.body.clone()));
         let mut request = request.map_err(|error| Failed::never(error.to_string()))?;

@@ -8,9 +8,7 @@ use ulid::Ulid;
 
 use crate::llm::usage::{NanoUsd, Usage};
 use crate::record::trace::{SampleRate, Trace};
-use crate::record::{
-    Attempt, Billing, CallId, Decision, Kind, Outcome, Record, UsageSource, Via,
-};
+use crate::record::{Attempt, Billing, CallId, Decision, Kind, Outcome, Record, UsageSource, Via};
 use crate::subject::{Process, Subject, Workload};
 
 pub(super) const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -83,7 +81,13 @@ pub(super) fn record() -> Record {
         status: Some(200),
         outcome: Outcome::Ok,
         error: None,
-        usage: Usage { input: 100, cache_read: 900, output: 200, reasoning: 50, ..Usage::default() },
+        usage: Usage {
+            input: 100,
+            cache_read: 900,
+            output: 200,
+            reasoning: 50,
+            ..Usage::default()
+        },
         usage_source: UsageSource::Reported,
         cost,
         billing: Billing::Metered,

@@ -170,8 +170,7 @@ pub(super) fn tokens(usage: &Usage) -> [(&'static str, u64); 7] {
 
 /// All input.
 pub(super) fn input(usage: &Usage) -> u64 {
-    let kinds =
-        [usage.cache_read, usage.cache_write_5m, usage.cache_write_1h, usage.audio_input];
+    let kinds = [usage.cache_read, usage.cache_write_5m, usage.cache_write_1h, usage.audio_input];
     kinds.into_iter().fold(usage.input, u64::saturating_add)
 }
 

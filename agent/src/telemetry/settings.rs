@@ -30,10 +30,7 @@ pub struct Settings<S> {
 
 impl<S> Settings<S> {
     /// The same with every secret read.
-    pub fn read<T, E>(
-        &self,
-        mut read: impl FnMut(&S) -> Result<T, E>,
-    ) -> Result<Settings<T>, E> {
+    pub fn read<T, E>(&self, mut read: impl FnMut(&S) -> Result<T, E>) -> Result<Settings<T>, E> {
         let headers = self.headers.iter().map(|(name, value)| Ok((name.clone(), read(value)?)));
         Ok(Settings {
             endpoint: self.endpoint.clone(),

@@ -95,7 +95,8 @@ fn place(trace: &Trace, span: SpanId, parent: Option<SpanId>) -> Span {
 
 /// What is known of a call, for its span and for its line in the log.
 pub(super) fn about(record: &Record) -> Attributes {
-    let mut all = Attributes::default();
+    // As many as there usually are.
+    let mut all = Attributes(Vec::with_capacity(32));
     all.text(semconv::OPERATION, semconv::operation(&record.operation))
         .text(semconv::PROVIDER, semconv::provider(&record.provider))
         .maybe(semconv::REQUEST_MODEL, record.model.as_deref())

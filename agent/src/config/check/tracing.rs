@@ -43,7 +43,7 @@ pub(super) fn settings(
     };
     let written = check.headers(raw, &trail.key("headers"));
     let headers = match variable(HEADERS) {
-        Some(text) if raw.headers.is_empty() => check.named(&text, &trail.key("headers")),
+        Some(text) if raw.headers.is_empty() => check.pairs(&text, &trail.key("headers")),
         _ => written,
     };
     if !headers.is_empty() && !endpoint.tls && !endpoint.is_local() {
@@ -75,7 +75,7 @@ pub(super) fn settings(
 impl Check<'_> {
     /// `variable` is where it stands, where that is not the file.
     fn endpoint(&mut self, text: &str, variable: &str, trail: &Trail) -> Endpoint {
-        text.parse().unwrap_or_else(|fault| {
+        text.parse::<Endpoint>().unwrap_or_else(|fault| {
             let from = if variable.is_empty() { "" } else { "of the environment " };
             let place = if variable.is_empty() { String::new() } else { format!("{variable}: ") };
             self.problem(trail, format!("{place}`{text}` {from}{fault}"));
@@ -108,14 +108,15 @@ impl Check<'_> {
     }
 
     /// The headers of a variable. Their values are not repeated: they are secrets.
-    fn named(&mut self, text: &str, trail: &Trail) -> Headers {
+    fn pairs(&mut self, text: &str, trail: &Trail) -> Headers {
         let mut headers = Vec::new();
         for pair in text.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
             let value = pair.split_once('=').and_then(|(name, value)| {
                 Some((name.trim(), decoded(value.trim()).filter(|value| !value.is_empty())?))
             });
             let Some((name, value)) = value else {
-                let what = format!("{HEADERS}: write NAME=VALUE,NAME=VALUE, values percent-encoded");
+                let what =
+                    format!("{HEADERS}: write NAME=VALUE,NAME=VALUE, values percent-encoded");
                 self.problem(trail, what);
                 return Vec::new();
             };
@@ -173,7 +174,8 @@ mod tests {
             found.map(|(_, value)| (*value).to_owned())
         });
         let warnings = std::mem::take(&mut check.warnings);
-        let said = problems.into_iter().chain(warnings).map(|it| format!("{}: {}", it.path, it.what));
+        let said =
+            problems.into_iter().chain(warnings).map(|it| format!("{}: {}", it.path, it.what));
         (found.unwrap(), said.collect())
     }
 

@@ -100,7 +100,8 @@ impl Connect for Collector {
                 drop(far.write_all(words).await);
                 return;
             }
-            let service = service_fn(move |request| answer(request, does.clone(), Arc::clone(&seen)));
+            let service =
+                service_fn(move |request| answer(request, does.clone(), Arc::clone(&seen)));
             let http = hyper::server::conn::http1::Builder::new();
             drop(http.serve_connection(TokioIo::new(far), service).await);
         });

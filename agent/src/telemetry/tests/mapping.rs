@@ -225,7 +225,10 @@ fn sums_are_cumulative_and_in_the_conventions_buckets() {
         assert_eq!((point.count, point.sum), (3, Some(sum)));
         assert_eq!(point.bucket_counts.len(), point.explicit_bounds.len() + 1);
         assert_eq!(point.bucket_counts[bucket], 3);
-        assert_eq!((point.start_time_unix_nano, point.time_unix_nano), (nanos(began()), nanos(now)));
+        assert_eq!(
+            (point.start_time_unix_nano, point.time_unix_nano),
+            (nanos(began()), nanos(now))
+        );
     }
     let durations = histogram("gen_ai.client.operation.duration");
     let counts: BTreeMap<_, _> = durations
@@ -271,9 +274,10 @@ fn too_many_series_are_one_that_says_so() {
     assert_eq!(meter.points(), 8_000);
     let metrics = meter.metrics(began(), began());
     let Some(Data::Sum(sum)) = &metrics[2].data else { panic!() };
-    let rest = sum.data_points.iter().find(|point| {
-        said(&point.attributes).get("otel.metric.overflow") == Some(&json!(true))
-    });
+    let rest = sum
+        .data_points
+        .iter()
+        .find(|point| said(&point.attributes).get("otel.metric.overflow") == Some(&json!(true)));
     let value = number_data_point::Value::AsDouble(3_001.0);
     assert_eq!(rest.unwrap().value, Some(value));
 }
