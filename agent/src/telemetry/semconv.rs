@@ -12,7 +12,7 @@ use crate::llm::usage::Usage;
 use crate::record::{Outcome, Record};
 
 /// The release of the conventions this mapping follows; sent along with everything.
-pub const VERSION: &str = "1.41.0";
+pub(super) const VERSION: &str = "1.41.0";
 
 pub(super) const SERVICE_NAME: &str = "service.name";
 pub(super) const SERVICE_VERSION: &str = "service.version";

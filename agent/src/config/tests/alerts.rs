@@ -105,12 +105,8 @@ fn the_designs_sections_load_unmodified() {
     let own = &whole[whole.find("webhooks:").unwrap()..];
     let config = config(own);
     let warned: Vec<_> = config.warnings.iter().map(|warning| warning.path.as_str()).collect();
-    let expected = [
-        "webhooks.definitions.budget-alert.secret",
-        "webhooks.enabled",
-        "audit.enabled",
-        "tracing.enabled",
-    ];
+    let expected =
+        ["webhooks.definitions.budget-alert.secret", "webhooks.enabled", "audit.enabled"];
     assert_eq!(warned, expected);
 }
 

@@ -128,7 +128,7 @@ async fn each_signal_has_its_own_way() {
     let running = Running::start(target(&collector, ALL));
     running.calls(2);
     running.telemetry.say(Said {
-        at: std::time::UNIX_EPOCH,
+        at: UNIX_EPOCH,
         severity: Severity::Error,
         target: "agent::ledger",
         message: "the disk is full".to_owned(),
