@@ -3,7 +3,7 @@
 //!
 //! Those for generative AI are in development and may rename what stands here:
 //! <https://github.com/open-telemetry/semantic-conventions-genai>. Taken from there as they were
-//! with the general conventions 1.41: providers by `gen_ai.provider.name`, tokens of calls as
+//! with the general conventions 1.41.1: providers by `gen_ai.provider.name`, tokens of calls as
 //! histograms.
 
 use std::borrow::Cow;
@@ -12,7 +12,7 @@ use crate::llm::usage::Usage;
 use crate::record::{Outcome, Record};
 
 /// The release of the conventions this mapping follows; sent along with everything.
-pub(super) const VERSION: &str = "1.41.0";
+pub(super) const VERSION: &str = "1.41.1";
 
 pub(super) const SERVICE_NAME: &str = "service.name";
 pub(super) const SERVICE_VERSION: &str = "service.version";
