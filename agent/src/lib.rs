@@ -10,7 +10,7 @@
 //!               upstream     the provider is asked
 //!               llm          what was said is read: format, usage, price (pure)
 //!               record       what is known when the call is over
-//!               ledger, metrics                   keep it
+//!               ledger, metrics, telemetry        keep it, and send it on
 //!               alerts       people are told
 //!               webhooks     others call in, and are answered
 //!               admin, cli                        show it
@@ -30,6 +30,7 @@ pub mod ledger;
 pub mod metrics;
 pub mod alerts;
 pub mod webhooks;
+pub mod telemetry;
 pub mod secret;
 pub mod config;
 pub mod admin;

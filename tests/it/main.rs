@@ -41,6 +41,8 @@ mod split;
 #[cfg(test)]
 mod stage;
 #[cfg(test)]
+mod telemetry;
+#[cfg(test)]
 mod tls;
 #[cfg(test)]
 mod stores;

@@ -22,6 +22,7 @@ use super::service::{self, Doors, Leave};
 use super::standing;
 use super::sweep;
 use super::takers::Takers;
+use super::telemetry;
 use super::toggles::Toggles;
 use super::verdicts;
 use crate::admin::accounts::{AccountRow, FrozenRow};
@@ -43,6 +44,7 @@ use crate::ledger::{self, Ledger};
 use crate::metrics::Metrics;
 use crate::policy::view::BreakerState;
 use crate::record::CallId;
+use crate::telemetry::Telemetry;
 
 /// Workloads named in the status.
 const TOP: usize = 5;
@@ -64,6 +66,7 @@ pub(super) struct Running {
     pub(super) freezer: Arc<Freezer>,
     pub(super) takers: Arc<Takers>,
     pub(super) alerts: Arc<Alerts>,
+    pub(super) telemetry: Arc<Telemetry>,
     pub(super) listeners: Vec<(&'static str, SocketAddr)>,
     pub(super) socket: PathBuf,
     pub(super) root: PathBuf,
@@ -210,6 +213,7 @@ impl admin::Agent for Running {
         if let Some(webhooks) = self.front.webhooks.get() {
             self.metrics.webhooks(&webhooks.health());
         }
+        telemetry::count(&self.telemetry, &self.metrics);
         let now = self.front.runtime.clock.now();
         self.metrics.policies(&standing::standing(&self.front.rules.load().policies, now));
         let refused = self.front.upstream.pool.tls().refused();

@@ -7,6 +7,7 @@ mod start;
 mod account_key;
 mod alerts;
 mod webhooks;
+mod telemetry;
 mod front;
 mod rules;
 mod reload;
@@ -190,6 +191,7 @@ async fn stop(started: Started, grace: Duration) -> Arc<Ledger> {
     let left = drain.finish(grace).await;
     // And whatever was frozen meanwhile.
     freezer::let_go(&running.freezer).await;
+    running.telemetry.flush(telemetry::FLUSH).await;
     if left > 0 {
         tracing::warn!(left, "tasks did not finish in time");
     }
@@ -239,6 +241,7 @@ async fn hand_over(started: Started, leave: Leave, grace: Duration) -> anyhow::R
     if overstaying > 0 {
         tracing::warn!(left = overstaying, "tasks did not finish in time");
     }
+    running.telemetry.flush(telemetry::FLUSH).await;
     bequeathed?;
     if let Err(error) = successor.count(&running) {
         tracing::warn!(%error, "the successor does not count the last calls");

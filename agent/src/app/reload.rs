@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::agent::Running;
-use super::{alerts, restore, rules, service, webhooks};
+use super::{alerts, restore, rules, service, telemetry, webhooks};
 use crate::admin::SCHEMA_VERSION;
 use crate::admin::reload::Reloaded;
 use crate::config::{self, Change, Effective, OnUntrusted, Problem};
@@ -79,6 +79,7 @@ impl Running {
             tracing::error!(channel = &*channel, why, "an alert channel can tell nobody");
         }
         webhooks::replace(config, front);
+        self.telemetry.replace(telemetry::state(config, front));
         let block = config.on_untrusted == OnUntrusted::Block;
         front.client.block_untrusted.store(block, Relaxed);
         if let Some(kernel) = &self.kernel {

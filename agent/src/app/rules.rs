@@ -11,6 +11,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
+use super::telemetry;
 use crate::config::{self, Config, EndpointCredential, Host, PriceOverride, ProviderEntry};
 use crate::llm::price::{Card, Override, Prices, Rate};
 use crate::llm::providers::{Base, Format, Provider, Providers};
@@ -30,6 +31,7 @@ pub(super) fn rules(config: &Config, policies: Arc<Policies>, room: Room) -> any
         credentials: credentials(config)?,
         endpoints: endpoints(config)?,
         containers: config.containers.clone(),
+        tracing: telemetry::sampling(config),
         policies,
     })
 }
@@ -126,7 +128,7 @@ pub(super) fn tls(config: &Config, root: Option<&CertificateDer<'_>>) -> anyhow:
 }
 
 /// The certificates of a file, without our own, which a bundle of the system's may hold.
-fn roots_of(file: &Path, own: &[CertificateDer<'_>]) -> anyhow::Result<RootCertStore> {
+pub(super) fn roots_of(file: &Path, own: &[CertificateDer<'_>]) -> anyhow::Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(file)? {
         let certificate = certificate?;

@@ -22,7 +22,9 @@ use super::service::{Doors, Inheritance, Leave, Predecessor, Sockets, Tickets};
 use super::sweep::sweep;
 use super::takers::Takers;
 use super::toggles::Toggles;
-use super::{account_key, alerts, bypass, namespaces, restore, rules, verdicts, watch, webhooks};
+use super::{
+    account_key, alerts, bypass, namespaces, restore, rules, telemetry, verdicts, watch, webhooks,
+};
 use crate::admin::{self, Admin, Bound};
 use crate::alerts::Dial;
 use crate::capture::resolve::Resolver;
@@ -122,8 +124,13 @@ pub(super) async fn start(
     metrics.loaded(since);
     let (told, teller) = alerts::open(config, &paths.state, Arc::clone(&clock))?;
     let told = Arc::new(told);
-    let (takers, to_freeze) =
-        Takers::new(Arc::clone(&ledger), Arc::clone(&metrics), Arc::clone(&told));
+    let telemetry = Arc::new(telemetry::silent(Arc::clone(&clock)));
+    let (takers, to_freeze) = Takers::new(
+        Arc::clone(&ledger),
+        Arc::clone(&metrics),
+        Arc::clone(&told),
+        Arc::clone(&telemetry),
+    );
     let takers = Arc::new(takers);
 
     let runtime = Runtime { clock, drain: drain.clone() };
@@ -139,6 +146,10 @@ pub(super) async fn start(
     let dial = Dial { tcp: upstream.tcp.clone(), tls: (*upstream.pool.tls()).clone() };
     webhooks::open(config, &paths.state, &front, dial.clone());
     drain.spawn(teller.run(dial, drain.clone()));
+    // And so is a collector.
+    telemetry.replace(telemetry::state(config, &front));
+    launch.log.tell(&telemetry);
+    drain.spawn(Arc::clone(&telemetry).run(drain.clone()));
     // Before anything is served: limits and budgets begin where they stood.
     let policies = Arc::clone(&front.rules.load().policies);
     account_key::keep(&paths.state, &policies.accounts);
@@ -229,6 +240,7 @@ pub(super) async fn start(
         freezer,
         takers,
         alerts: told,
+        telemetry,
         listeners,
         socket: paths.socket(),
         root: paths.root_certificate(),

@@ -12,16 +12,18 @@ use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::record::{CallId, Connection, Durability, Kind, Notice, Opened, Record, Sink};
 use crate::subject::Subject;
+use crate::telemetry::Telemetry;
 
 /// Records that a slow follower may fall behind before it misses some.
 const FOLLOW: usize = 1024;
 
-/// Ledger, metrics, live followers and alerts.
+/// Ledger, metrics, telemetry, live followers and alerts.
 #[derive(Debug)]
 pub(super) struct Takers {
     ledger: Arc<Ledger>,
     metrics: Arc<Metrics>,
     alerts: Arc<Alerts>,
+    telemetry: Arc<Telemetry>,
     live: broadcast::Sender<Arc<CallRow>>,
     freezes: mpsc::Sender<ToFreeze>,
     /// Calls that were announced and have not ended.
@@ -40,11 +42,12 @@ impl Takers {
         ledger: Arc<Ledger>,
         metrics: Arc<Metrics>,
         alerts: Arc<Alerts>,
+        telemetry: Arc<Telemetry>,
     ) -> (Self, mpsc::Receiver<ToFreeze>) {
         let (freezes, to_freeze) = mpsc::channel(FREEZES);
         let live = broadcast::Sender::new(FOLLOW);
         let in_flight = Mutex::default();
-        (Self { ledger, metrics, alerts, live, freezes, in_flight }, to_freeze)
+        (Self { ledger, metrics, alerts, telemetry, live, freezes, in_flight }, to_freeze)
     }
 
     /// How many calls are being made.
@@ -67,6 +70,7 @@ impl Sink for Takers {
     fn settle(&self, record: Arc<Record>) -> oneshot::Receiver<Durability> {
         self.in_flight.lock().remove(&record.call_id);
         self.metrics.call(&record);
+        self.telemetry.call(&record);
         // For those who look for one call in the journal: `weir log level info,app=debug`.
         tracing::debug!(
             call_id = %record.call_id, workload = &*record.subject.workload.name,
@@ -118,6 +122,7 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::super::front::Marked;
+    use super::super::telemetry;
     use super::*;
     use crate::alerts::settings::Settings;
     use crate::alerts::{Dial, Pace, Parts};
@@ -159,8 +164,9 @@ mod tests {
         };
         let (alerts, worker) = Alerts::open(dir.path(), parts).unwrap();
         let alerts = Arc::new(alerts);
+        let silent = Arc::new(telemetry::silent(Arc::new(System)));
         let (takers, _nobody_freezes) =
-            Takers::new(Arc::clone(&ledger), Arc::clone(&metrics), Arc::clone(&alerts));
+            Takers::new(Arc::clone(&ledger), Arc::clone(&metrics), Arc::clone(&alerts), silent);
         takers.notice(Notice {
             at: SystemTime::UNIX_EPOCH + Duration::from_hours(500_000),
             topic: Topic::Escalation,

@@ -77,6 +77,9 @@ impl Running {
         for (channel, why) in self.alerts.broken().into_iter().filter(|_| uid.is_none()) {
             warn(format!("the alert channel {channel} can tell nobody: {why}"), None, true);
         }
+        if let Some(why) = self.telemetry.trouble().filter(|_| uid.is_none()) {
+            warn(format!("telemetry: {why}"), Some("see tracing: weir config show"), false);
+        }
         let health = self.ledger.health();
         if health.dropped > 0 {
             let what = format!("{} records could not be kept", health.dropped);

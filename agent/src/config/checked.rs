@@ -17,6 +17,7 @@ use crate::llm::usage::NanoUsd;
 use crate::policy;
 use crate::subject::Pick;
 use crate::webhooks::settings as webhooks;
+use crate::telemetry::settings::SampleRate;
 
 /// A whole configuration without faults.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +56,8 @@ pub struct Config {
     pub alerts: Alerts,
     /// Webhooks that others call.
     pub webhooks: webhooks::Settings<SecretSource>,
+    /// What is sent to a collector; `None` is nothing.
+    pub tracing: Option<Tracing>,
     /// The ledger.
     pub ledger: Ledger,
     /// What `/metrics` shows.
@@ -269,6 +272,17 @@ pub struct Log {
     pub level: Level,
     /// How lines are written.
     pub format: LogFormat,
+}
+
+/// What is sent to a collector.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tracing {
+    /// Where to, and what.
+    pub settings: crate::telemetry::settings::Settings<SecretSource>,
+    /// The share of calls that are traced.
+    pub sample_rate: SampleRate,
+    /// What vouches for the collector.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Who is told when something happens.

@@ -24,7 +24,7 @@ use std::sync::Arc;
 pub use self::change::Change;
 pub use self::checked::{
     Alerts, Capture, Config, EndpointCredential, EndpointEntry, Host, Ledger, Limits, Listen, Log,
-    Metrics, NetworkProxy, PriceOverride, ProviderEntry, Rates,
+    Metrics, NetworkProxy, PriceOverride, ProviderEntry, Rates, Tracing,
 };
 pub use self::paths::{Overrides, Paths};
 pub use self::problem::{Place, Problem, Problems};

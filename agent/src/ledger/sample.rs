@@ -100,6 +100,7 @@ pub(super) fn record(n: u64, at: SystemTime) -> Record {
                 detail: "1200 in at 0.15, 300 out at 0.60".into(),
             },
         ],
+        trace: None,
     }
 }
 

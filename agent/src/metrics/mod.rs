@@ -15,6 +15,7 @@ mod connections;
 mod contacts;
 mod alerts;
 mod webhooks;
+mod telemetry;
 mod storage;
 mod condition;
 mod host;
@@ -88,6 +89,7 @@ pub struct Metrics {
     webhooks: webhooks::Webhooks,
     condition: Conditions,
     host: Host,
+    telemetry: telemetry::Telemetry,
     process: process::Process,
     expired: IntCounter,
 }
@@ -174,6 +176,7 @@ impl Metrics {
             webhooks: webhooks::Webhooks::new(&registry)?,
             condition: Conditions::new(&registry)?,
             host: Host::new(&registry, settings.per_user)?,
+            telemetry: telemetry::Telemetry::new(&registry)?,
             process: process::Process::new(&registry)?,
             expired: counter(
                 "weir_metrics_expired_total",
@@ -288,6 +291,11 @@ impl Metrics {
     /// Takes over the figures of what people were told.
     pub fn alerts(&self, health: &crate::alerts::Health) {
         self.alerts.health(health);
+    }
+
+    /// Takes over what came of telemetry: signal, exported, dropped, failures.
+    pub fn telemetry(&self, all: impl IntoIterator<Item = (&'static str, u64, u64, u64)>) {
+        self.telemetry.show(all);
     }
 
     /// Takes over what the kernel half counted since it was attached.

@@ -209,34 +209,6 @@ impl Policies {
     }
 }
 
-impl Shown {
-    fn new(registry: &Registry, opts: Opts, labels: &[&str]) -> prometheus::Result<Self> {
-        let gauge = GaugeVec::new(opts, labels)?;
-        registry.register(Box::new(gauge.clone()))?;
-        Ok(Self { gauge, labels: Mutex::default() })
-    }
-
-    /// Shows these series, each with its labels, its fullness and its value, and no others.
-    fn set(&self, series: impl Iterator<Item = ([Arc<str>; 3], f64, f64)>) {
-        let mut series: Vec<_> = series.collect();
-        series.sort_by(|one, other| other.1.total_cmp(&one.1));
-        let mut shown = self.labels.lock();
-        let mut next = HashSet::default();
-        for (labels, _, value) in series {
-            // Of several with the same labels the fullest came first.
-            if next.len() < SERIES && next.insert(labels.clone()) {
-                self.gauge.with_label_values(&labels.each_ref().map(|label| &**label)).set(value);
-            }
-        }
-        for gone in shown.difference(&next) {
-            let labels = gone.each_ref().map(|label| &**label);
-            // Missing is what it should be.
-            drop(self.gauge.remove_label_values(&labels));
-        }
-        *shown = next;
-    }
-}
-
 /// Whether a decision is a policy's: built-in ones (`route`, `price`) have no dot in their names.
 fn is_policy(rule: &str) -> bool {
     rule.contains('.') || matches!(rule, "retry" | "loop_protection")

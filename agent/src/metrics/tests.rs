@@ -69,6 +69,7 @@ fn record() -> Record {
         bytes_out: 1,
         flags: Vec::new(),
         decisions: Vec::new(),
+        trace: None,
     }
 }
 

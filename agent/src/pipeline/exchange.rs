@@ -13,7 +13,7 @@ use super::dispatch::Downgrade;
 use super::reservation::Reservation;
 use super::room::Claim;
 use super::tries::{self, Serving};
-use super::{Context, Parties, Rules};
+use super::{Context, Parties, Rules, trace};
 use crate::llm::call::{Ask, Kind, Route, classify};
 use crate::llm::meter::Reading;
 use crate::llm::price::{Priced, Query, Unpriced};
@@ -98,6 +98,7 @@ impl Exchange {
             bytes_out: 0,
             flags: if verified { Vec::new() } else { vec![Flag::Unverified] },
             decisions: Vec::new(),
+            trace: trace::begun(&rules, route.kind, request.headers()),
         };
         Self {
             rules,

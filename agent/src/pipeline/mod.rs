@@ -8,6 +8,7 @@ pub mod dispatch;
 pub mod exchange;
 mod billing;
 mod tries;
+mod trace;
 pub mod headers;
 pub mod health;
 pub mod inspect;

@@ -9,6 +9,7 @@ use super::room::Room;
 use crate::llm::price::Prices;
 use crate::llm::providers::Providers;
 use crate::policy::containers::Containers;
+use crate::record::trace::SampleRate;
 
 /// The part of the configuration that calls read.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub struct Rules {
     pub endpoints: Endpoints,
     /// How far one goes with connections of other network namespaces.
     pub containers: Containers,
+    /// The share of calls that are traced, where any are: a client's own trace has its own say.
+    pub tracing: Option<SampleRate>,
     /// What decides about calls; outlives this snapshot.
     pub policies: Arc<Policies>,
 }

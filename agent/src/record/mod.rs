@@ -3,6 +3,7 @@
 //! Exactly one [`Record`] exists per client request, whatever its end was.
 
 mod figures;
+pub mod trace;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -12,6 +13,7 @@ use tokio::sync::oneshot;
 
 pub(crate) use self::figures::Amount;
 pub use self::figures::{Detail, Figures, Limits, More, Quantity};
+use self::trace::Trace;
 pub use crate::llm::call::Kind;
 use crate::llm::usage::{NanoUsd, Usage};
 use crate::subject::Subject;
@@ -236,6 +238,9 @@ pub struct Record {
     pub flags: Vec<Flag>,
     /// Every decision taken, in order.
     pub decisions: Vec<Decision>,
+    /// Its place in a trace, where it is kept; for whoever sends it on, and not written down.
+    #[serde(skip)]
+    pub trace: Option<Box<Trace>>,
 }
 
 /// What is known when a call begins, kept so that a call open at a crash is not lost.

@@ -13,6 +13,7 @@ pub mod client;
 pub mod sdk;
 pub mod wait;
 pub mod money;
+pub mod collector;
 
 pub use client::{Output, Route, curl};
 pub use origin::{Manner, Origin};

@@ -50,7 +50,8 @@ const MODULES: [(&str, &[&str]); 25] = [
             "webhooks::Health",
         ],
     ),
-    ("telemetry", &["record", "llm", "subject", "clock", "drain"]),
+    // A collector is dialled and verified as providers are.
+    ("telemetry", &["record", "llm", "subject", "clock", "drain", "upstream", "secret"]),
     ("audit", &["record", "llm", "subject", "clock", "drain"]),
     // Receivers are dialled and verified as providers are: our mark, no root of our own.
     ("alerts", &["record", "llm", "subject", "clock", "drain", "upstream", "secret"]),
@@ -72,6 +73,7 @@ const MODULES: [(&str, &[&str]); 25] = [
             "alerts::template",
             "alerts::guard",
             "webhooks::settings",
+            "telemetry::settings",
         ],
     ),
     (
@@ -86,7 +88,7 @@ const MODULES: [(&str, &[&str]); 25] = [
 ];
 
 /// A third-party crate and the modules that may use it. Crates not listed may be used anywhere.
-const CRATES: [(&str, &[&str]); 26] = [
+const CRATES: [(&str, &[&str]); 28] = [
     ("anyhow", &["main", "app", "cli", "demo"]),
     ("aya", &["capture"]),
     ("aya_log", &["capture"]),
@@ -102,7 +104,9 @@ const CRATES: [(&str, &[&str]); 26] = [
     ("h2", &["upstream"]),
     ("hickory_resolver", &["capture"]),
     ("moka", &["downstream", "pipeline", "capture"]),
+    ("opentelemetry_proto", &["telemetry"]),
     ("prometheus", &["metrics"]),
+    ("prost", &["telemetry"]),
     // The mock provider is its own authority, as the public CAs are for the real ones.
     ("rcgen", &["downstream::ca", "downstream::certs", "demo::mock::ca"]),
     ("rusqlite", &["ledger"]),

@@ -12,7 +12,7 @@ const AGENT: &str = "agent";
 /// Where it is said what was suppressed: always heard.
 pub(super) const SUMS: &str = "agent::app::log::repeats";
 /// Parts that log.
-const PARTS: [&str; 13] = [
+const PARTS: [&str; 14] = [
     "admin",
     "alerts",
     "app",
@@ -25,6 +25,7 @@ const PARTS: [&str; 13] = [
     "pipeline",
     "policy",
     "record",
+    "telemetry",
     "upstream",
 ];
 /// Parts with a level of their own.

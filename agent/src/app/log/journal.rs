@@ -117,9 +117,9 @@ fn put(entry: &mut Vec<u8>, name: &str, value: &str) {
 
 /// An event's message and fields.
 #[derive(Debug, Default)]
-struct Fields {
-    message: String,
-    named: Vec<(&'static str, String)>,
+pub(super) struct Fields {
+    pub(super) message: String,
+    pub(super) named: Vec<(&'static str, String)>,
 }
 
 impl Fields {

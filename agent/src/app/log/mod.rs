@@ -7,6 +7,7 @@
 mod filter;
 mod repeats;
 mod journal;
+mod told;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -21,7 +22,9 @@ use tracing_subscriber::{Layer, Registry, fmt};
 pub(crate) use self::filter::{Filter, FilterError};
 use self::journal::Journal;
 use self::repeats::Repeats;
+use self::told::{Ear, Told};
 use crate::config::{Level, Log, LogFormat};
+use crate::telemetry::Telemetry;
 
 /// Starts logging under the name of this process, and returns what changes it later.
 pub(crate) fn start(log: Log, name: &'static str) -> Dial {
@@ -30,6 +33,7 @@ pub(crate) fn start(log: Log, name: &'static str) -> Dial {
     let repeats = Arc::new(Repeats::default());
     let journal = (log.format == LogFormat::Text).then(|| Journal::of_stderr(name)).flatten();
     let is_journal = journal.is_some();
+    let ear = Ear::default();
     let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
     let output = match (journal, log.format) {
         (Some(journal), _) => journal.boxed(),
@@ -40,9 +44,10 @@ pub(crate) fn start(log: Log, name: &'static str) -> Dial {
         .with(filter)
         .with(repeats::Gate(Arc::clone(&repeats)))
         .with(output)
+        .with(Told(Arc::clone(&ear)))
         .init();
     let state = Mutex::new(State { configured, set: None, number: 0 });
-    Dial { handle, repeats, is_journal, state }
+    Dial { handle, repeats, is_journal, state, ear }
 }
 
 /// Changes what is logged.
@@ -51,6 +56,7 @@ pub(crate) struct Dial {
     repeats: Arc<Repeats>,
     is_journal: bool,
     state: Mutex<State>,
+    ear: Ear,
 }
 
 #[derive(Debug)]
@@ -106,6 +112,12 @@ impl Dial {
         let mut state = self.state.lock();
         state.configured = Filter::of(level);
         self.apply(&state);
+    }
+
+    /// Hands warnings to whoever sends telemetry, from now on.
+    pub(super) fn tell(&self, telemetry: &Arc<Telemetry>) {
+        // There is one, made at the start.
+        let _first = self.ear.set(Arc::clone(telemetry));
     }
 
     /// Sums up what was suppressed and has not come again.

@@ -1,5 +1,4 @@
-//! Sections that act in a later release: checked now, so that a file that is taken today is taken
-//! then.
+//! What acts in a later release: checked now, so that a file that is taken today is taken then.
 
 use super::Check;
 use crate::config::problem::Trail;
@@ -7,12 +6,9 @@ use crate::config::raw::Raw;
 
 pub(super) fn sections(check: &mut Check<'_>, raw: &Raw) {
     let root = Trail::default();
-    let sections = [("audit", raw.audit.enabled), ("tracing", raw.tracing.enabled)];
-    for (section, enabled) in sections {
-        if enabled {
-            let what = "checked, and without effect in this release".to_owned();
-            check.warning(&root.key(section).key("enabled"), what);
-        }
+    if raw.audit.enabled {
+        let what = "checked, and without effect in this release".to_owned();
+        check.warning(&root.key("audit").key("enabled"), what);
     }
 }
 

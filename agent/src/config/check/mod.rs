@@ -13,6 +13,7 @@ mod webhooks;
 mod containers;
 mod later;
 mod secrets;
+mod tracing;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -47,6 +48,7 @@ pub(in crate::config) fn check(
     let webhooks = webhooks::settings(&mut check, &raw);
     let containers = containers::containers(&mut check, &raw.containers);
     later::sections(&mut check, &raw);
+    let tracing = tracing::settings(&mut check, &raw.tracing, tracing::of_environment);
     let mut prices = Vec::new();
     let providers = check.providers(raw.providers, &mut prices);
     reliability.endpoints = endpoints::members(&providers);
@@ -106,6 +108,7 @@ pub(in crate::config) fn check(
         reliability,
         alerts,
         webhooks,
+        tracing,
         ledger: Ledger {
             sync: raw.ledger.sync,
             retention: check.positive(raw.ledger.retention, &ledger.key("retention")),

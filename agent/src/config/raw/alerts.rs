@@ -6,7 +6,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::secret::SecretSource;
-use crate::config::value::Share;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -120,14 +119,4 @@ pub(in crate::config) struct RawRoute {
 pub(in crate::config) struct RawAudit {
     /// Whether to keep an audit log.
     pub(in crate::config) enabled: bool,
-}
-
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-#[schemars(rename = "Tracing")]
-pub(in crate::config) struct RawTracing {
-    /// Whether to trace calls.
-    pub(in crate::config) enabled: bool,
-    /// Share of the calls that are traced, from 0 to 1.
-    pub(in crate::config) sample_rate: Share,
 }

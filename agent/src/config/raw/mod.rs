@@ -9,6 +9,7 @@ mod alerts;
 mod webhooks;
 mod containers;
 mod own;
+mod tracing;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub(in crate::config) use self::alerts::{
     RawAlerts, RawAudit, RawChannel, RawEmail, RawMailTls, RawPagerDuty, RawRoute, RawSlack,
-    RawTracing, RawWebhook,
+    RawWebhook,
 };
 pub(in crate::config) use self::containers::{RawContainers, RawReach};
 pub(in crate::config) use self::limits::{
@@ -35,6 +36,7 @@ pub(in crate::config) use self::reliability::{
     RawStrategy, RawTimeouts,
 };
 pub(in crate::config) use self::webhooks::{RawDefinition, RawWebhooks};
+pub(in crate::config) use self::tracing::{RawCompression, RawTracing};
 use super::value::{Address, Fsync, OneOrMany, Size, Span, Toggle};
 
 /// How much the agent does.
@@ -207,7 +209,7 @@ pub(in crate::config) struct Raw {
     pub(in crate::config) webhooks: RawWebhooks,
     /// The audit log. Checked; it acts in a later release.
     pub(in crate::config) audit: RawAudit,
-    /// Traces. Checked; they act in a later release.
+    /// Traces, metrics and log lines for an OpenTelemetry collector.
     pub(in crate::config) tracing: RawTracing,
     /// The record of all calls on disk.
     pub(in crate::config) ledger: RawLedger,

@@ -110,7 +110,6 @@ fn the_designs_sections_load_unmodified() {
         "webhooks.definitions.budget-alert.model",
         "webhooks.definitions.budget-alert.callback_url",
         "audit.enabled",
-        "tracing.enabled",
     ];
     assert_eq!(warned, expected);
 }
@@ -226,6 +225,31 @@ fn what_is_wrong_is_named() {
              mean `budgets`?)",
         ),
         ("tracing: {sample_rate: 1.5}", "1:24: tracing.sample_rate: `1.5` is not a share"),
+        (
+            "tracing: {endpoint: 'collector:4318'}",
+            "1:21: tracing.endpoint: `collector:4318` is not",
+        ),
+        (
+            "tracing: {endpoint: 'http://c:4317'}",
+            "1:21: tracing.endpoint: `http://c:4317` is the port for",
+        ),
+        (
+            "tracing: {endpoint: 'http://c:4318/v1/traces'}",
+            "1:21: tracing.endpoint: `http://c:4318/v1/tr",
+        ),
+        ("tracing: {headers: {host: x}}", "1:27: tracing.headers.host: the header `host` is set"),
+        (
+            "tracing: {headers: {'a b': x}}",
+            "1:28: tracing.headers.a b: `a b` is not a header's name",
+        ),
+        ("tracing: {timeout: 0s}", "1:20: tracing.timeout: must be longer than 0s"),
+        ("tracing: {metrics_interval: 0s}", "1:29: tracing.metrics_interval: must be longer"),
+        (
+            "tracing: {compression: zstd}",
+            "1:24: tracing.compression: `zstd` is not one of gzip, none",
+        ),
+        ("tracing: {ca_file: nowhere.pem}", "1:20: tracing.ca_file: there is no file"),
+        ("tracing: {metric: false}", "1:11: tracing.metric: this key is not known"),
         ("audit: {enabeld: true}", "1:9: audit.enabeld: this key is not known"),
     ];
     let mut others = Vec::new();

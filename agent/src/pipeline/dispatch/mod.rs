@@ -76,11 +76,12 @@ impl Answer {
 /// answer.
 pub async fn once(
     exchange: &mut Exchange,
-    request: Request<Outgoing>,
+    mut request: Request<Outgoing>,
     own: Option<&Link>,
 ) -> Result<Response<Incoming>, Reject> {
     downgrade::impossible(exchange);
     exchange.attempt();
+    exchange.trace(&mut request);
     // Ends with the last byte of the response, or with the call.
     exchange.wait_begins();
     let context = Arc::clone(&exchange.context);
@@ -232,6 +233,7 @@ impl Dispatch<'_> {
         let mut request = self.original.request(&mut ready.way, more);
         let context = Arc::clone(&self.exchange.context);
         let endpoint = self.endpoint(&mut ready.way, &mut request);
+        self.exchange.trace(&mut request);
         let link = ready.way.link.as_ref().unwrap_or(&context.link);
         let care = Care {
             timeouts: ready.timeouts,

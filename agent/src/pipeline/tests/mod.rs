@@ -19,6 +19,7 @@ mod unread;
 mod health;
 mod websocket;
 mod http2;
+mod traced;
 
 use std::collections::VecDeque;
 use std::io;
@@ -45,6 +46,7 @@ use crate::llm::providers::Providers;
 use crate::policy;
 use crate::policy::containers::Containers;
 use crate::policy::reliability::Settings;
+use crate::record::trace::SampleRate;
 use crate::record::{Connection, Durability, Notice, Opened, Record};
 use crate::secret::Secret;
 use crate::subject::{Process, Subject, Workload};
@@ -234,6 +236,7 @@ struct Setup {
     providers: Vec<crate::llm::providers::Provider>,
     credentials: Credentials,
     endpoints: Endpoints,
+    tracing: Option<SampleRate>,
     acting: bool,
 }
 
@@ -249,6 +252,7 @@ impl Default for Setup {
             providers: Vec::new(),
             credentials: Credentials::default(),
             endpoints: Endpoints::default(),
+            tracing: None,
             acting: true,
         }
     }
@@ -293,6 +297,7 @@ fn set(
         credentials: setup.credentials,
         endpoints: setup.endpoints,
         containers: Containers::default(),
+        tracing: setup.tracing,
         policies: Arc::new(policies),
     };
     let provider = Arc::clone(rules.providers.by_name("openai").expect("built in"));

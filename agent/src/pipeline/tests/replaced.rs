@@ -26,6 +26,7 @@ fn replace(scene: &Scene, environment: &str, limits: policy::Settings) {
         endpoints: old.endpoints.clone(),
         credentials: Credentials::default(),
         containers: Containers::default(),
+        tracing: old.tracing,
         policies: Arc::clone(&old.policies),
     };
     let now = scene.context.clock.now();
