@@ -11,6 +11,7 @@
 //!               llm          what was said is read: format, usage, price (pure)
 //!               record       what is known when the call is over
 //!               ledger, metrics                   keep it
+//!               watch        whether it is too many that fail, too slow, too dear (pure)
 //!               alerts       people are told
 //!               admin, cli                        show it
 //! ```
@@ -27,6 +28,7 @@ pub mod llm;
 pub mod record;
 pub mod ledger;
 pub mod metrics;
+pub mod watch;
 pub mod alerts;
 pub mod secret;
 pub mod config;

@@ -47,4 +47,6 @@ mod trust;
 #[cfg(test)]
 mod upkeep;
 #[cfg(test)]
+mod watch;
+#[cfg(test)]
 mod websocket;

@@ -11,6 +11,7 @@ mod crowd;
 mod serve;
 mod routes;
 pub mod alerts;
+pub mod watch;
 mod control;
 mod near;
 pub mod status;
@@ -44,6 +45,7 @@ pub use self::agent::{Agent, Failure};
 pub use self::alerts::Alerts;
 pub use self::control::Control;
 pub use self::routes::{ErrorBody, ErrorText, SetCapture, SetMode};
+pub use self::watch::Watching;
 
 use crate::drain::Drain;
 

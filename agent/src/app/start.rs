@@ -22,7 +22,7 @@ use super::service::{Doors, Inheritance, Leave, Predecessor, Sockets, Tickets};
 use super::sweep::sweep;
 use super::takers::Takers;
 use super::toggles::Toggles;
-use super::{account_key, alerts, bypass, namespaces, restore, rules, verdicts, watch};
+use super::{account_key, alerts, bypass, namespaces, restore, rules, verdicts, watch, watching};
 use crate::admin::{self, Admin, Bound};
 use crate::alerts::Dial;
 use crate::capture::resolve::Resolver;
@@ -210,6 +210,11 @@ pub(super) async fn start(
             Some(Followed { predecessor, tickets })
         }
     };
+    let (restored, there) = (Arc::clone(&takers), Arc::clone(&ledger));
+    restored.watched().replace(&config.watching);
+    let now = front.runtime.clock.now().wall;
+    let restoring = drain.spawn_blocking(move || restored.watched().restore(&there, now));
+    restoring.await.context("the windows of the last calls")?;
     gate.lift();
     let (succession, leaves) = mpsc::channel(1);
     let running = Arc::new(Running {
@@ -239,6 +244,7 @@ pub(super) async fn start(
     });
     drain.spawn(sweep(Arc::clone(&running), paths.clone()));
     drain.spawn(watch::watch(Arc::clone(&running)));
+    drain.spawn(watching::run(Arc::clone(&running)));
     let front = &running.front;
     drain.spawn(health::watch(
         Arc::clone(&front.rules),

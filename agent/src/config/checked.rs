@@ -16,6 +16,7 @@ use crate::alerts::settings::Settings;
 use crate::llm::usage::NanoUsd;
 use crate::policy;
 use crate::subject::Pick;
+use crate::watch::settings as watch;
 
 /// A whole configuration without faults.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub struct Config {
     pub reliability: policy::reliability::Settings,
     /// Who is told when something happens.
     pub alerts: Alerts,
+    /// How much may fail, how long it may take, and what spending is unusual.
+    pub watching: watch::Settings,
     /// The ledger.
     pub ledger: Ledger,
     /// What `/metrics` shows.

@@ -5,6 +5,7 @@ mod limits;
 mod design;
 mod packaged;
 mod reliability;
+mod watching;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -12,6 +12,7 @@ mod names;
 mod policies;
 mod process;
 mod tries;
+mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use prometheus::{
 };
 
 pub use self::policies::{BudgetGauge, LimitGauge, QuotaGauge, Standing};
+pub use self::watch::Watched;
 
 use self::alerts::Alerts;
 use self::calls::Calls;
@@ -66,6 +68,7 @@ pub struct Metrics {
     namespaces_left_out: IntCounterVec,
     ledger: LedgerMetrics,
     alerts: Alerts,
+    watch: watch::Watch,
     process: process::Process,
 }
 
@@ -208,6 +211,7 @@ impl Metrics {
                 )?,
             },
             alerts: Alerts::new(&registry, Arc::clone(&names))?,
+            watch: watch::Watch::new(&registry, Arc::clone(&names))?,
             process: process::Process::new(&registry)?,
             names,
             registry,
@@ -220,6 +224,7 @@ impl Metrics {
         self.calls.count(record);
         self.policies.count(record);
         self.tries.count(record);
+        self.watch.count(record);
         let overhead = record.latency.saturating_sub(record.upstream);
         self.overhead.observe(overhead.as_secs_f64());
         if record.usage_source == UsageSource::Estimated {
@@ -325,6 +330,11 @@ impl Metrics {
     /// Takes over the figures of what people were told.
     pub fn alerts(&self, health: &crate::alerts::Health) {
         self.alerts.health(health);
+    }
+
+    /// Takes over how error budgets, latencies and spending stand.
+    pub fn watched(&self, watched: &Watched) {
+        self.watch.show(watched);
     }
 
     /// Takes over what the kernel half counted since it was attached.

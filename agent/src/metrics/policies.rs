@@ -78,19 +78,19 @@ pub(super) struct Policies {
     /// Counters by the addresses of their labels, which the labels beside them keep taken.
     known: Mutex<Known>,
     counted: IntCounterVec,
-    spent: Shown,
-    limit: Shown,
-    usage: Shown,
-    quota: Shown,
+    spent: Shown<3>,
+    limit: Shown<3>,
+    usage: Shown<3>,
+    quota: Shown<3>,
 }
 
 type Known = HashMap<(usize, usize), (IntCounter, [Arc<str>; 2])>;
 
-/// A gauge and the series it shows now.
+/// A gauge with so many labels, and the series it shows now.
 #[derive(Debug)]
-struct Shown {
+pub(super) struct Shown<const N: usize> {
     gauge: GaugeVec,
-    labels: Mutex<HashSet<[Arc<str>; 3]>>,
+    labels: Mutex<HashSet<[Arc<str>; N]>>,
 }
 
 impl Policies {
@@ -199,15 +199,19 @@ impl Policies {
     }
 }
 
-impl Shown {
-    fn new(registry: &Registry, opts: Opts, labels: &[&str]) -> prometheus::Result<Self> {
+impl<const N: usize> Shown<N> {
+    pub(super) fn new(
+        registry: &Registry,
+        opts: Opts,
+        labels: &[&str; N],
+    ) -> prometheus::Result<Self> {
         let gauge = GaugeVec::new(opts, labels)?;
         registry.register(Box::new(gauge.clone()))?;
         Ok(Self { gauge, labels: Mutex::default() })
     }
 
     /// Shows these series, each with its labels, its fullness and its value, and no others.
-    fn set(&self, series: impl Iterator<Item = ([Arc<str>; 3], f64, f64)>) {
+    pub(super) fn set(&self, series: impl Iterator<Item = ([Arc<str>; N], f64, f64)>) {
         let mut series: Vec<_> = series.collect();
         series.sort_by(|one, other| other.1.total_cmp(&one.1));
         let mut shown = self.labels.lock();

@@ -4,7 +4,7 @@ use super::{Problem, source::Source};
 
 /// A module of `agent` and what it may use of the others; `*` is everything. A path allows what
 /// is below it. What is not listed may use nothing.
-const MODULES: [(&str, &[&str]); 24] = [
+const MODULES: [(&str, &[&str]); 25] = [
     ("main", &["cli"]),
     ("app", &["*"]),
     ("cli", &["*"]),
@@ -48,6 +48,7 @@ const MODULES: [(&str, &[&str]); 24] = [
             "alerts::settings",
         ],
     ),
+    ("watch", &["policy", "record", "llm", "subject"]),
     ("telemetry", &["record", "llm", "subject", "clock", "drain"]),
     ("audit", &["record", "llm", "subject", "clock", "drain"]),
     // Receivers are dialled and verified as providers are: our mark, no root of our own.
@@ -64,6 +65,7 @@ const MODULES: [(&str, &[&str]); 24] = [
             "alerts::settings",
             "alerts::template",
             "alerts::guard",
+            "watch::settings",
         ],
     ),
     (

@@ -9,6 +9,7 @@ mod prices;
 mod proxies;
 mod reliability;
 mod alerts;
+mod watching;
 mod containers;
 mod later;
 mod secrets;
@@ -43,6 +44,7 @@ pub(in crate::config) fn check(
     let policy = limits::settings(&mut check, &raw);
     let mut reliability = reliability::settings(&mut check, &raw);
     let alerts = alerts::settings(&mut check, &raw);
+    let watching = watching::settings(&mut check, &raw);
     let containers = containers::containers(&mut check, &raw.containers);
     later::sections(&mut check, &raw);
     let mut prices = Vec::new();
@@ -103,6 +105,7 @@ pub(in crate::config) fn check(
         policy,
         reliability,
         alerts,
+        watching,
         ledger: Ledger {
             sync: raw.ledger.sync,
             retention: check.positive(raw.ledger.retention, &ledger.key("retention")),
