@@ -11,6 +11,8 @@
 //!               llm          what was said is read: format, usage, price (pure)
 //!               record       what is known when the call is over
 //!               ledger, metrics, telemetry        keep it, and send it on
+//!               ledger, metrics                   keep it
+//!               watch        whether it is too many that fail, too slow, too dear (pure)
 //!               alerts       people are told
 //!               webhooks     others call in, and are answered
 //!               admin, cli                        show it
@@ -28,6 +30,7 @@ pub mod llm;
 pub mod record;
 pub mod ledger;
 pub mod metrics;
+pub mod watch;
 pub mod alerts;
 pub mod webhooks;
 pub mod telemetry;

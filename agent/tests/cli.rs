@@ -3,6 +3,8 @@
 
 #[path = "cli/alerts.rs"]
 mod alerts;
+#[path = "cli/errors.rs"]
+mod errors;
 #[path = "cli/http.rs"]
 mod http;
 #[path = "cli/upkeep.rs"]

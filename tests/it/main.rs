@@ -52,5 +52,6 @@ mod trust;
 mod upkeep;
 #[cfg(test)]
 mod webhooks;
+mod watch;
 #[cfg(test)]
 mod websocket;

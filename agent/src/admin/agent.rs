@@ -15,6 +15,7 @@ use super::spend::{Spend, SpendQuery};
 use super::status::{CaptureState, ModeState, Status};
 use super::upgrade::Upgraded;
 use super::upkeep::Upkeep;
+use super::watch::Watching;
 use super::webhooks::Inbound;
 use crate::config::Mode;
 use crate::record::CallId;
@@ -47,7 +48,9 @@ pub enum Failure {
 ///
 /// Methods may block on the ledger: they are called on the blocking pool. `uid` and the `uid` of
 /// queries limit the answer to one user's rows; what is returned goes to whoever asked.
-pub trait Agent: Alerts + Control + Upkeep + Bypassing + Inbound + Send + Sync + 'static {
+pub trait Agent:
+    Alerts + Control + Upkeep + Bypassing + Watching + Inbound + Send + Sync + 'static
+{
     /// Everything at a glance; where `uid` is given, no dollars, workloads or warnings that are
     /// about another user.
     fn status(&self, uid: Option<u32>) -> Result<Status, Failure>;

@@ -12,6 +12,7 @@ mod serve;
 mod routes;
 pub mod alerts;
 pub mod webhooks;
+pub mod watch;
 mod control;
 mod near;
 pub mod status;
@@ -46,6 +47,7 @@ pub use self::alerts::Alerts;
 pub use self::control::Control;
 pub use self::routes::{ErrorBody, ErrorText, SetCapture, SetMode};
 pub use self::webhooks::Inbound;
+pub use self::watch::Watching;
 
 use crate::drain::Drain;
 

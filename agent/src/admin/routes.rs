@@ -23,6 +23,7 @@ use super::status::{CaptureState, ModeState, Status};
 use super::{
     Agent, Failure, SCHEMA_VERSION, accounts, alerts, bypass, control, reload, upgrade, upkeep,
     webhooks,
+    watch,
 };
 use crate::config::Mode;
 use crate::drain::Drain;
@@ -60,6 +61,7 @@ pub(super) fn router(shared: Shared) -> Router {
         .merge(upgrade::router())
         .merge(upkeep::router())
         .merge(bypass::router())
+        .merge(watch::router())
         .fallback(async || Refusal::NotFound("there is no such route".to_owned()))
         .layer(DefaultBodyLimit::max(4096))
         .with_state(shared)

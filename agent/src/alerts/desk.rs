@@ -151,6 +151,7 @@ impl Desk {
             spent: None,
             limit: None,
             class: None,
+            finding: None,
         };
         let place = queue.try_reserve().map_err(|_| TestError::Full(name.to_owned()))?;
         let new = |id| Delivery { test: true, ..Delivery::new(id, at, &channel, notice) };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::llm::usage::NanoUsd;
-use crate::record::{Notice, Topic};
+use crate::record::{Finding, Notice, Topic};
 
 /// 2026-11-22T09:00:00Z.
 pub(super) fn at() -> SystemTime {
@@ -23,6 +23,23 @@ pub(super) fn budget() -> Notice {
         spent: Some(NanoUsd(8_250_000_000)),
         limit: Some(NanoUsd(10_000_000_000)),
         class: None,
+        finding: None,
+    }
+}
+
+pub(super) fn errors() -> Notice {
+    Notice {
+        topic: Topic::ErrorBudgetExceeded,
+        policy: Arc::from("error_budgets.chat"),
+        spent: None,
+        limit: None,
+        class: Some(Arc::from("server_error")),
+        finding: Some(Finding {
+            task: Some(Arc::from("chat")),
+            measured: "15.0%".to_owned(),
+            target: "5%".to_owned(),
+        }),
+        ..budget()
     }
 }
 

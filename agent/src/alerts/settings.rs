@@ -217,7 +217,7 @@ fn fits(pattern: &str, name: &str) -> bool {
 }
 
 /// Every topic with its word.
-pub const TOPICS: [(Topic, &str); 10] = [
+pub const TOPICS: [(Topic, &str); 16] = [
     (Topic::BudgetThreshold, "budget_threshold"),
     (Topic::BudgetExceeded, "budget_exceeded"),
     (Topic::BudgetForecast, "budget_forecast"),
@@ -228,6 +228,12 @@ pub const TOPICS: [(Topic, &str); 10] = [
     (Topic::Escalation, "escalation"),
     (Topic::Guardrail, "guardrail"),
     (Topic::Freeze, "freeze"),
+    (Topic::CostSpikeOver, "cost_spike_over"),
+    (Topic::ErrorBudgetThreshold, "error_budget_threshold"),
+    (Topic::ErrorBudgetExceeded, "error_budget_exceeded"),
+    (Topic::ErrorBudgetRecovered, "error_budget_recovered"),
+    (Topic::SlaBreached, "sla_breached"),
+    (Topic::SlaRecovered, "sla_recovered"),
 ];
 
 /// The word for a topic, as the configuration and metrics write it.

@@ -45,6 +45,11 @@ fn details(delivery: &Delivery) -> Value {
     add("spent_percent", percent(notice));
     add("call_id", notice.call_id.map(|id| id.to_string()));
     add("class", notice.class.as_deref().map(str::to_owned));
+    if let Some(finding) = &notice.finding {
+        add("task", finding.task.as_deref().map(str::to_owned));
+        add("measured", Some(finding.measured.clone()));
+        add("target", Some(finding.target.clone()));
+    }
     if let Some(uid) = notice.uid {
         map.insert("uid".to_owned(), uid.into());
     }
@@ -83,9 +88,13 @@ pub(super) fn slack(delivery: &Delivery, text: &str, host: &str) -> Value {
 /// closes resolves the incident it opened.
 pub(super) fn pagerduty(delivery: &Delivery, key: &str, text: &str, host: &str) -> Value {
     let notice = &delivery.notice;
-    let resolves = notice.topic == Topic::BreakerClosed && !delivery.test;
+    let resolves = !delivery.test && is_good(notice.topic);
     let subject = if delivery.test { delivery.id.to_string() } else { notice.subject.to_string() };
-    let class = notice.class.as_deref().unwrap_or_default();
+    let class = match family(delivery) {
+        // What fails most changes while it goes on.
+        "error_budget" | "sla" => task(notice),
+        _ => notice.class.as_deref().unwrap_or_default(),
+    };
     let place = format!("weir/{}/{}", shortened(host, 64), family(delivery));
     let dedup_key = format!("{place}/{}/{subject}/{class}", notice.policy);
     let mut event = json!({
@@ -110,12 +119,33 @@ pub(super) fn pagerduty(delivery: &Delivery, key: &str, text: &str, host: &str) 
     event
 }
 
+/// The task that it is about.
+fn task(notice: &Notice) -> &str {
+    notice.finding.as_ref().and_then(|finding| finding.task.as_deref()).unwrap_or_default()
+}
+
+/// Whether something is well again.
+fn is_good(topic: Topic) -> bool {
+    matches!(
+        topic,
+        Topic::BreakerClosed
+            | Topic::CostSpikeOver
+            | Topic::ErrorBudgetRecovered
+            | Topic::SlaRecovered
+    )
+}
+
 /// Topics that are about the same trouble.
 fn family(delivery: &Delivery) -> &'static str {
     match delivery.notice.topic {
         _ if delivery.test => "test",
         Topic::BreakerOpened | Topic::BreakerClosed => "breaker",
         Topic::BudgetThreshold | Topic::BudgetExceeded | Topic::BudgetForecast => "budget",
+        Topic::CostSpike | Topic::CostSpikeOver => "cost_spike",
+        Topic::ErrorBudgetThreshold | Topic::ErrorBudgetExceeded | Topic::ErrorBudgetRecovered => {
+            "error_budget"
+        }
+        Topic::SlaBreached | Topic::SlaRecovered => "sla",
         _ => delivery.topic(),
     }
 }
@@ -124,8 +154,11 @@ fn severity(delivery: &Delivery) -> &'static str {
     match delivery.notice.topic {
         _ if delivery.test => "info",
         Topic::BudgetExceeded => "critical",
-        Topic::BreakerOpened | Topic::Escalation => "error",
-        Topic::BreakerClosed => "info",
+        Topic::BreakerOpened
+        | Topic::Escalation
+        | Topic::ErrorBudgetExceeded
+        | Topic::SlaBreached => "error",
+        topic if is_good(topic) => "info",
         _ => "warning",
     }
 }
@@ -209,6 +242,25 @@ mod tests {
         assert_eq!(closed["event_action"], "resolve");
         assert_eq!(closed["dedup_key"], opened["dedup_key"]);
         assert_eq!(closed["payload"], Value::Null);
+    }
+
+    #[test]
+    fn an_error_budget_that_recovers_resolves_what_it_told() {
+        let told = |topic, class: Option<&str>| {
+            let class = class.map(Arc::from);
+            pagerduty(&delivery(Notice { topic, class, ..sample::errors() }), "KEY", "text", "h")
+        };
+        let near = told(Topic::ErrorBudgetThreshold, Some("timeout"));
+        let over = told(Topic::ErrorBudgetExceeded, Some("server_error"));
+        let well = told(Topic::ErrorBudgetRecovered, None);
+        assert_eq!(over["payload"]["severity"], "error");
+        assert_eq!(over["payload"]["custom_details"]["measured"], "15.0%");
+        assert_eq!(
+            (&near["event_action"], &well["event_action"]),
+            (&json!("trigger"), &json!("resolve"))
+        );
+        assert!(near["dedup_key"] == over["dedup_key"] && over["dedup_key"] == well["dedup_key"]);
+        assert!(over["dedup_key"].as_str().unwrap().ends_with("/code-reviewer/chat"));
     }
 
     #[test]

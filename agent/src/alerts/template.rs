@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::llm::usage::NanoUsd;
-use crate::record::Notice;
+use crate::record::{Finding, Notice};
 
 use super::settings::word;
 
@@ -23,9 +23,12 @@ enum Variable {
     Topic,
     Message,
     CallId,
+    Task,
+    Measured,
+    Target,
 }
 
-const VARIABLES: [(&str, Variable); 10] = [
+const VARIABLES: [(&str, Variable); 13] = [
     ("AgentName", Variable::AgentName),
     ("SpentPercent", Variable::SpentPercent),
     ("Spent", Variable::Spent),
@@ -36,6 +39,9 @@ const VARIABLES: [(&str, Variable); 10] = [
     ("Topic", Variable::Topic),
     ("Message", Variable::Message),
     ("CallId", Variable::CallId),
+    ("Task", Variable::Task),
+    ("Measured", Variable::Measured),
+    ("Target", Variable::Target),
 ];
 
 /// What the prompt of a webhook that others call may name.
@@ -174,6 +180,7 @@ fn pieces(text: &str) -> Result<Vec<Piece<'_>>, Fault> {
 
 fn value(variable: Variable, notice: &Notice) -> String {
     let money = |amount: Option<NanoUsd>| amount.map(dollars);
+    let found = |part: fn(&Finding) -> String| notice.finding.as_ref().map(part);
     let value = match variable {
         Variable::AgentName => Some(notice.subject.to_string()),
         Variable::SpentPercent => percent(notice),
@@ -185,6 +192,12 @@ fn value(variable: Variable, notice: &Notice) -> String {
         Variable::Topic => Some(word(notice.topic).to_owned()),
         Variable::Message => Some(notice.message.clone()),
         Variable::CallId => notice.call_id.map(|id| id.to_string()),
+        Variable::Task => {
+            let finding = notice.finding.as_ref();
+            finding.and_then(|finding| finding.task.as_ref()).map(ToString::to_string)
+        }
+        Variable::Measured => found(|finding| finding.measured.clone()),
+        Variable::Target => found(|finding| finding.target.clone()),
     };
     value.unwrap_or_else(|| "-".to_owned())
 }
@@ -240,6 +253,13 @@ mod tests {
             "code-reviewer|82.5|8.25|10.00|1.75|2026-11-22T09:00:00Z|budgets.code-reviewer|\
              budget_threshold|82% of the daily budget is spent|-"
         );
+    }
+
+    #[test]
+    fn what_was_measured_has_variables_too() {
+        let text = Template::parse("{{.Task}} {{.Measured}} of {{.Target}}").unwrap();
+        assert_eq!(text.render(&sample::budget()), "- - of -");
+        assert_eq!(text.render(&sample::errors()), "chat 15.0% of 5%");
     }
 
     #[test]

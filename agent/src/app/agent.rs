@@ -149,6 +149,7 @@ impl admin::Agent for Running {
         let (budgets, breakers) = (self.near_budgets(uid), self.open_breakers());
         let mut warnings = self.warnings(uid);
         warnings.extend(control::warnings(&budgets, &breakers));
+        warnings.extend(self.watch_warnings(uid));
         let escalations = self.alerts.health(uid);
         Ok(Status {
             schema_version: SCHEMA_VERSION,
@@ -214,6 +215,7 @@ impl admin::Agent for Running {
             self.metrics.webhooks(&webhooks.health());
         }
         telemetry::count(&self.telemetry, &self.metrics);
+        self.metrics.watched(&self.takers.watched().gauges());
         let now = self.front.runtime.clock.now();
         self.metrics.policies(&standing::standing(&self.front.rules.load().policies, now));
         let refused = self.front.upstream.pool.tls().refused();

@@ -183,6 +183,7 @@ pub(super) async fn run(
             spent: None,
             limit: None,
             class: None,
+            finding: None,
         });
     }
 }

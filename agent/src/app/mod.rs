@@ -13,6 +13,7 @@ mod rules;
 mod reload;
 mod watch;
 mod takers;
+mod watching;
 mod restore;
 mod freezer;
 mod heard;

@@ -75,6 +75,7 @@ impl Running {
         restore::count(&policies, &spent.unwrap_or_default(), now);
 
         self.alerts.replace(alerts::settings(&config.alerts));
+        self.takers.watched().replace(&config.watching);
         for (channel, why) in self.alerts.broken() {
             tracing::error!(channel = &*channel, why, "an alert channel can tell nobody");
         }

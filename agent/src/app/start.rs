@@ -23,7 +23,8 @@ use super::sweep::sweep;
 use super::takers::Takers;
 use super::toggles::Toggles;
 use super::{
-    account_key, alerts, bypass, namespaces, restore, rules, telemetry, verdicts, watch, webhooks,
+    account_key, alerts, bypass, namespaces, restore, rules, telemetry, verdicts, watch, watching,
+    webhooks,
 };
 use crate::admin::{self, Admin, Bound};
 use crate::alerts::Dial;
@@ -223,6 +224,11 @@ pub(super) async fn start(
             Some(Followed { predecessor, tickets })
         }
     };
+    let (restored, there) = (Arc::clone(&takers), Arc::clone(&ledger));
+    restored.watched().replace(&config.watching);
+    let now = front.runtime.clock.now().wall;
+    let restoring = drain.spawn_blocking(move || restored.watched().restore(&there, now));
+    restoring.await.context("the windows of the last calls")?;
     gate.lift();
     webhooks::begin(&front);
     let (succession, leaves) = mpsc::channel(1);
@@ -256,6 +262,7 @@ pub(super) async fn start(
     let remembering = Arc::clone(&running);
     drain.spawn_blocking(move || remembering.remember_contacts());
     drain.spawn(watch::watch(Arc::clone(&running)));
+    drain.spawn(watching::run(Arc::clone(&running)));
     let front = &running.front;
     drain.spawn(health::watch(
         Arc::clone(&front.rules),

@@ -6,6 +6,7 @@ use foldhash::HashSet;
 use parking_lot::Mutex;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use super::watching::Watched;
 use crate::admin::calls::CallRow;
 use crate::alerts::Alerts;
 use crate::ledger::Ledger;
@@ -17,13 +18,14 @@ use crate::telemetry::Telemetry;
 /// Records that a slow follower may fall behind before it misses some.
 const FOLLOW: usize = 1024;
 
-/// Ledger, metrics, telemetry, live followers and alerts.
+/// Ledger, metrics, telemetry, live followers, alerts and who is watched.
 #[derive(Debug)]
 pub(super) struct Takers {
     ledger: Arc<Ledger>,
     metrics: Arc<Metrics>,
     alerts: Arc<Alerts>,
     telemetry: Arc<Telemetry>,
+    watched: Watched,
     live: broadcast::Sender<Arc<CallRow>>,
     freezes: mpsc::Sender<ToFreeze>,
     /// Calls that were announced and have not ended.
@@ -47,12 +49,19 @@ impl Takers {
         let (freezes, to_freeze) = mpsc::channel(FREEZES);
         let live = broadcast::Sender::new(FOLLOW);
         let in_flight = Mutex::default();
-        (Self { ledger, metrics, alerts, telemetry, live, freezes, in_flight }, to_freeze)
+        let watched = Watched::default();
+        let takers = Self { ledger, metrics, alerts, watched, telemetry, live, freezes, in_flight };
+        (takers, to_freeze)
     }
 
     /// How many calls are being made.
     pub(super) fn in_flight(&self) -> u64 {
         u64::try_from(self.in_flight.lock().len()).unwrap_or(u64::MAX)
+    }
+
+    /// Who fails more, takes longer or spends more than they should.
+    pub(super) fn watched(&self) -> &Watched {
+        &self.watched
     }
 
     /// Settled calls from now on.
@@ -80,6 +89,7 @@ impl Sink for Takers {
         if record.kind == Kind::Call {
             self.alerts.call(record.started_at);
         }
+        self.watched.call(&record).into_iter().for_each(|notice| self.notice(notice));
         if self.live.receiver_count() > 0 {
             // An error means that the last follower has just left.
             drop(self.live.send(Arc::new(CallRow::from(&*record))));
@@ -178,6 +188,7 @@ mod tests {
             spent: None,
             limit: None,
             class: Some(Arc::from("overloaded")),
+            finding: None,
         });
         let drain = Drain::new();
         let tls = Tls::new(rustls::RootCertStore::empty(), []).unwrap();

@@ -17,6 +17,7 @@ pub(crate) mod helper;
 mod demo;
 mod status;
 mod spend;
+mod errors;
 mod calls;
 mod ps;
 mod explain;
@@ -109,6 +110,8 @@ enum Command {
     Status(status::Args),
     /// Calls, tokens and dollars, by anything
     Spend(spend::Args),
+    /// Why calls failed, and how available providers were
+    Errors(errors::Args),
     /// Single calls, past and as they happen
     Calls(calls::Args),
     /// Processes that talk to LLM providers, and how far they are metered
@@ -188,6 +191,7 @@ fn dispatch(command: &Command, ctx: &Ctx, start: daemon::Start) -> anyhow::Resul
         Command::FirstCall(args) => setup::first_call(args, ctx),
         Command::Status(args) => status::run(args, ctx),
         Command::Spend(args) => spend::run(args, ctx),
+        Command::Errors(args) => errors::run(args, ctx),
         Command::Calls(args) => calls::run(args, ctx),
         Command::Ps(args) => ps::run(args, ctx),
         Command::Explain(args) => explain::run(args, ctx),

@@ -283,7 +283,7 @@ fn csv(spend: &Spend, query: &SpendQuery, ctx: &Ctx) -> anyhow::Result<()> {
 }
 
 /// A name that no spreadsheet takes for a formula, and no terminal for a command.
-fn inert(name: &str) -> Cow<'_, str> {
+pub(super) fn inert(name: &str) -> Cow<'_, str> {
     let name = clean(name);
     if name.trim_start().starts_with(['=', '+', '-', '@', '|', '%']) {
         return Cow::Owned(format!("'{name}"));

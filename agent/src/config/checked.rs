@@ -18,6 +18,7 @@ use crate::policy;
 use crate::subject::Pick;
 use crate::webhooks::settings as webhooks;
 use crate::telemetry::settings::SampleRate;
+use crate::watch::settings as watch;
 
 /// A whole configuration without faults.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +59,8 @@ pub struct Config {
     pub webhooks: webhooks::Settings<SecretSource>,
     /// What is sent to a collector; `None` is nothing.
     pub tracing: Option<Tracing>,
+    /// How much may fail, how long it may take, and what spending is unusual.
+    pub watching: watch::Settings,
     /// The ledger.
     pub ledger: Ledger,
     /// What `/metrics` shows.

@@ -6,6 +6,7 @@ mod design;
 mod packaged;
 mod reliability;
 mod webhooks;
+mod watching;
 
 use std::net::SocketAddr;
 use std::time::Duration;

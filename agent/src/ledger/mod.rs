@@ -52,9 +52,9 @@ use crate::record::{Connection, Durability, Opened, Record, Sink};
 pub use error::LedgerError;
 pub use journal::Fsync;
 pub use reader::{
-    AttemptRow, Bucket, CallDetail, CallQuery, CallRow, Contact, Coverage, CoverageReason,
-    DecisionRow, Dimension, ProcessConnections, ProcessRow, Reader, SpendQuery, SpendRow, SpentRow,
-    Unpriced,
+    AttemptRow, Availability, Bucket, CallDetail, CallQuery, CallRow, Contact, Coverage, CoverageReason,
+    DecisionRow, Dimension, ErrorQuery, ErrorRow, Errors, ErrorsBy, HourRow, ProcessConnections,
+    ProcessRow, Reader, SpendQuery, SpendRow, SpentRow, Unpriced,
 };
 pub use stats::Health;
 

@@ -16,6 +16,7 @@ mod contacts;
 mod alerts;
 mod webhooks;
 mod telemetry;
+mod watch;
 mod storage;
 mod condition;
 mod host;
@@ -35,6 +36,7 @@ use prometheus::{
 pub use self::condition::Condition;
 pub use self::host::Places;
 pub use self::policies::{BudgetGauge, LimitGauge, QuotaGauge, Standing};
+pub use self::watch::Watched;
 
 use self::alerts::Alerts;
 use self::calls::Calls;
@@ -90,6 +92,7 @@ pub struct Metrics {
     condition: Conditions,
     host: Host,
     telemetry: telemetry::Telemetry,
+    watch: watch::Watch,
     process: process::Process,
     expired: IntCounter,
 }
@@ -177,6 +180,7 @@ impl Metrics {
             condition: Conditions::new(&registry)?,
             host: Host::new(&registry, settings.per_user)?,
             telemetry: telemetry::Telemetry::new(&registry)?,
+            watch: watch::Watch::new(&registry, Arc::clone(&names))?,
             process: process::Process::new(&registry)?,
             expired: counter(
                 "weir_metrics_expired_total",
@@ -194,6 +198,7 @@ impl Metrics {
         self.calls.count(record);
         self.policies.count(record);
         self.tries.count(record);
+        self.watch.count(record);
         let overhead = record.latency.saturating_sub(record.upstream);
         self.overhead.observe(overhead.as_secs_f64());
         if record.usage_source == UsageSource::Estimated {
@@ -296,6 +301,11 @@ impl Metrics {
     /// Takes over what came of telemetry: signal, exported, dropped, failures.
     pub fn telemetry(&self, all: impl IntoIterator<Item = (&'static str, u64, u64, u64)>) {
         self.telemetry.show(all);
+    }
+
+    /// Takes over how error budgets, latencies and spending stand.
+    pub fn watched(&self, watched: &Watched) {
+        self.watch.show(watched);
     }
 
     /// Takes over what the kernel half counted since it was attached.

@@ -466,3 +466,34 @@ fn promtool_has_nothing_to_say() {
     let said = [said.stdout, said.stderr].concat();
     assert_eq!(String::from_utf8_lossy(&said), "");
 }
+
+#[test]
+fn failures_are_counted_by_why_and_what_is_watched_is_shown() {
+    let metrics = Metrics::new(Settings { per_user: true }).unwrap();
+    metrics.call(&record());
+    let failed = |outcome, status| Record { outcome, status, ..record() };
+    metrics.call(&failed(Outcome::UpstreamError, Some(503)));
+    metrics.call(&failed(Outcome::UpstreamError, Some(500)));
+    metrics.call(&failed(Outcome::Refused, Some(429)));
+    metrics.call(&Record { kind: Kind::Request, ..failed(Outcome::UpstreamError, Some(500)) });
+    let (one, other) = (Arc::<str>::from("exe:a"), Arc::<str>::from("exe:b"));
+    metrics.watched(&Watched {
+        budgets: vec![(Arc::clone(&one), Arc::from("chat"), 1.5)],
+        // Two models of one workload: the worse one counts.
+        sla: vec![(Arc::clone(&one), false), (Arc::clone(&one), true), (other, false)],
+        spikes: vec![one],
+    });
+    let text = metrics.render();
+    for line in [
+        "weir_errors_total{class=\"server_error\",provider=\"openai\",workload=\"exe:python3:agent.py\"} 2",
+        "weir_errors_total{class=\"refused\",provider=\"openai\",workload=\"exe:python3:agent.py\"} 1",
+        "weir_error_budget_used_ratio{task=\"chat\",workload=\"exe:a\"} 1.5",
+        "weir_sla_breached{workload=\"exe:a\"} 1",
+        "weir_sla_breached{workload=\"exe:b\"} 0",
+        "weir_spend_spike{workload=\"exe:a\"} 1",
+    ] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+    metrics.watched(&Watched::default());
+    assert!(!metrics.render().contains("exe:a"), "what is gone is not shown");
+}

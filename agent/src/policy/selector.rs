@@ -146,8 +146,16 @@ impl Selector {
             .then_some(Meant::Claimed)
     }
 
+    /// Whether it means a call, at whatever time of day; `listed` where some rule lists the workload.
+    pub fn selects(&self, call: &Call<'_>, team: Option<&str>, listed: bool) -> bool {
+        let stems = call.subject.workload.stems();
+        let (subject, agent_name) = (call.subject, call.agent_name);
+        let who = Who { subject, stems: &stems, agent_name, team, listed };
+        self.means(&who).is_some() && self.is_about(call, 0)
+    }
+
     /// Whether it names this workload.
-    pub(super) fn lists(&self, name: &str, stems: &[&str]) -> bool {
+    pub fn lists(&self, name: &str, stems: &[&str]) -> bool {
         self.workload
             .iter()
             .any(|pattern| pattern.matches(name) || stems.iter().any(|stem| pattern.matches(stem)))

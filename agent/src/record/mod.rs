@@ -2,8 +2,10 @@
 //!
 //! Exactly one [`Record`] exists per client request, whatever its end was.
 
+mod class;
 mod figures;
 pub mod trace;
+mod notice;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -11,9 +13,11 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+pub use self::class::FailureClass;
 pub(crate) use self::figures::Amount;
 pub use self::figures::{Detail, Figures, Limits, More, Quantity};
 use self::trace::Trace;
+pub use self::notice::{Finding, Notice, Topic};
 pub use crate::llm::call::Kind;
 use crate::llm::usage::{NanoUsd, Usage};
 use crate::subject::Subject;
@@ -315,57 +319,6 @@ pub struct Connection {
     pub bytes_down: u64,
     /// Whether it failed to open.
     pub failed: bool,
-}
-
-/// What people may want to be told of, besides the record of a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Topic {
-    /// A budget passed one of its thresholds; told once per threshold and period.
-    BudgetThreshold,
-    /// A budget is spent.
-    BudgetExceeded,
-    /// A budget will be spent before its period ends, at the present rate.
-    BudgetForecast,
-    /// A workload spends far more than it used to.
-    CostSpike,
-    /// A workload repeats itself.
-    Loop,
-    /// A circuit breaker opened.
-    BreakerOpened,
-    /// A circuit breaker closed.
-    BreakerClosed,
-    /// A call failed for good.
-    Escalation,
-    /// A guardrail blocked or warned.
-    Guardrail,
-    /// A workload was frozen, or let go on.
-    Freeze,
-}
-
-/// Something that happened, for whoever is to be told.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Notice {
-    /// When.
-    pub at: SystemTime,
-    /// What about.
-    pub topic: Topic,
-    /// The policy behind it: `budgets.code-reviewer`, `breaker.openai`.
-    pub policy: Arc<str>,
-    /// Whom it is about: a workload, user, team or provider.
-    pub subject: Arc<str>,
-    /// The user it belongs to, where it is one's.
-    pub uid: Option<u32>,
-    /// The call that brought it about, where one did.
-    pub call_id: Option<CallId>,
-    /// One sentence, without content or secrets.
-    pub message: String,
-    /// Spent so far, for budgets.
-    pub spent: Option<NanoUsd>,
-    /// The limit, for budgets.
-    pub limit: Option<NanoUsd>,
-    /// The failure class, for escalations.
-    pub class: Option<Arc<str>>,
 }
 
 /// Whether a record is safe from the death of this process.

@@ -3,6 +3,7 @@
 
 mod alerts;
 mod upkeep;
+mod watch;
 mod policies;
 mod rows;
 mod stage;

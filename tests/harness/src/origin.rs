@@ -30,8 +30,15 @@ pub enum Manner {
 #[derive(Debug)]
 pub struct Origin {
     address: SocketAddr,
-    heads: Arc<Mutex<Vec<String>>>,
+    asked: Arc<Mutex<Vec<Asked>>>,
     drain: Drain,
+}
+
+/// An HTTP request as it came.
+#[derive(Debug, Clone)]
+struct Asked {
+    head: String,
+    body: Vec<u8>,
 }
 
 impl Origin {
@@ -39,8 +46,8 @@ impl Origin {
     pub async fn start(address: SocketAddr, manner: Manner) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        let (drain, heads) = (Drain::new(), Arc::<Mutex<Vec<String>>>::default());
-        let (end, log, tasks) = (drain.clone(), Arc::clone(&heads), drain.clone());
+        let (drain, asked) = (Drain::new(), Arc::<Mutex<Vec<Asked>>>::default());
+        let (end, log, tasks) = (drain.clone(), Arc::clone(&asked), drain.clone());
         drain.spawn(async move {
             loop {
                 let accepted = tokio::select! {
@@ -58,7 +65,7 @@ impl Origin {
                 });
             }
         });
-        Ok(Self { address, heads, drain })
+        Ok(Self { address, asked, drain })
     }
 
     /// Where it listens.
@@ -68,7 +75,12 @@ impl Origin {
 
     /// The heads of all HTTP requests, in the order they came.
     pub fn heads(&self) -> Vec<String> {
-        self.heads.lock().clone()
+        self.asked.lock().iter().map(|asked| asked.head.clone()).collect()
+    }
+
+    /// Their bodies.
+    pub fn bodies(&self) -> Vec<Vec<u8>> {
+        self.asked.lock().iter().map(|asked| asked.body.clone()).collect()
     }
 }
 
@@ -78,7 +90,7 @@ impl Drop for Origin {
     }
 }
 
-async fn serve(stream: TcpStream, manner: Manner, log: &Mutex<Vec<String>>) -> io::Result<()> {
+async fn serve(stream: TcpStream, manner: Manner, log: &Mutex<Vec<Asked>>) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     match manner {
         Manner::Http => return http(stream, log).await,
@@ -88,7 +100,7 @@ async fn serve(stream: TcpStream, manner: Manner, log: &Mutex<Vec<String>>) -> i
     echo(stream).await
 }
 
-async fn http(mut stream: BufReader<TcpStream>, log: &Mutex<Vec<String>>) -> io::Result<()> {
+async fn http(mut stream: BufReader<TcpStream>, log: &Mutex<Vec<Asked>>) -> io::Result<()> {
     loop {
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
@@ -97,8 +109,8 @@ async fn http(mut stream: BufReader<TcpStream>, log: &Mutex<Vec<String>>) -> io:
             }
         }
         let lower = head.to_ascii_lowercase();
-        log.lock().push(head);
         if lower.contains("\r\nupgrade: ") {
+            log.lock().push(Asked { head, body: Vec::new() });
             let switch = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\
                           upgrade: websocket\r\n\r\n";
             stream.write_all(switch.as_bytes()).await?;
@@ -106,7 +118,9 @@ async fn http(mut stream: BufReader<TcpStream>, log: &Mutex<Vec<String>>) -> io:
         }
         let length = lower.lines().find_map(|line| line.strip_prefix("content-length: "));
         let length = length.and_then(|length| length.trim().parse().ok()).unwrap_or(0);
-        stream.read_exact(&mut vec![0; length]).await?;
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).await?;
+        log.lock().push(Asked { head, body });
         let length = ANSWER.len();
         let head = format!(
             "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"

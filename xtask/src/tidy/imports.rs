@@ -4,7 +4,7 @@ use super::{Problem, source::Source};
 
 /// A module of `agent` and what it may use of the others; `*` is everything. A path allows what
 /// is below it. What is not listed may use nothing.
-const MODULES: [(&str, &[&str]); 25] = [
+const MODULES: [(&str, &[&str]); 26] = [
     ("main", &["cli"]),
     ("app", &["*"]),
     ("cli", &["*"]),
@@ -50,6 +50,7 @@ const MODULES: [(&str, &[&str]); 25] = [
             "webhooks::Health",
         ],
     ),
+    ("watch", &["policy", "record", "llm", "subject"]),
     // A collector is dialled and verified as providers are.
     ("telemetry", &["record", "llm", "subject", "clock", "drain", "upstream", "secret"]),
     ("audit", &["record", "llm", "subject", "clock", "drain"]),
@@ -74,6 +75,7 @@ const MODULES: [(&str, &[&str]); 25] = [
             "alerts::guard",
             "webhooks::settings",
             "telemetry::settings",
+            "watch::settings",
         ],
     ),
     (

@@ -18,7 +18,7 @@ pub(super) struct Key {
 
 /// Values that are written as one word, by their name in the schema: what they are called, and how
 /// they are spelt.
-pub(super) const VALUES: [(&str, &str, &str); 13] = [
+pub(super) const VALUES: [(&str, &str, &str); 15] = [
     ("Address", "an address", "`HOST:PORT`, or `off`. Port 0 takes a free one."),
     ("Count", "a number", "A number of requests or tokens: 0 or more."),
     ("Date", "a date", "`2026-01-31`."),
@@ -29,7 +29,9 @@ pub(super) const VALUES: [(&str, &str, &str); 13] = [
         "an enforcement",
         "`off`, `shadow` (decides and counts), `enforce`, or `canary:N`: for N percent of workloads.",
     ),
+    ("Factor", "a factor", "How many times something: `3`, `2.5`."),
     ("Percent", "percent", "A share in percent: `80`."),
+    ("Percentage", "percent", "A share in percent, as fine as `0.0001`: `0.1`, `5`."),
     ("Price", "a price", "US dollars for a million tokens: `0.15`."),
     ("Share", "a share", "From `0` to `1`."),
     ("Size", "a size", "Bytes, or a number with `KiB`, `MiB`, `GiB`: `64MiB`."),

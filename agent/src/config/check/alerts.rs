@@ -19,8 +19,18 @@ use crate::config::tree::Value;
 /// Where PagerDuty takes events.
 const PAGERDUTY: &str = "https://events.pagerduty.com/v2/enqueue";
 /// What policies' names begin with.
-const FAMILIES: [&str; 7] =
-    ["rate_limits", "budgets", "guardrails", "loop_protection", "failover", "breaker", "retry"];
+const FAMILIES: [&str; 10] = [
+    "rate_limits",
+    "budgets",
+    "guardrails",
+    "loop_protection",
+    "failover",
+    "breaker",
+    "retry",
+    "error_budgets",
+    "sla",
+    "spikes",
+];
 /// Headers that are ours, or HTTP's own.
 const HEADERS: [&str; 6] = [
     "host",

@@ -10,6 +10,7 @@ mod proxies;
 mod reliability;
 mod alerts;
 mod webhooks;
+mod watching;
 mod containers;
 mod later;
 mod secrets;
@@ -46,6 +47,7 @@ pub(in crate::config) fn check(
     let mut reliability = reliability::settings(&mut check, &raw);
     let alerts = alerts::settings(&mut check, &raw);
     let webhooks = webhooks::settings(&mut check, &raw);
+    let watching = watching::settings(&mut check, &raw);
     let containers = containers::containers(&mut check, &raw.containers);
     later::sections(&mut check, &raw);
     let tracing = tracing::settings(&mut check, &raw.tracing, tracing::of_environment);
@@ -109,6 +111,7 @@ pub(in crate::config) fn check(
         alerts,
         webhooks,
         tracing,
+        watching,
         ledger: Ledger {
             sync: raw.ledger.sync,
             retention: check.positive(raw.ledger.retention, &ledger.key("retention")),

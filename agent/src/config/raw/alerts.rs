@@ -17,7 +17,8 @@ pub(in crate::config) struct RawAlerts {
     pub(in crate::config) routes: Vec<RawRoute>,
     /// What alerts say: text with `{{.AgentName}}`, `{{.SpentPercent}}`, `{{.Spent}}`,
     /// `{{.Limit}}`, `{{.Remaining}}`, `{{.Timestamp}}`, `{{.Policy}}`, `{{.Topic}}`,
-    /// `{{.Message}}`, `{{.CallId}}`. By default the message alone.
+    /// `{{.Message}}`, `{{.CallId}}`, and of error budgets, latencies and spikes `{{.Task}}`,
+    /// `{{.Measured}}`, `{{.Target}}`. By default the message alone.
     pub(in crate::config) template: Option<String>,
 }
 

@@ -8,6 +8,7 @@ mod reliability;
 mod alerts;
 mod webhooks;
 mod containers;
+mod watching;
 mod own;
 mod tracing;
 
@@ -28,7 +29,7 @@ pub(in crate::config) use self::limits::{
     RawAction, RawBudget, RawGuardAction, RawGuardrail, RawLoops, RawMatch, RawOverrun, RawPer,
     RawRateLimit, RawRolling, RawTeam,
 };
-pub(in crate::config) use self::own::{RawConfig, RawLog};
+pub(in crate::config) use self::own::{RawConfig, RawLedger, RawLog};
 pub use self::providers::Format;
 pub(in crate::config) use self::providers::{RawCredentials, RawEndpoint, RawPrice, RawProvider};
 pub(in crate::config) use self::reliability::{
@@ -37,6 +38,7 @@ pub(in crate::config) use self::reliability::{
 };
 pub(in crate::config) use self::webhooks::{RawDefinition, RawWebhooks};
 pub(in crate::config) use self::tracing::{RawCompression, RawTracing};
+pub(in crate::config) use self::watching::{RawErrorBudget, RawSla, RawSpikes, Short};
 use super::value::{Address, Fsync, OneOrMany, Size, Span, Toggle};
 
 /// How much the agent does.
@@ -205,6 +207,14 @@ pub(in crate::config) struct Raw {
     pub(in crate::config) tiers: BTreeMap<String, Vec<String>>,
     /// Who is told when something happens.
     pub(in crate::config) alerts: RawAlerts,
+    /// How much may fail: tasks, by whom they are for, with the percentage of their calls that may.
+    /// A key is an operation (`chat`), whom a rule can be for, a name beside a `match`, or `default`
+    /// for all other calls, of which each operation is a task.
+    pub(in crate::config) error_budgets: BTreeMap<String, Short<RawErrorBudget>>,
+    /// How long calls may take, by whom the limit is for; keys as those of `error_budgets`.
+    pub(in crate::config) sla: BTreeMap<String, Short<RawSla>>,
+    /// When people are told that spending is unusual.
+    pub(in crate::config) spikes: RawSpikes,
     /// Webhooks that others call: a signed request becomes a prompt, and the answer is posted back.
     pub(in crate::config) webhooks: RawWebhooks,
     /// The audit log. Checked; it acts in a later release.
@@ -251,6 +261,9 @@ impl Default for Raw {
             reliability: RawReliability::default(),
             tiers: BTreeMap::new(),
             alerts: RawAlerts::default(),
+            error_budgets: BTreeMap::new(),
+            sla: BTreeMap::new(),
+            spikes: RawSpikes::default(),
             webhooks: RawWebhooks::default(),
             audit: RawAudit::default(),
             tracing: RawTracing::default(),
@@ -362,22 +375,6 @@ impl Default for RawLimits {
             idle_timeout: seconds(300),
             drain_timeout: seconds(60),
         }
-    }
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-#[schemars(rename = "Ledger")]
-pub(in crate::config) struct RawLedger {
-    /// `always`, or how much time a power cut may take (`1s`).
-    pub(in crate::config) sync: Fsync,
-    /// How long rows are kept.
-    pub(in crate::config) retention: Span,
-}
-
-impl Default for RawLedger {
-    fn default() -> Self {
-        Self { sync: Fsync::EverySecond, retention: Span(Duration::from_hours(90 * 24)) }
     }
 }
 

@@ -10,7 +10,10 @@ mod calls;
 mod processes;
 mod contacts;
 mod spent;
+mod errors;
+mod hourly;
 
+use std::ops::Range as Hours;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -22,10 +25,10 @@ use rusqlite::Connection;
 use crate::record::CallId;
 
 pub use contacts::Contact;
-pub use query::{Bucket, CallQuery, Dimension, SpendQuery};
+pub use query::{Bucket, CallQuery, Dimension, ErrorQuery, ErrorsBy, SpendQuery};
 pub use rows::{
-    AttemptRow, CallDetail, CallRow, Coverage, CoverageReason, DecisionRow, ProcessConnections,
-    ProcessRow, SpendRow, Unpriced,
+    AttemptRow, Availability, CallDetail, CallRow, Coverage, CoverageReason, DecisionRow, ErrorRow,
+    Errors, HourRow, ProcessConnections, ProcessRow, SpendRow, Unpriced,
 };
 
 pub use spent::SpentRow;
@@ -118,6 +121,21 @@ impl Reader {
     /// What calls since a time used, in no order: sums over short stretches of time.
     pub fn spent(&self, since: SystemTime, now: SystemTime) -> Result<Vec<SpentRow>, LedgerError> {
         self.ask(|connection| spent::spent(connection, since, now))
+    }
+
+    /// Why calls failed, and how available providers were.
+    pub fn errors(&self, query: &ErrorQuery) -> Result<Errors, LedgerError> {
+        self.ask(|connection| errors::errors(connection, query))
+    }
+
+    /// What workloads spent in each of these hours since 1970.
+    pub fn hourly(&self, hours: Hours<u64>) -> Result<Vec<HourRow>, LedgerError> {
+        self.ask(|connection| hourly::hourly(connection, hours.clone()))
+    }
+
+    /// The first hour since 1970 in which each workload is known to have been there.
+    pub fn first_hours(&self) -> Result<Vec<(String, u64)>, LedgerError> {
+        self.ask(hourly::first_hours)
     }
 
     fn ask<T>(

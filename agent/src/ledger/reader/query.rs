@@ -107,3 +107,27 @@ pub struct CallQuery {
     /// Only those that ended after this one did, for following.
     pub after: Option<CallId>,
 }
+
+/// What failures are grouped by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorsBy {
+    /// The workload's name.
+    Workload,
+    /// The provider's name.
+    Provider,
+    /// The model asked for; the one that answered where none was named.
+    Model,
+}
+
+/// Which failures, and how grouped.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ErrorQuery {
+    /// Of calls that started at this time or later.
+    pub since: Option<SystemTime>,
+    /// Of calls that started before this time.
+    pub until: Option<SystemTime>,
+    /// One row per class and this; one per class where there is none.
+    pub by: Option<ErrorsBy>,
+    /// Only of this user's calls.
+    pub uid: Option<u32>,
+}

@@ -6,7 +6,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::llm::usage::NanoUsd;
-use crate::record::{Billing, CallId, Flag, Kind, Outcome, Treatment, UsageSource, Via};
+use crate::record::{
+    Billing, CallId, FailureClass, Flag, Kind, Outcome, Treatment, UsageSource, Via,
+};
 
 use super::form::{maybe_millis, maybe_money, money};
 use super::query::Dimension;
@@ -308,4 +310,54 @@ mod keys {
         });
         Ok(keys.collect())
     }
+}
+
+/// Why calls failed, and how available providers were.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Errors {
+    /// LLM calls that are over.
+    pub calls: u64,
+    /// Those of them that did not end well, for whatever reason.
+    pub errors: u64,
+    /// Who fails most first.
+    pub rows: Vec<ErrorRow>,
+    /// One for each provider that was asked.
+    pub availability: Vec<Availability>,
+}
+
+/// Failures of one class, in one group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErrorRow {
+    /// The group, where there are some.
+    pub key: Option<String>,
+    /// The class.
+    pub class: FailureClass,
+    /// How many calls.
+    pub count: u64,
+    /// How many calls of the group failed in any way.
+    pub errors: u64,
+    /// How many calls the group has.
+    pub calls: u64,
+}
+
+/// How available a provider was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Availability {
+    /// The provider.
+    pub provider: String,
+    /// Tries that were sent to it, without those that the client or a policy ended.
+    pub calls: u64,
+    /// Those of them that it failed.
+    pub failed: u64,
+}
+
+/// What a workload spent in an hour.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HourRow {
+    /// The workload.
+    pub workload: String,
+    /// Hours since 1970.
+    pub hour: u64,
+    /// What is owed for it.
+    pub cost: NanoUsd,
 }

@@ -1,6 +1,7 @@
 //! The ledger as a whole, on real files.
 
 mod decisions;
+mod errors;
 mod failures;
 mod followed;
 mod killed;

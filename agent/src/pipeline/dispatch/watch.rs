@@ -90,5 +90,6 @@ pub(super) fn escalate(exchange: &Exchange, course: &Course, class: Class, what:
         spent: None,
         limit: None,
         class: Some(Arc::from(class.as_str())),
+        finding: None,
     });
 }

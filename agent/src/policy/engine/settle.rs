@@ -332,5 +332,6 @@ pub(super) fn notice(
         spent: is_money.then(|| text::usd(gauge.spent())),
         limit: is_money.then(|| text::usd(gauge.cap.limit.get())),
         class: None,
+        finding: None,
     }
 }

@@ -291,6 +291,7 @@ impl Reliability {
             spent: None,
             limit: None,
             class: None,
+            finding: None,
         })
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 
-use self::whom::Known;
+pub(super) use self::whom::Known;
 use super::Check;
 use crate::config::problem::{Problem, Trail, did_you_mean};
 use crate::config::raw::{Raw, RawTeam, UnknownPrice};

@@ -30,14 +30,14 @@ const KINDS: [&str; 15] = [
 ];
 
 /// Names that rules may refer to.
-pub(super) struct Known {
+pub(in crate::config::check) struct Known {
     teams: BTreeSet<String>,
     providers: BTreeSet<String>,
     pub(super) tiers: BTreeSet<String>,
 }
 
 impl Known {
-    pub(super) fn new(raw: &Raw) -> Self {
+    pub(in crate::config::check) fn new(raw: &Raw) -> Self {
         let builtin = Providers::builtin();
         let builtin = builtin.iter().map(|provider| provider.name.to_string());
         Self {
@@ -50,7 +50,7 @@ impl Known {
 
 impl Check<'_> {
     /// The calls a rule is about and who shares a counter.
-    pub(super) fn whom(
+    pub(in crate::config::check) fn whom(
         &mut self,
         key: &str,
         (matching, per): (Option<&RawMatch>, Option<RawPer>),

@@ -78,5 +78,6 @@ pub(super) fn plain(
         spent: None,
         limit: None,
         class: None,
+        finding: None,
     }
 }
