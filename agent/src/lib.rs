@@ -15,6 +15,7 @@
 //!               watch        whether it is too many that fail, too slow, too dear (pure)
 //!               alerts       people are told
 //!               webhooks     others call in, and are answered
+//!               events       whoever looks sees it at once
 //!               admin, cli                        show it
 //! ```
 //! `app` puts everything together; `config` says how; `clock` and `drain` are the only readers of
@@ -34,6 +35,7 @@ pub mod watch;
 pub mod alerts;
 pub mod webhooks;
 pub mod telemetry;
+pub mod events;
 pub mod secret;
 pub mod config;
 pub mod admin;

@@ -6,6 +6,7 @@ use tokio::sync::broadcast;
 
 use super::accounts::{AccountRow, FrozenRow};
 use super::alerts::Alerts;
+use super::analytics::Analytics;
 use super::bypass::Bypassing;
 use super::calls::{CallDetail, CallQuery, CallRow};
 use super::control::Control;
@@ -49,7 +50,7 @@ pub enum Failure {
 /// Methods may block on the ledger: they are called on the blocking pool. `uid` and the `uid` of
 /// queries limit the answer to one user's rows; what is returned goes to whoever asked.
 pub trait Agent:
-    Alerts + Control + Upkeep + Bypassing + Watching + Inbound + Send + Sync + 'static
+    Alerts + Analytics + Control + Upkeep + Bypassing + Watching + Inbound + Send + Sync + 'static
 {
     /// Everything at a glance; where `uid` is given, no dollars, workloads or warnings that are
     /// about another user.

@@ -5,6 +5,7 @@ use axum::extract::{Extension, State};
 use axum::routing::get;
 use axum::{Json, Router};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::access::Caller;
@@ -25,7 +26,7 @@ pub trait Watching: Send + Sync + 'static {
 }
 
 /// What failures are grouped by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ErrorsBy {
     /// Workload.
@@ -37,7 +38,7 @@ pub enum ErrorsBy {
 }
 
 /// Which failures: the parameters of `/api/errors`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ErrorQuery {
     /// Of calls that began at or after this time.
@@ -52,7 +53,7 @@ pub struct ErrorQuery {
 }
 
 /// Why calls failed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Errors {
     /// Version of this shape.
     pub schema_version: u32,
@@ -71,7 +72,7 @@ pub struct Errors {
 }
 
 /// Failures of one class, in one group.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorRow {
     /// The group, where there are some.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -87,7 +88,7 @@ pub struct ErrorRow {
 }
 
 /// How available a provider was.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Availability {
     /// The provider.
     pub provider: String,
@@ -101,7 +102,7 @@ pub struct Availability {
 }
 
 /// How what is watched stands.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Watch {
     /// Version of this shape.
     pub schema_version: u32,
@@ -116,7 +117,9 @@ pub struct Watch {
 }
 
 /// Whether all is well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum WatchState {
     /// It is.
@@ -128,7 +131,7 @@ pub enum WatchState {
 }
 
 /// The last calls of a window.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WindowRow {
     /// How many; at most 100.
     pub calls: u32,
@@ -139,7 +142,7 @@ pub struct WindowRow {
 }
 
 /// How long calls of a window took; each figure is the time some call took.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LatencyRow {
     /// Half took no longer; `null` without calls.
     pub p50_ms: Option<f64>,
@@ -152,7 +155,7 @@ pub struct LatencyRow {
 }
 
 /// A task of a workload.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WatchRow {
     /// The workload.
     pub workload: String,
@@ -173,7 +176,7 @@ pub struct WatchRow {
 }
 
 /// A model that a workload uses.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelRow {
     /// The workload.
     pub workload: String,
@@ -188,7 +191,7 @@ pub struct ModelRow {
 }
 
 /// A workload that spends far more than usual.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SpikeRow {
     /// The workload.
     pub workload: String,
@@ -203,7 +206,7 @@ pub struct SpikeRow {
 }
 
 /// A budget that will not last.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ForecastRow {
     /// The policy.
     pub budget: String,

@@ -6,6 +6,7 @@ use axum::extract::{Extension, State};
 use axum::routing::get;
 use axum::{Json, Router};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::access::Caller;
@@ -16,7 +17,7 @@ use super::{Failure, SCHEMA_VERSION};
 use crate::record::CallId;
 
 /// What has become of a delivery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RunStatus {
     /// It waits for its turn.
@@ -47,7 +48,7 @@ impl fmt::Display for RunStatus {
 }
 
 /// Which deliveries: the parameters of `/api/webhooks/runs`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RunQuery {
     /// Only this one.
@@ -73,7 +74,7 @@ impl RunQuery {
 }
 
 /// Deliveries, oldest first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Runs {
     /// Version of this shape.
     pub schema_version: u32,
@@ -82,7 +83,7 @@ pub struct Runs {
 }
 
 /// One request to a webhook, from its acceptance on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RunRow {
     /// Identifies it: the delivery id that its sender was told.
     pub id: String,
@@ -97,6 +98,7 @@ pub struct RunRow {
     /// What has become of it.
     pub status: RunStatus,
     /// Its call in the ledger.
+    #[schemars(with = "Option<String>")]
     pub call_id: Option<CallId>,
     /// Model that answered, or that was asked.
     pub model: Option<String>,
@@ -113,7 +115,7 @@ pub struct RunRow {
 }
 
 /// The process that posted something.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PosterRow {
     /// Its process id; 0 where unknown.
     pub pid: u32,
@@ -126,7 +128,7 @@ pub struct PosterRow {
 }
 
 /// The posting of an answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CallbackRow {
     /// What has become of it.
     pub status: DeliveryStatus,

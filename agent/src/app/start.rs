@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::agent::Running;
+use super::analytics::Remembered;
 use super::freezer::{self, Freezer};
 use super::front::{PIPES, front};
 use super::kernel::Kernel;
@@ -18,13 +19,14 @@ use super::log;
 use super::modes::Modes;
 use super::pause::Pause;
 use super::privileges::Split;
+use super::published::Teller;
 use super::service::{Doors, Inheritance, Leave, Predecessor, Sockets, Tickets};
 use super::sweep::sweep;
 use super::takers::Takers;
 use super::toggles::Toggles;
 use super::{
-    account_key, alerts, bypass, namespaces, restore, rules, telemetry, verdicts, watch, watching,
-    webhooks,
+    account_key, alerts, bypass, namespaces, published, restore, rules, telemetry, verdicts, watch,
+    watching, webhooks,
 };
 use crate::admin::{self, Admin, Bound};
 use crate::alerts::Dial;
@@ -37,6 +39,7 @@ use crate::downstream::accept::{self, Gate, Limit, Pressure, Shares};
 use crate::downstream::intercept::Accepted;
 use crate::downstream::{Front, Runtime, explicit};
 use crate::drain::Drain;
+use crate::events::Bus;
 use crate::ledger::{self, Ledger};
 use crate::metrics::{self, Metrics};
 use crate::pipeline::health;
@@ -123,15 +126,12 @@ pub(super) async fn start(
     let gate = Gate::default();
     let metrics = Arc::new(Metrics::new(metrics::Settings { per_user: config.metrics.per_user })?);
     metrics.loaded(since);
-    let (told, teller) = alerts::open(config, &paths.state, Arc::clone(&clock))?;
+    let (told, alerting) = alerts::open(config, &paths.state, Arc::clone(&clock))?;
     let told = Arc::new(told);
     let telemetry = Arc::new(telemetry::silent(Arc::clone(&clock)));
-    let (takers, to_freeze) = Takers::new(
-        Arc::clone(&ledger),
-        Arc::clone(&metrics),
-        Arc::clone(&told),
-        Arc::clone(&telemetry),
-    );
+    let teller = Teller::new(Bus::new(Arc::clone(&clock)));
+    let keepers = (Arc::clone(&ledger), Arc::clone(&metrics), Arc::clone(&told));
+    let (takers, to_freeze) = Takers::new(keepers, Arc::clone(&telemetry), teller.clone());
     let takers = Arc::new(takers);
 
     let runtime = Runtime { clock, drain: drain.clone() };
@@ -146,7 +146,7 @@ pub(super) async fn start(
     let upstream = &front.upstream;
     let dial = Dial { tcp: upstream.tcp.clone(), tls: (*upstream.pool.tls()).clone() };
     webhooks::open(config, &paths.state, &front, dial.clone());
-    drain.spawn(teller.run(dial, drain.clone()));
+    drain.spawn(alerting.run(dial, drain.clone()));
     // And so is a collector.
     telemetry.replace(telemetry::state(config, &front));
     launch.log.tell(&telemetry);
@@ -257,12 +257,15 @@ pub(super) async fn start(
         log: launch.log,
         pause,
         bypass,
+        teller,
+        remembered: Remembered::default(),
     });
     drain.spawn(sweep(Arc::clone(&running), paths.clone()));
     let remembering = Arc::clone(&running);
     drain.spawn_blocking(move || remembering.remember_contacts());
     drain.spawn(watch::watch(Arc::clone(&running)));
     drain.spawn(watching::run(Arc::clone(&running)));
+    drain.spawn(published::watch(Arc::clone(&running)));
     let front = &running.front;
     drain.spawn(health::watch(
         Arc::clone(&front.rules),

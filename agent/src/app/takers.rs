@@ -6,6 +6,7 @@ use foldhash::HashSet;
 use parking_lot::Mutex;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use super::published::Teller;
 use super::watching::Watched;
 use crate::admin::calls::CallRow;
 use crate::alerts::Alerts;
@@ -26,6 +27,7 @@ pub(super) struct Takers {
     alerts: Arc<Alerts>,
     telemetry: Arc<Telemetry>,
     watched: Watched,
+    teller: Teller,
     live: broadcast::Sender<Arc<CallRow>>,
     freezes: mpsc::Sender<ToFreeze>,
     /// Calls that were announced and have not ended.
@@ -41,16 +43,16 @@ const FREEZES: usize = 64;
 impl Takers {
     /// Hands every record to all of them, and whoever is to be frozen to the receiver.
     pub(super) fn new(
-        ledger: Arc<Ledger>,
-        metrics: Arc<Metrics>,
-        alerts: Arc<Alerts>,
+        (ledger, metrics, alerts): (Arc<Ledger>, Arc<Metrics>, Arc<Alerts>),
         telemetry: Arc<Telemetry>,
+        teller: Teller,
     ) -> (Self, mpsc::Receiver<ToFreeze>) {
         let (freezes, to_freeze) = mpsc::channel(FREEZES);
         let live = broadcast::Sender::new(FOLLOW);
         let in_flight = Mutex::default();
         let watched = Watched::default();
-        let takers = Self { ledger, metrics, alerts, watched, telemetry, live, freezes, in_flight };
+        let takers =
+            Self { ledger, metrics, alerts, watched, telemetry, teller, live, freezes, in_flight };
         (takers, to_freeze)
     }
 
@@ -90,6 +92,7 @@ impl Sink for Takers {
             self.alerts.call(record.started_at);
         }
         self.watched.call(&record).into_iter().for_each(|notice| self.notice(notice));
+        self.teller.call(&record);
         if self.live.receiver_count() > 0 {
             // An error means that the last follower has just left.
             drop(self.live.send(Arc::new(CallRow::from(&*record))));
@@ -116,6 +119,7 @@ impl Sink for Takers {
 
     fn notice(&self, notice: Notice) {
         self.metrics.notice(&notice);
+        self.teller.notice(&notice);
         self.alerts.notice(notice);
     }
 
@@ -139,6 +143,7 @@ mod tests {
     use crate::capture::Helper;
     use crate::clock::{Clock, System};
     use crate::drain::Drain;
+    use crate::events::{Bus, Kind};
     use crate::record::Topic;
     use crate::upstream::Tls;
     use crate::upstream::connect::{BoxFuture, Resolve, Tcp};
@@ -175,8 +180,9 @@ mod tests {
         let (alerts, worker) = Alerts::open(dir.path(), parts).unwrap();
         let alerts = Arc::new(alerts);
         let silent = Arc::new(telemetry::silent(Arc::new(System)));
-        let (takers, _nobody_freezes) =
-            Takers::new(Arc::clone(&ledger), Arc::clone(&metrics), Arc::clone(&alerts), silent);
+        let teller = Teller::new(Bus::new(Arc::new(System)));
+        let keepers = (Arc::clone(&ledger), Arc::clone(&metrics), Arc::clone(&alerts));
+        let (takers, _nobody_freezes) = Takers::new(keepers, silent, teller.clone());
         takers.notice(Notice {
             at: SystemTime::UNIX_EPOCH + Duration::from_hours(500_000),
             topic: Topic::Escalation,
@@ -190,6 +196,9 @@ mod tests {
             class: Some(Arc::from("overloaded")),
             finding: None,
         });
+        let (events, _) = teller.bus.kept(None, 10, |_| true);
+        let told: Vec<_> = events.iter().map(|it| (it.kind, it.workload.as_deref())).collect();
+        assert_eq!(told, [(Kind::Alert, Some("batch"))]);
         let drain = Drain::new();
         let tls = Tls::new(rustls::RootCertStore::empty(), []).unwrap();
         let tcp = Tcp::new(

@@ -5,11 +5,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::client::Client;
-use super::spend::inert;
 use super::table::{Column, Table};
 use super::text::{calls, count, date_time};
 use super::when::When;
 use super::{Ctx, Exit};
+use crate::admin::harmless::inert;
 use crate::admin::watch::{Availability, ErrorQuery, Errors, ErrorsBy};
 
 /// How far back is looked where nothing is said.

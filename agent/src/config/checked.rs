@@ -16,9 +16,9 @@ use crate::alerts::settings::Settings;
 use crate::llm::usage::NanoUsd;
 use crate::policy;
 use crate::subject::Pick;
-use crate::webhooks::settings as webhooks;
 use crate::telemetry::settings::SampleRate;
 use crate::watch::settings as watch;
+use crate::webhooks::settings as webhooks;
 
 /// A whole configuration without faults.
 #[derive(Debug, Clone, PartialEq, Eq)]

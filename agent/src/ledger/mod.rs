@@ -16,6 +16,7 @@ mod error;
 mod stats;
 mod shape;
 mod steps;
+mod acted;
 mod entry;
 mod line;
 mod queue;
@@ -52,9 +53,10 @@ use crate::record::{Connection, Durability, Opened, Record, Sink};
 pub use error::LedgerError;
 pub use journal::Fsync;
 pub use reader::{
-    AttemptRow, Availability, Bucket, CallDetail, CallQuery, CallRow, Contact, Coverage, CoverageReason,
-    DecisionRow, Dimension, ErrorQuery, ErrorRow, Errors, ErrorsBy, HourRow, ProcessConnections,
-    ProcessRow, Reader, SpendQuery, SpendRow, SpentRow, Unpriced,
+    AttemptRow, Availability, Bucket, CallDetail, CallFigures, CallQuery, CallRow, Connected,
+    Contact, Coverage, CoverageReason, DecisionRow, Dimension, ErrorQuery, ErrorRow, Errors,
+    ErrorsBy, Hits, HourRow, Moved, ProcessConnections, ProcessRow, Quantiles, Reader, SpendQuery,
+    SpendRow, SpentRow, Unpriced, WorkloadFigures,
 };
 pub use stats::Health;
 

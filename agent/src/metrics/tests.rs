@@ -279,6 +279,7 @@ fn busy() -> (Metrics, tempfile::TempDir) {
         spent: None,
         limit: None,
         class: Some(Arc::from("auth")),
+        finding: None,
     });
     metrics.loaded(now);
     metrics.condition(&Condition {

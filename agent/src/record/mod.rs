@@ -10,14 +10,15 @@ mod notice;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 pub use self::class::FailureClass;
 pub(crate) use self::figures::Amount;
 pub use self::figures::{Detail, Figures, Limits, More, Quantity};
-use self::trace::Trace;
 pub use self::notice::{Finding, Notice, Topic};
+use self::trace::Trace;
 pub use crate::llm::call::Kind;
 use crate::llm::usage::{NanoUsd, Usage};
 use crate::subject::Subject;
@@ -42,7 +43,7 @@ impl std::str::FromStr for CallId {
 }
 
 /// How the request reached the agent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Via {
     /// Redirected by the kernel half.
@@ -66,7 +67,7 @@ impl Via {
 }
 
 /// How a call ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// A 2xx or 3xx answer arrived whole.
@@ -92,7 +93,7 @@ pub enum Outcome {
 }
 
 /// Where the token counts come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum UsageSource {
     /// Reported by the provider.
@@ -106,7 +107,7 @@ pub enum UsageSource {
 }
 
 /// How a call is paid for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Billing {
     /// Per token, at catalogue prices.
@@ -137,7 +138,7 @@ pub struct Attempt {
 }
 
 /// Something that happened to a call which a reader of its figures should know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Flag {
     /// The caller had already exited; attribution rests on what the kernel saved.
@@ -283,7 +284,7 @@ pub struct Opened {
 }
 
 /// How a connection to an LLM host was treated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Treatment {
     /// TLS terminated; its calls are recorded.

@@ -4,7 +4,7 @@ use super::{Problem, source::Source};
 
 /// A module of `agent` and what it may use of the others; `*` is everything. A path allows what
 /// is below it. What is not listed may use nothing.
-const MODULES: [(&str, &[&str]); 26] = [
+const MODULES: [(&str, &[&str]); 27] = [
     ("main", &["cli"]),
     ("app", &["*"]),
     ("cli", &["*"]),
@@ -62,6 +62,8 @@ const MODULES: [(&str, &[&str]); 26] = [
         &["alerts", "pipeline", "upstream", "llm", "record", "subject", "clock", "drain", "secret"],
     ),
     ("secret", &[]),
+    // What is told on it is made by whoever tells.
+    ("events", &["clock"]),
     (
         "config",
         // What the configuration says of alerts is read into the types that act on it.
@@ -80,7 +82,10 @@ const MODULES: [(&str, &[&str]); 26] = [
     ),
     (
         "admin",
-        &["config", "ledger", "metrics", "policy", "record", "subject", "llm", "clock", "drain"],
+        &[
+            "config", "ledger", "metrics", "policy", "record", "subject", "llm", "clock", "drain",
+            "events",
+        ],
     ),
     ("demo", &["clock", "drain"]),
     ("clock", &[]),
@@ -113,7 +118,8 @@ const CRATES: [(&str, &[&str]); 28] = [
     ("rcgen", &["downstream::ca", "downstream::certs", "demo::mock::ca"]),
     ("rusqlite", &["ledger"]),
     ("rustls_native_certs", &["upstream"]),
-    ("schemars", &["config"]),
+    // The configuration's schema, and the API's: of the types that are read and written there.
+    ("schemars", &["config", "admin", "events", "record", "llm::call"]),
     ("sd_notify", &["app::service"]),
     ("serde_saphyr", &["config"]),
     ("socket2", &["capture", "downstream", "upstream"]),

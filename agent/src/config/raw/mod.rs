@@ -36,10 +36,10 @@ pub(in crate::config) use self::reliability::{
     RawBreaker, RawFailover, RawHealthChecks, RawOverrides, RawPreset, RawReliability, RawRetry,
     RawStrategy, RawTimeouts,
 };
-pub(in crate::config) use self::webhooks::{RawDefinition, RawWebhooks};
 pub(in crate::config) use self::tracing::{RawCompression, RawTracing};
 pub(in crate::config) use self::watching::{RawErrorBudget, RawSla, RawSpikes, Short};
-use super::value::{Address, Fsync, OneOrMany, Size, Span, Toggle};
+pub(in crate::config) use self::webhooks::{RawDefinition, RawWebhooks};
+use super::value::{Address, OneOrMany, Size, Span, Toggle};
 
 /// How much the agent does.
 #[derive(

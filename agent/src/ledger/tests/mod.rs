@@ -3,6 +3,7 @@
 mod decisions;
 mod errors;
 mod failures;
+mod figures;
 mod followed;
 mod killed;
 mod policies;
