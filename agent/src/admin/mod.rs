@@ -12,6 +12,7 @@ mod serve;
 mod routes;
 pub mod alerts;
 mod control;
+mod dashboard;
 mod near;
 pub mod status;
 pub mod spend;

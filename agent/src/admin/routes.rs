@@ -21,7 +21,8 @@ use super::processes::{ProcessQuery, Processes};
 use super::spend::{Spend, SpendQuery};
 use super::status::{CaptureState, ModeState, Status};
 use super::{
-    Agent, Failure, SCHEMA_VERSION, accounts, alerts, bypass, control, reload, upgrade, upkeep,
+    Agent, Failure, SCHEMA_VERSION, accounts, alerts, bypass, control, dashboard, reload, upgrade,
+    upkeep,
 };
 use crate::config::Mode;
 use crate::drain::Drain;
@@ -58,6 +59,7 @@ pub(super) fn router(shared: Shared) -> Router {
         .merge(upgrade::router())
         .merge(upkeep::router())
         .merge(bypass::router())
+        .merge(dashboard::router())
         .fallback(async || Refusal::NotFound("there is no such route".to_owned()))
         .layer(DefaultBodyLimit::max(4096))
         .with_state(shared)
