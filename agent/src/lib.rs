@@ -12,6 +12,7 @@
 //!               record       what is known when the call is over
 //!               ledger, metrics                   keep it
 //!               alerts       people are told
+//!               events       whoever looks sees it at once
 //!               admin, cli                        show it
 //! ```
 //! `app` puts everything together; `config` says how; `clock` and `drain` are the only readers of
@@ -28,6 +29,7 @@ pub mod record;
 pub mod ledger;
 pub mod metrics;
 pub mod alerts;
+pub mod events;
 pub mod secret;
 pub mod config;
 pub mod admin;

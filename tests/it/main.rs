@@ -1,6 +1,8 @@
 //! System tests: one binary, one module per part of the whole.
 
 #[cfg(test)]
+mod api;
+#[cfg(test)]
 mod clients;
 #[cfg(test)]
 mod crash;

@@ -1,14 +1,17 @@
 //! Who may ask for what.
 //!
 //! Over the unix socket the kernel says who asks: root, the daemon's own user and the group `weir`
-//! see everything and may change things; anyone else sees what is theirs. Over TCP nobody is known:
-//! it shows what any local user may see, and only to clients that are not a web page of someone
-//! else's (Host and Origin are checked).
+//! see everything and may change things; anyone else sees what is theirs. Over TCP nobody is known
+//! but by the token of a session, which was given out over the socket (see
+//! [`sessions`](super::sessions)); without one it shows what any local user may see. In any case it
+//! answers only clients that are not a web page of someone else's (Host, Origin and Fetch metadata
+//! are checked).
 
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
 use http::{HeaderMap, HeaderValue};
 
 use super::peer::Peer;
+use super::sessions::{Session, Sessions};
 
 /// Whoever sent a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,22 +20,26 @@ pub(super) enum Caller {
     Administrator,
     /// Sees what belongs to this user id.
     User(u32),
-    /// Came over TCP; whether it sent the token.
+    /// Came over TCP without a session; whether it sent the token of metrics.
     Http { token: bool },
 }
 
 /// The caller may not do that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Denied {
-    #[error("over HTTP only metrics, health, prices and a short status are served")]
+    #[error("over HTTP only metrics, health, prices and a short status are served without a session")]
     Http,
+    #[error("sessions are made over the unix socket only")]
+    OnlyOverTheSocket,
+    #[error("too many requests with tokens that are none")]
+    TooManyTokens,
     #[error("only root and members of the group `weir` may change this")]
     NotAnAdministrator,
     #[error("only root and members of the group `weir` may see this")]
     NotForUsers,
     #[error("a token is needed: send it as `Authorization: Bearer …` (see metrics.token_file)")]
     NoToken,
-    #[error("the Host or Origin header names another site")]
+    #[error("the Host, Origin or Sec-Fetch-Site header names another site")]
     OtherSite,
 }
 
@@ -76,9 +83,26 @@ impl Caller {
     }
 }
 
-/// The caller of a TCP request: a browser that was led here by another site is denied, because it
-/// would act for its user (DNS rebinding, cross-site requests).
-pub(super) fn over_http(headers: &HeaderMap, token: Option<&str>) -> Result<Caller, Denied> {
+/// What a TCP request shows of who sent it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// Nothing.
+    Nothing,
+    /// A token that is none.
+    Wrong,
+    /// The token of metrics.
+    Metrics,
+    /// The token of a session.
+    Session(Session),
+}
+
+/// Who sent a TCP request: a browser that was led here by another site is denied, because it would
+/// act for its user (DNS rebinding, cross-site requests). `token` is the one of metrics.
+pub(super) fn over_http(
+    headers: &HeaderMap,
+    token: Option<&str>,
+    sessions: &Sessions,
+) -> Result<Shown, Denied> {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok());
     if !host.is_some_and(is_local) {
         return Err(Denied::OtherSite);
@@ -87,15 +111,28 @@ pub(super) fn over_http(headers: &HeaderMap, token: Option<&str>) -> Result<Call
         // An origin with another scheme or port is another site: compare all of it.
         origin.to_str().ok().and_then(|origin| origin.strip_prefix("http://")) != host
     };
-    if headers.get_all(ORIGIN).iter().any(foreign) {
+    if headers.get_all(ORIGIN).iter().any(foreign) || is_embedded(headers) {
         return Err(Denied::OtherSite);
     }
-    let sent =
-        headers.get(AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-    let token = sent.zip(token).is_some_and(|(sent, token)| {
+    let Some(sent) = headers.get(AUTHORIZATION) else { return Ok(Shown::Nothing) };
+    let Some(sent) = sent.as_bytes().strip_prefix(b"Bearer ") else { return Ok(Shown::Wrong) };
+    if let Some(session) = sessions.find(sent) {
+        return Ok(Shown::Session(session));
+    }
+    let same = |token: &str| {
         aws_lc_rs::constant_time::verify_slices_are_equal(sent, token.as_bytes()).is_ok()
-    });
-    Ok(Caller::Http { token })
+    };
+    Ok(if token.is_some_and(same) { Shown::Metrics } else { Shown::Wrong })
+}
+
+/// Whether a page of another site wants this for itself: as a script, an image, a frame. Requests
+/// without an Origin header are told apart by Fetch metadata, which every browser sends. That
+/// someone follows a link to here is another thing.
+fn is_embedded(headers: &HeaderMap) -> bool {
+    let is = |name: &str, word: &str| headers.get(name).is_some_and(|value| value == word);
+    let visit = is("sec-fetch-mode", "navigate") && is("sec-fetch-dest", "document");
+    let same = |site: &HeaderValue| site == "same-origin" || site == "none";
+    headers.get_all("sec-fetch-site").iter().any(|site| !same(site)) && !visit
 }
 
 fn is_local(host: &str) -> bool {
@@ -158,8 +195,11 @@ mod tests {
             };
             pairs.iter().map(pair).collect::<HeaderMap>()
         };
-        let ask = |pairs: &[(http::HeaderName, &str)]| over_http(&headers(pairs), Some("secret"));
-        let anyone = Ok(Caller::Http { token: false });
+        let sessions = Sessions::new(std::sync::Arc::new(crate::clock::System));
+        let ask = |pairs: &[(http::HeaderName, &str)]| {
+            over_http(&headers(pairs), Some("secret"), &sessions)
+        };
+        let anyone = Ok(Shown::Nothing);
         for host in ["127.0.0.1:4181", "localhost", "[::1]:9", "localhost:4181"] {
             assert_eq!(ask(&[(HOST, host)]), anyone, "{host}");
         }
@@ -172,9 +212,31 @@ mod tests {
         for origin in ["http://evil.test", "null", "https://localhost:4181", "http://localhost:1"] {
             assert_eq!(ask(&[here.clone(), (ORIGIN, origin)]), Err(Denied::OtherSite), "{origin}");
         }
-        let token = Ok(Caller::Http { token: true });
-        assert_eq!(ask(&[here.clone(), (AUTHORIZATION, "Bearer secret")]), token);
-        assert_eq!(ask(&[here, (AUTHORIZATION, "Bearer wrong")]), anyone);
+        let name = http::HeaderName::from_static;
+        let [site, mode, dest] = ["site", "mode", "dest"]
+            .map(|word| http::HeaderName::try_from(format!("sec-fetch-{word}")).unwrap());
+        assert_eq!(name("sec-fetch-site"), site);
+        for (from, how, what, expected) in [
+            ("same-origin", "cors", "empty", anyone),
+            ("none", "navigate", "document", anyone),
+            ("cross-site", "navigate", "document", anyone),
+            ("cross-site", "navigate", "iframe", Err(Denied::OtherSite)),
+            ("cross-site", "no-cors", "script", Err(Denied::OtherSite)),
+            ("same-site", "no-cors", "image", Err(Denied::OtherSite)),
+            ("cross-site", "cors", "empty", Err(Denied::OtherSite)),
+        ] {
+            let sent =
+                [here.clone(), (site.clone(), from), (mode.clone(), how), (dest.clone(), what)];
+            assert_eq!(ask(&sent), expected, "{from} {how} {what}");
+        }
+        for (sent, shown) in [
+            ("Bearer secret", Shown::Metrics),
+            ("Bearer wrong", Shown::Wrong),
+            ("Bearer ", Shown::Wrong),
+            ("Basic c2VjcmV0", Shown::Wrong),
+        ] {
+            assert_eq!(ask(&[here.clone(), (AUTHORIZATION, sent)]), Ok(shown), "{sent}");
+        }
     }
 
     #[test]

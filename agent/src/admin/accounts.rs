@@ -6,6 +6,7 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{Extension, Json, Path, State};
 use axum::routing::{get, put};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::access::Caller;
@@ -14,7 +15,7 @@ use super::{Failure, SCHEMA_VERSION};
 use crate::record::Billing;
 
 /// `GET /api/accounts`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Accounts {
     /// See [`crate::admin::SCHEMA_VERSION`].
     pub schema_version: u32,
@@ -23,7 +24,7 @@ pub struct Accounts {
 }
 
 /// One of a provider's limits on one account.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AccountRow {
     /// The provider.
     pub provider: String,
@@ -52,7 +53,7 @@ pub struct AccountRow {
 }
 
 /// `GET /api/frozen`, and the answer to `PUT /api/frozen/WORKLOAD`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FrozenWorkloads {
     /// See [`crate::admin::SCHEMA_VERSION`].
     pub schema_version: u32,
@@ -61,7 +62,7 @@ pub struct FrozenWorkloads {
 }
 
 /// A frozen workload.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FrozenRow {
     /// Its name.
     pub workload: String,
@@ -76,7 +77,7 @@ pub struct FrozenRow {
 }
 
 /// `PUT /api/frozen/WORKLOAD`.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetFrozen {
     /// Only policies freeze: false lets it go on.

@@ -6,6 +6,7 @@ use tokio::sync::broadcast;
 
 use super::accounts::{AccountRow, FrozenRow};
 use super::alerts::Alerts;
+use super::analytics::Analytics;
 use super::bypass::Bypassing;
 use super::calls::{CallDetail, CallQuery, CallRow};
 use super::control::Control;
@@ -46,7 +47,7 @@ pub enum Failure {
 ///
 /// Methods may block on the ledger: they are called on the blocking pool. `uid` and the `uid` of
 /// queries limit the answer to one user's rows; what is returned goes to whoever asked.
-pub trait Agent: Alerts + Control + Upkeep + Bypassing + Send + Sync + 'static {
+pub trait Agent: Alerts + Analytics + Control + Upkeep + Bypassing + Send + Sync + 'static {
     /// Everything at a glance; where `uid` is given, no dollars, workloads or warnings that are
     /// about another user.
     fn status(&self, uid: Option<u32>) -> Result<Status, Failure>;

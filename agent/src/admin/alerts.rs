@@ -7,6 +7,7 @@ use axum::extract::{Extension, Path, State};
 use axum::routing::{get, put};
 use axum::{Json, Router};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::access::Caller;
@@ -38,7 +39,7 @@ pub trait Alerts: Send + Sync + 'static {
 }
 
 /// What has become of an escalation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EscalationState {
     /// Nobody has looked at it.
@@ -60,7 +61,7 @@ impl fmt::Display for EscalationState {
 }
 
 /// Which escalations: the parameters of `/api/escalations`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EscalationQuery {
     /// The resolved ones too.
@@ -71,7 +72,7 @@ pub struct EscalationQuery {
 }
 
 /// Escalations, oldest first.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Escalations {
     /// Version of this shape.
     pub schema_version: u32,
@@ -82,7 +83,7 @@ pub struct Escalations {
 }
 
 /// How many calls are escalated.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EscalationRate {
     /// Calls of the last 24 hours, since the agent's start at most.
     pub calls: u64,
@@ -93,7 +94,7 @@ pub struct EscalationRate {
 }
 
 /// Calls that failed for good in the same way, one soon after the other.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EscalationRow {
     /// Identifies it.
     pub id: String,
@@ -112,6 +113,7 @@ pub struct EscalationRow {
     /// The failure class.
     pub class: Option<String>,
     /// The latest of the calls.
+    #[schemars(with = "Option<String>")]
     pub call_id: Option<CallId>,
     /// What happened the last time.
     pub message: String,
@@ -124,7 +126,7 @@ pub struct EscalationRow {
 }
 
 /// `PUT /api/escalations/{id}`.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetEscalation {
     /// From now on.
@@ -132,7 +134,7 @@ pub struct SetEscalation {
 }
 
 /// What has become of a delivery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryStatus {
     /// It waits for its first or next attempt.
@@ -154,7 +156,7 @@ impl fmt::Display for DeliveryStatus {
 }
 
 /// Which deliveries: the parameters of `/api/webhooks/history`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DeliveryQuery {
     /// Only this one.
@@ -180,7 +182,7 @@ impl DeliveryQuery {
 }
 
 /// Deliveries, oldest first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Deliveries {
     /// Version of this shape.
     pub schema_version: u32,
@@ -189,7 +191,7 @@ pub struct Deliveries {
 }
 
 /// One notice on its way to one channel.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeliveryRow {
     /// Identifies it, also to the receiver.
     pub id: String,

@@ -1,13 +1,14 @@
 //! `/api/breakers`: how providers fare, and who may still be asked.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::usage::timestamp;
 use crate::policy::view::{self, BreakerView};
 
 /// All breakers.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Breakers {
     /// Version of this shape.
     pub schema_version: u32,
@@ -16,7 +17,7 @@ pub struct Breakers {
 }
 
 /// What a breaker does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum BreakerState {
     /// Lets calls through.
@@ -49,7 +50,7 @@ impl From<view::BreakerState> for BreakerState {
 }
 
 /// One breaker.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BreakerRow {
     /// `openai`, `openai/gpt-4o`.
     pub name: String,
@@ -109,7 +110,7 @@ impl From<BreakerView> for BreakerRow {
 }
 
 /// `PUT /api/breakers/{name}`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetBreaker {
     /// From now on.
@@ -117,7 +118,7 @@ pub struct SetBreaker {
 }
 
 /// What can be done to a breaker by hand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Hand {
     /// Open it, until it is closed by hand.

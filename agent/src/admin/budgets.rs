@@ -1,6 +1,7 @@
 //! `/api/budgets`: what is spent of every budget, and when it will be spent.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::money::Usd;
@@ -13,7 +14,7 @@ use crate::policy::view::BudgetView;
 const NEAR: u8 = 80;
 
 /// Which budgets: the parameters of `/api/budgets`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BudgetQuery {
     /// Of this policy: `budgets.code-reviewer`, or without what stands before the dot.
@@ -36,7 +37,7 @@ impl BudgetQuery {
 }
 
 /// Budgets.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Budgets {
     /// Version of this shape.
     pub schema_version: u32,
@@ -47,7 +48,7 @@ pub struct Budgets {
 }
 
 /// How a budget stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Standing {
     /// There is money left.
@@ -70,7 +71,7 @@ impl Standing {
 }
 
 /// One budget for one subject in one period.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BudgetRow {
     /// The policy.
     pub policy: String,

@@ -5,6 +5,7 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{Extension, Json, State};
 use axum::routing::get;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::access::Caller;
@@ -12,8 +13,9 @@ use super::routes::{Answer, Shared, ask};
 use super::{Failure, SCHEMA_VERSION};
 
 /// What a bypass is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(rename = "BypassKind")]
 pub enum Kind {
     /// A workload.
     Process,
@@ -28,7 +30,7 @@ pub enum Kind {
 }
 
 /// A bypass.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BypassRow {
     /// What it is about.
     pub kind: Kind,
@@ -39,7 +41,7 @@ pub struct BypassRow {
 }
 
 /// All of them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BypassList {
     /// Version of this shape.
     pub schema_version: u32,
@@ -48,7 +50,7 @@ pub struct BypassList {
 }
 
 /// `PUT /api/bypass`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetBypass {
     /// What it is about.

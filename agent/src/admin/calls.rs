@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::money::{Tokens, Usd};
@@ -11,7 +12,7 @@ use crate::record::{
 };
 
 /// Which calls: the parameters of `/api/calls`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CallQuery {
     /// Began at or after this time.
@@ -20,8 +21,13 @@ pub struct CallQuery {
     pub until: Option<Timestamp>,
     /// Only the newest so many.
     pub last: Option<u32>,
-    /// Only calls after this one.
+    /// Only calls after this one: with `limit` in the order in which they began, without in the
+    /// order in which they ended.
+    #[schemars(with = "Option<String>")]
     pub after: Option<CallId>,
+    /// The first so many (1 to 1000), in the order in which they began; `next` of the answer is the
+    /// `after` of what follows.
+    pub limit: Option<u32>,
     /// Of this workload.
     pub workload: Option<String>,
     /// Of this process id.
@@ -42,6 +48,7 @@ pub struct CallQuery {
     pub kind: Option<Kind>,
     /// Go on with calls as they end. The server's part; an [`Agent`](super::Agent) ignores it.
     #[serde(deserialize_with = "switch")]
+    #[schemars(with = "bool")]
     pub follow: bool,
     /// Only calls of this user id. Set by who asks, never by what is asked.
     #[serde(skip)]
@@ -80,8 +87,9 @@ impl CallQuery {
 }
 
 /// One status (`429`) or a class of them (`4xx`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
 pub enum StatusFilter {
     /// This one.
     Exact(u16),
@@ -142,18 +150,23 @@ impl FromStr for StatusFilter {
 }
 
 /// Calls, oldest first.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Calls {
     /// Version of this shape.
     pub schema_version: u32,
     /// The calls.
     pub rows: Vec<CallRow>,
+    /// Where a `limit` was given: to be sent as `after` for what follows; `null` after the last.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub next: Option<CallId>,
 }
 
 /// One call.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CallRow {
     /// Identifies it.
+    #[schemars(with = "String")]
     pub call_id: CallId,
     /// When its head had been read.
     pub started_at: Timestamp,
@@ -225,6 +238,7 @@ pub struct CallRow {
     /// Number of tries.
     pub attempts: u32,
     /// The call this one repeats.
+    #[schemars(with = "Option<String>")]
     pub retry_of: Option<CallId>,
     /// Milliseconds to the first content byte of a stream.
     pub ttft_ms: Option<f64>,
@@ -291,7 +305,7 @@ impl From<&Record> for CallRow {
 }
 
 /// One call with everything that was done about it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CallDetail {
     /// Version of this shape.
     pub schema_version: u32,
@@ -306,7 +320,7 @@ pub struct CallDetail {
 }
 
 /// One try at one provider.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AttemptRow {
     /// When it began.
     pub started_at: Timestamp,
@@ -339,7 +353,7 @@ impl From<&Attempt> for AttemptRow {
 }
 
 /// One decision.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DecisionRow {
     /// Milliseconds since the call began.
     pub at_ms: Option<f64>,

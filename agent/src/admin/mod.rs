@@ -1,5 +1,5 @@
 //! The admin server: the same routes on a unix socket, where the kernel says who asks, and on
-//! loopback HTTP, where nobody is known.
+//! loopback HTTP, where nobody is known but by the token of a session.
 //!
 //! Everything it says comes from the running agent through [`Agent`]; the types of the API live
 //! here, and the CLI reads the same ones.
@@ -7,12 +7,18 @@
 mod agent;
 mod peer;
 mod access;
+mod sessions;
 mod crowd;
 mod serve;
+mod problem;
 mod routes;
 pub mod alerts;
 mod control;
 mod dashboard;
+mod stream;
+pub mod analytics;
+mod openapi;
+pub mod harmless;
 mod near;
 pub mod status;
 pub mod spend;
@@ -44,8 +50,13 @@ use tokio::net::{TcpListener, UnixListener};
 pub use self::agent::{Agent, Failure};
 pub use self::alerts::Alerts;
 pub use self::control::Control;
-pub use self::routes::{ErrorBody, ErrorText, SetCapture, SetMode};
+pub use self::analytics::Analytics;
+pub use self::problem::ProblemDetails;
+pub use self::routes::{SetCapture, SetMode};
+pub use self::sessions::{NewSession, Role, WhoAmI};
 
+use self::sessions::Sessions;
+use crate::clock::{Clock, System};
 use crate::drain::Drain;
 
 /// Version of all JSON shapes; grows only when a key changes its meaning or goes away.
@@ -161,7 +172,15 @@ impl Admin {
 
     /// Serves until drained; the socket's file is gone afterwards.
     pub async fn run(self, agent: Arc<dyn Agent>, drain: Drain) {
-        let shared = routes::Shared { agent, drain: drain.clone(), guarded: self.token.is_some() };
+        let clock: Arc<dyn Clock> = Arc::new(System);
+        let sessions = Arc::new(Sessions::new(Arc::clone(&clock)));
+        let shared = routes::Shared {
+            agent,
+            drain: drain.clone(),
+            guarded: self.token.is_some(),
+            sessions: Arc::clone(&sessions),
+            http: self.addr(),
+        };
         let listening = Arc::clone(&shared.agent);
         let router = routes::router(shared);
         let who = (self.group, rustix::process::geteuid().as_raw());
@@ -169,7 +188,8 @@ impl Admin {
             serve::unix(self.unix, (router.clone(), Arc::clone(&listening)), who, drain.clone());
         match self.tcp {
             Some(tcp) => {
-                let http = serve::tcp(tcp, (router, listening), self.token, drain);
+                let keys = serve::Keys::new(self.token, sessions, clock);
+                let http = serve::tcp(tcp, (router, listening), keys, drain);
                 tokio::join!(unix, http);
             }
             None => unix.await,
@@ -247,3 +267,6 @@ fn read_token(path: &Path) -> Result<Arc<str>, BindError> {
         token => Ok(Arc::from(token)),
     }
 }
+
+#[cfg(test)]
+mod sample;

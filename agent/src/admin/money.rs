@@ -3,13 +3,15 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::llm::usage::{NanoUsd, Usage};
 use crate::record::Treatment;
 
 /// Dollars as a decimal string (`"0.0145"`): exact, where a JSON number would not be.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
+#[schemars(with = "String", extend("pattern" = r"^-?\d+\.\d{2,9}$"))]
 pub struct Usd(pub NanoUsd);
 
 impl fmt::Display for Usd {
@@ -52,7 +54,7 @@ impl<'de> Deserialize<'de> for Usd {
 }
 
 /// Tokens by kind; the kinds are disjoint.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Tokens {
     /// Uncached input.
@@ -106,7 +108,7 @@ impl From<Usage> for Tokens {
 }
 
 /// The share of what was seen that was metered.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Coverage {
     /// Connections to LLM hosts whose calls were read.
     pub metered: u64,
@@ -117,7 +119,7 @@ pub struct Coverage {
 }
 
 /// Why connections were not metered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reason {
     /// How they were treated.
     pub treatment: Treatment,

@@ -1,5 +1,6 @@
 //! `/api/policies`: which rules there are, how far each goes, and how it fared.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::breakers::BreakerRow;
@@ -9,7 +10,8 @@ use crate::policy::Enforcement;
 use crate::policy::view::PolicyView;
 
 /// How far a policy goes, as the API writes it: `off`, `shadow`, `enforce`, `canary:25`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
+#[schemars(with = "String")]
 pub struct Reach(pub Enforcement);
 
 impl std::fmt::Display for Reach {
@@ -31,7 +33,7 @@ impl<'de> Deserialize<'de> for Reach {
 }
 
 /// All policies.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Policies {
     /// Version of this shape.
     pub schema_version: u32,
@@ -42,7 +44,7 @@ pub struct Policies {
 }
 
 /// One policy.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PolicyRow {
     /// `rate_limits.batch-agent`, `budgets.code-reviewer`, `breaker.openai`, `retry`, ….
     pub name: String,
@@ -89,7 +91,7 @@ impl From<PolicyView> for PolicyRow {
 }
 
 /// One policy with how its subjects stand.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PolicyDetail {
     /// Version of this shape.
     pub schema_version: u32,
@@ -106,7 +108,7 @@ pub struct PolicyDetail {
 }
 
 /// `PUT /api/policies/{name}`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetPolicy {
     /// How far it goes from now on; `null` gives it back to the configuration.

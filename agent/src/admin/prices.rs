@@ -1,11 +1,12 @@
 //! `/api/prices`: what a model costs, and which models have no price.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::money::Usd;
 
 /// Prices, by provider and model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Prices {
     /// Version of this shape.
     pub schema_version: u32,
@@ -16,7 +17,7 @@ pub struct Prices {
 }
 
 /// Which prices; all where nothing is named: the parameters of `/api/prices`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PriceQuery {
     /// Of this provider.
@@ -26,7 +27,7 @@ pub struct PriceQuery {
 }
 
 /// Dollars per million tokens; a kind that is absent costs what the wider kind does.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PriceRow {
     /// Provider.
     pub provider: String,
@@ -57,7 +58,7 @@ pub struct PriceRow {
 }
 
 /// Models that were used but have no price.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct UnknownPrices {
     /// Version of this shape.
     pub schema_version: u32,
@@ -66,7 +67,7 @@ pub struct UnknownPrices {
 }
 
 /// A model without a price.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UnknownPriceRow {
     /// Provider.
     pub provider: String,

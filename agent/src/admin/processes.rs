@@ -1,13 +1,14 @@
 //! `/api/processes`: who talks to a provider, and how far that is metered.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::money::Usd;
 use crate::record::Treatment;
 
 /// How far a process's traffic to LLM hosts is understood.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Word {
     /// Tokens and dollars are counted.
@@ -42,7 +43,7 @@ impl Word {
 }
 
 /// Which processes: the parameters of `/api/processes`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProcessQuery {
     /// Seen at or after this time.
@@ -55,7 +56,7 @@ pub struct ProcessQuery {
 }
 
 /// Processes, newest first.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Processes {
     /// Version of this shape.
     pub schema_version: u32,
@@ -64,7 +65,7 @@ pub struct Processes {
 }
 
 /// One process that talked to an LLM host.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ProcessRow {
     /// Process id.
     pub pid: u32,
@@ -100,7 +101,7 @@ pub struct ProcessRow {
 }
 
 /// Connections of one process that were treated alike.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProcessConnections {
     /// Provider.
     pub provider: String,

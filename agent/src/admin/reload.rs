@@ -3,6 +3,7 @@
 use axum::Router;
 use axum::extract::{Extension, Json, State};
 use axum::routing::put;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::access::Caller;
@@ -10,7 +11,7 @@ use super::routes::{Answer, Shared, ask};
 use crate::config::{Change, Problem};
 
 /// What came of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reloaded {
     /// Version of this shape.
     pub schema_version: u32,

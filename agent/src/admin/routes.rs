@@ -1,28 +1,34 @@
 //! The routes: each asks who is asking, then the agent.
 
 use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Extension, Path, Query, State};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
 use axum::{Json, Router};
-use http::{StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::access::{Caller, Denied};
+use super::access::Caller;
+use super::analytics::{self, bounded};
 use super::calls::{CallDetail, CallQuery, CallRow, Calls};
 use super::prices::{PriceQuery, Prices, UnknownPrices};
+pub(super) use super::problem::Refusal;
 use super::processes::{ProcessQuery, Processes};
+use super::sessions::{self, Sessions};
 use super::spend::{Spend, SpendQuery};
 use super::status::{CaptureState, ModeState, Status};
 use super::{
-    Agent, Failure, SCHEMA_VERSION, accounts, alerts, bypass, control, dashboard, reload, upgrade,
-    upkeep,
+    Agent, Failure, SCHEMA_VERSION, accounts, alerts, bypass, control, dashboard, openapi, reload,
+    stream, upgrade, upkeep,
 };
 use crate::config::Mode;
 use crate::drain::Drain;
@@ -35,10 +41,38 @@ pub(super) struct Shared {
     pub(super) drain: Drain,
     /// Metrics need a token.
     pub(super) guarded: bool,
+    pub(super) sessions: Arc<Sessions>,
+    /// The address of the HTTP listener, where there is one.
+    pub(super) http: Option<SocketAddr>,
 }
+
+/// Calls of one page, where no number is asked for, and at most.
+const PAGE: (u32, u32) = (100, 1000);
+
+/// Said of every answer: that it is what its content type says, nobody else's to embed, and not to
+/// be kept.
+const SAID: [(HeaderName, HeaderValue); 3] = [
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        HeaderValue::from_static("same-origin"),
+    ),
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+];
 
 /// The routes, the same on the socket and over HTTP; the [`Caller`] makes the difference.
 pub(super) fn router(shared: Shared) -> Router {
+    routes()
+        .merge(dashboard::router())
+        .fallback(async || Refusal::NotFound("there is no such route".to_owned()))
+        .method_not_allowed_fallback(async || Refusal::Method)
+        .layer(DefaultBodyLimit::max(4096))
+        .layer(map_response(say))
+        .with_state(shared)
+}
+
+/// What there is to ask; each of them is in the table of [`openapi`].
+pub(super) fn routes() -> Router<Shared> {
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
@@ -59,14 +93,22 @@ pub(super) fn router(shared: Shared) -> Router {
         .merge(upgrade::router())
         .merge(upkeep::router())
         .merge(bypass::router())
-        .merge(dashboard::router())
-        .fallback(async || Refusal::NotFound("there is no such route".to_owned()))
-        .layer(DefaultBodyLimit::max(4096))
-        .with_state(shared)
+        .merge(sessions::router())
+        .merge(analytics::router())
+        .merge(stream::router())
+        .merge(openapi::router())
+}
+
+async fn say(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    for (name, value) in SAID {
+        headers.entry(name).or_insert(value);
+    }
+    response
 }
 
 /// `PUT /api/mode`.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetMode {
     /// From now on.
@@ -74,7 +116,7 @@ pub struct SetMode {
 }
 
 /// `PUT /api/capture`.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetCapture {
     /// Whether to intercept.
@@ -104,7 +146,7 @@ async fn status(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
 ) -> Result<Response, Refusal> {
-    // Nobody is known over HTTP: no workload, no figure, no warning that could name someone.
+    // Without a session nobody is known: no workload, no figure, no warning that could name someone.
     let uid = caller.rows_of();
     let status: Status = ask(&shared, move |agent| agent.status(uid.unwrap_or(None))).await?;
     let answer = match uid {
@@ -138,12 +180,16 @@ async fn calls(
 ) -> Result<Response, Refusal> {
     let uid = caller.rows_of()?;
     let query = CallQuery { uid, ..query?.0 };
+    if query.limit.is_some() {
+        return page(&shared, query).await.map(IntoResponse::into_response);
+    }
     // Subscribed before the past is read, so that no call falls between the two.
     let live = query.follow.then(|| shared.agent.subscribe());
     let asked = query.clone();
     let rows = ask(&shared, move |agent| agent.calls(&asked)).await?;
     let Some(live) = live else {
-        return Ok(Json(Calls { schema_version: SCHEMA_VERSION, rows }).into_response());
+        let calls = Calls { schema_version: SCHEMA_VERSION, rows, next: None };
+        return Ok(Json(calls).into_response());
     };
     let seen = rows.iter().map(|row| row.call_id).collect();
     let past = rows.into_iter();
@@ -153,6 +199,18 @@ async fn calls(
     });
     let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
     Ok((kind, Body::from_stream(lines)).into_response())
+}
+
+/// Calls in the order in which they began, so many at a time.
+async fn page(shared: &Shared, query: CallQuery) -> Answer<Calls> {
+    if query.follow || query.last.is_some() {
+        let what = "limit goes with neither last nor follow: it reads from the beginning on";
+        return Err(Refusal::Nonsense(what.to_owned()));
+    }
+    let limit = bounded(query.limit, PAGE)?;
+    let rows = ask(shared, move |agent| agent.page(&query)).await?;
+    let next = rows.last().filter(|_| rows.len() == limit).map(|last| last.call_id);
+    Ok(Json(Calls { schema_version: SCHEMA_VERSION, rows, next }))
 }
 
 async fn call(
@@ -264,61 +322,4 @@ fn line(value: &impl Serialize) -> Option<Vec<u8>> {
     let mut line = serde_json::to_vec(value).ok()?;
     line.push(b'\n');
     Some(line)
-}
-
-/// Why a request was not answered.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Refusal {
-    #[error(transparent)]
-    Denied(#[from] Denied),
-    #[error(transparent)]
-    Failed(#[from] Failure),
-    #[error("{}", .0.body_text())]
-    Query(#[from] QueryRejection),
-    #[error("{}", .0.body_text())]
-    Body(#[from] JsonRejection),
-    #[error("{0}")]
-    NotFound(String),
-    #[error("the agent failed to answer; its log says more")]
-    Panicked,
-}
-
-/// An error as the API writes it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ErrorBody {
-    /// What went wrong.
-    pub error: ErrorText,
-}
-
-/// What went wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ErrorText {
-    /// In one line.
-    pub message: String,
-    /// What to do about it.
-    pub fix: Option<String>,
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let status = match &self {
-            Self::Denied(Denied::NoToken) => StatusCode::UNAUTHORIZED,
-            Self::Denied(_) => StatusCode::FORBIDDEN,
-            Self::Failed(Failure::Refused { .. }) => StatusCode::CONFLICT,
-            Self::Failed(Failure::Unavailable(_)) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Query(_) | Self::Body(_) => StatusCode::BAD_REQUEST,
-            Self::NotFound(_) | Self::Failed(Failure::NotFound { .. }) => StatusCode::NOT_FOUND,
-            Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        let message = self.to_string();
-        let fix = match self {
-            Self::Denied(Denied::Http) => Some("ask over the unix socket: weir --help".to_owned()),
-            Self::Denied(Denied::NotAnAdministrator | Denied::NotForUsers) => {
-                Some("try again with sudo".to_owned())
-            }
-            Self::Failed(Failure::Refused { fix, .. } | Failure::NotFound { fix, .. }) => fix,
-            _ => None,
-        };
-        (status, Json(ErrorBody { error: ErrorText { message, fix } })).into_response()
-    }
 }

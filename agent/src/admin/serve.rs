@@ -2,23 +2,26 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::response::IntoResponse;
-use axum::{Extension, Router};
+use axum::Router;
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::access::{self, Caller};
+use super::access::{self, Caller, Denied, Shown};
 use super::agent::Agent;
 use super::crowd::{Crowd, Membership};
 use super::peer::Peer;
 use super::routes::Refusal;
+use super::sessions::{Session, Sessions};
+use crate::clock::Clock;
 use crate::drain::Drain;
 
 /// Connections over TCP at a time: for more, those that ask for nothing give way.
@@ -34,9 +37,31 @@ const ROOM_PAUSE: Duration = Duration::from_millis(10);
 /// Wait after a failed accept: out of file descriptors, it would fail again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The user at the other end of the unix socket.
-#[derive(Debug, Clone, Copy)]
+/// Wrong tokens that are answered as if there were none, in [`GUESSING`]; what is more is refused
+/// at once. Right ones always count: nobody keeps others out by guessing.
+const GUESSES: u32 = 30;
+const GUESSING: Duration = Duration::from_mins(1);
+
+/// The user at the other end of the unix socket, or behind a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Who(pub(super) u32);
+
+/// How a request came in.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Door {
+    /// Over the unix socket.
+    Socket,
+    /// Over TCP, perhaps with a session.
+    Http(Option<Session>),
+}
+
+/// Who asks, and how.
+#[derive(Debug, Clone, Copy)]
+struct Asker {
+    caller: Caller,
+    who: Option<Who>,
+    door: Door,
+}
 
 /// Serves the unix socket until drained; the kernel says who asks.
 pub(super) async fn unix(
@@ -68,10 +93,11 @@ pub(super) async fn unix(
             }
             Caller::Administrator | Caller::Http { .. } => None,
         };
-        let router = router.clone().layer(Extension(Who(peer.uid)));
+        let asker = Asker { caller, who: Some(Who(peer.uid)), door: Door::Socket };
         let at =
             At { listener: "socket", agent: Arc::clone(&agent), member: Crowd::default().join() };
-        let connection = serve(stream, router, move |_| Ok(caller), (at, drain.clone()));
+        let router = router.clone();
+        let connection = serve(stream, router, move |_| Ok(asker), (at, drain.clone()));
         drop(drain.spawn(async move {
             connection.await;
             drop(place);
@@ -96,9 +122,10 @@ impl Users {
 pub(super) async fn tcp(
     listener: TcpListener,
     (router, agent): (Router, Arc<dyn Agent>),
-    token: Option<Arc<str>>,
+    keys: Keys,
     drain: Drain,
 ) {
+    let keys = Arc::new(keys);
     let room = Arc::new(Semaphore::new(TCP_CONNECTIONS));
     let crowd = Crowd::default();
     loop {
@@ -115,9 +142,9 @@ pub(super) async fn tcp(
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let token = token.clone();
+        let (keys, told) = (Arc::clone(&keys), Arc::clone(&agent));
         let who = move |request: &hyper::Request<Incoming>| {
-            access::over_http(request.headers(), token.as_deref()).map_err(Refusal::Denied)
+            keys.asker(request.headers(), &*told).map_err(Refusal::Denied)
         };
         let at = At { listener: "admin", agent: Arc::clone(&agent), member: crowd.join() };
         let connection = serve(stream, router.clone(), who, (at, drain.clone()));
@@ -125,6 +152,60 @@ pub(super) async fn tcp(
             connection.await;
             drop(place);
         }));
+    }
+}
+
+/// By what those who come over TCP are known.
+#[derive(Debug)]
+pub(super) struct Keys {
+    /// The token of metrics.
+    token: Option<Arc<str>>,
+    sessions: Arc<Sessions>,
+    guesses: Guesses,
+}
+
+impl Keys {
+    pub(super) fn new(
+        token: Option<Arc<str>>,
+        sessions: Arc<Sessions>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { token, sessions, guesses: Guesses { clock, lately: Mutex::default() } }
+    }
+
+    fn asker(&self, headers: &http::HeaderMap, agent: &dyn Agent) -> Result<Asker, Denied> {
+        let shown = access::over_http(headers, self.token.as_deref(), &self.sessions)?;
+        let nobody = |token| Asker { caller: Caller::Http { token }, who: None, door: Door::Http(None) };
+        match shown {
+            Shown::Session(session) => {
+                let Session { caller, who, .. } = session;
+                Ok(Asker { caller, who: Some(who), door: Door::Http(Some(session)) })
+            }
+            Shown::Metrics => Ok(nobody(true)),
+            Shown::Nothing => Ok(nobody(false)),
+            Shown::Wrong => {
+                agent.fault("admin", "wrong_token");
+                if self.guesses.one_more() { Ok(nobody(false)) } else { Err(Denied::TooManyTokens) }
+            }
+        }
+    }
+}
+
+/// Tokens that were none, lately: when that began, and how many.
+#[derive(Debug)]
+struct Guesses {
+    clock: Arc<dyn Clock>,
+    lately: Mutex<Option<(Instant, u32)>>,
+}
+
+impl Guesses {
+    /// Whether there are few enough of them, with this one.
+    fn one_more(&self) -> bool {
+        let (now, mut lately) = (self.clock.mono(), self.lately.lock());
+        let known = lately.filter(|(since, _)| now.saturating_duration_since(*since) < GUESSING);
+        let (since, count) = known.unwrap_or((now, 0));
+        *lately = Some((since, count.saturating_add(1)));
+        count < GUESSES
     }
 }
 
@@ -156,12 +237,17 @@ struct At {
 async fn serve<S, W>(stream: S, router: Router, who: W, (at, drain): (At, Drain))
 where
     S: AsyncRead + AsyncWrite + Unpin,
-    W: Fn(&hyper::Request<Incoming>) -> Result<Caller, Refusal>,
+    W: Fn(&hyper::Request<Incoming>) -> Result<Asker, Refusal>,
 {
     let answers = TowerToHyperService::new(router);
     let service = service_fn(|mut request: hyper::Request<Incoming>| {
-        let answer = who(&request).map(|caller| {
-            request.extensions_mut().insert(caller);
+        let answer = who(&request).map(|asker| {
+            let extensions = request.extensions_mut();
+            extensions.insert(asker.caller);
+            extensions.insert(asker.door);
+            if let Some(who) = asker.who {
+                extensions.insert(who);
+            }
             answers.call(request)
         });
         let asking = at.member.asks();
@@ -211,6 +297,24 @@ fn fault_of(error: &hyper::Error) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn guessing_is_bounded_for_a_while() {
+        #[derive(Debug)]
+        struct Hand(Mutex<crate::clock::Now>);
+        impl Clock for Hand {
+            fn now(&self) -> crate::clock::Now {
+                *self.0.lock()
+            }
+        }
+        let hand = Arc::new(Hand(Mutex::new(crate::clock::System.now())));
+        let clock = Arc::clone(&hand) as Arc<dyn Clock>;
+        let guesses = Guesses { clock, lately: Mutex::default() };
+        assert!((0..GUESSES).all(|_| guesses.one_more()));
+        assert!(!guesses.one_more() && !guesses.one_more());
+        hand.0.lock().mono += GUESSING;
+        assert!(guesses.one_more(), "it is over after a while");
+    }
 
     #[test]
     fn a_user_cannot_keep_others_out() {

@@ -2,12 +2,13 @@
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::money::{Coverage, Tokens, Usd};
 
 /// What spend can be grouped by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Dimension {
     /// Workload.
@@ -87,7 +88,7 @@ impl std::str::FromStr for Dimension {
 }
 
 /// Calendar periods that rows are split into.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Bucket {
     /// `2026-11-22`.
@@ -99,7 +100,7 @@ pub enum Bucket {
 }
 
 /// Which calls, and how they are grouped: the parameters of `/api/spend`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SpendQuery {
     /// Calls that began at or after this time.
@@ -108,11 +109,13 @@ pub struct SpendQuery {
     pub until: Option<Timestamp>,
     /// Groups; empty is one row.
     #[serde(with = "commas")]
+    #[schemars(with = "String")]
     pub by: Vec<Dimension>,
     /// Periods, first key of the grouping.
     pub bucket: Option<Bucket>,
     /// Where the calendar of the periods is: an IANA name, or an offset from UTC.
     #[serde(with = "zone")]
+    #[schemars(with = "String")]
     pub zone: TimeZone,
     /// Only calls of this user id. Set by who asks, never by what is asked.
     #[serde(skip)]
@@ -127,15 +130,17 @@ impl Default for SpendQuery {
 }
 
 /// A time zone as one word. UTC needs no zone database, which small systems lack.
-mod zone {
+pub(super) mod zone {
     use jiff::fmt::serde::tz::required;
     use jiff::tz::TimeZone;
     use serde::de::IntoDeserializer;
     use serde::{Deserialize, Deserializer};
 
-    pub(super) use required::serialize;
+    pub(in crate::admin) use required::serialize;
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<TimeZone, D::Error> {
+    pub(in crate::admin) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<TimeZone, D::Error> {
         match String::deserialize(from)?.as_str() {
             "UTC" => Ok(TimeZone::UTC),
             word => required::deserialize(word.into_deserializer()),
@@ -164,7 +169,7 @@ mod commas {
 }
 
 /// The answer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Spend {
     /// Version of this shape.
     pub schema_version: u32,
@@ -181,7 +186,7 @@ pub struct Spend {
 }
 
 /// Calls, tokens and dollars of one group. Keys not grouped by are absent.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SpendRow {
     /// The period, as [`Bucket`] writes it.

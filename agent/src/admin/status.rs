@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::alerts::EscalationRate;
@@ -15,7 +16,7 @@ use super::spend::SpendRow;
 use crate::config::Mode;
 
 /// Everything at a glance.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// Version of this shape.
     pub schema_version: u32,
@@ -63,7 +64,7 @@ pub struct Status {
 }
 
 /// Whether all is well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// It does what it was asked to.
@@ -84,7 +85,7 @@ impl State {
 }
 
 /// The mode asked for and the one in effect.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ModeState {
     /// Asked for by the configuration or by `weir mode`.
     pub wanted: Mode,
@@ -95,7 +96,7 @@ pub struct ModeState {
 }
 
 /// Whether connections are intercepted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CaptureState {
     /// False after `weir down`, and where the kernel half is not attached.
     pub on: bool,
@@ -104,7 +105,7 @@ pub struct CaptureState {
 }
 
 /// Network namespaces other than the agent's own.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NamespaceState {
     /// How many are intercepted.
     pub armed: u64,
@@ -114,7 +115,7 @@ pub struct NamespaceState {
 }
 
 /// One hook of the kernel half.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Capability {
     /// Its name (`connect4`).
     pub hook: String,
@@ -127,7 +128,7 @@ pub struct Capability {
 }
 
 /// An address listened on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Listener {
     /// What it is for: `intercept`, `proxy`, `admin`, `socket`.
     pub name: String,
@@ -136,7 +137,7 @@ pub struct Listener {
 }
 
 /// Whether clients accept the agent's CA.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TrustState {
     /// The public root certificate.
     pub root: Option<PathBuf>,
@@ -147,7 +148,7 @@ pub struct TrustState {
 }
 
 /// How far policies go.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PolicyState {
     /// Whether they act (`mode: enforce`).
     pub acting: bool,
@@ -164,7 +165,7 @@ pub struct PolicyState {
 }
 
 /// A policy that is not as the file says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Overridden {
     /// The policy.
     pub name: String,
@@ -175,7 +176,7 @@ pub struct Overridden {
 }
 
 /// Something to look at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Warning {
     /// What is the matter.
     pub what: String,
@@ -186,7 +187,7 @@ pub struct Warning {
 }
 
 /// Calls that failed for good.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EscalationState {
     /// Nobody has looked at these.
     pub open: u64,
@@ -195,7 +196,7 @@ pub struct EscalationState {
 }
 
 /// Time added to calls: all of it less what the provider took.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Overhead {
     /// Median, in microseconds.
     pub p50_us: u64,

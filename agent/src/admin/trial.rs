@@ -1,13 +1,14 @@
 //! `/api/policies/test`: what would be said of a call that nobody makes.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::calls::DecisionRow;
 use super::money::Usd;
 
 /// The call: the parameters of `/api/policies/test`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TrialQuery {
     /// Its workload: a whole name (`unit:etl.service`), or one as rules may leave it bare.
@@ -31,7 +32,7 @@ pub struct TrialQuery {
 }
 
 /// What would be said.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Trial {
     /// Version of this shape.
     pub schema_version: u32,
@@ -49,7 +50,7 @@ pub struct Trial {
 }
 
 /// Whether a call would be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TrialVerdict {
     /// It would.
@@ -59,7 +60,7 @@ pub enum TrialVerdict {
 }
 
 /// A call as it was understood.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TrialCall {
     /// Workload.
     pub workload: String,

@@ -3,6 +3,7 @@
 use axum::Router;
 use axum::extract::{Extension, Json, State};
 use axum::routing::put;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Agent;
@@ -10,7 +11,7 @@ use super::access::Caller;
 use super::routes::{Answer, Shared, ask};
 
 /// One of the two.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Generation {
     /// Its version.
     pub version: String,
@@ -19,7 +20,7 @@ pub struct Generation {
 }
 
 /// What came of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Upgraded {
     /// Version of this shape.
     pub schema_version: u32,

@@ -7,6 +7,7 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{Extension, Json, State};
 use axum::routing::{get, put};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Failure;
@@ -31,7 +32,7 @@ pub trait Upkeep {
 }
 
 /// What is logged.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogState {
     /// Version of this shape.
     pub schema_version: u32,
@@ -46,7 +47,7 @@ pub struct LogState {
 }
 
 /// `PUT /api/log`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetLog {
     /// The filter from now on; without one the configuration holds again.
@@ -57,7 +58,7 @@ pub struct SetLog {
 }
 
 /// `PUT /api/pause`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetPause {
     /// For how long.

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::money::Usd;
@@ -10,7 +11,7 @@ use crate::policy::Amount;
 use crate::policy::view::UsageView;
 
 /// A count as a number, money as a decimal string.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Quantity {
     /// Requests or tokens.
@@ -48,7 +49,7 @@ pub(super) fn percent(part: i128, whole: i128) -> f64 {
 }
 
 /// Which usage; all where nothing is named: the parameters of both routes.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct UsageQuery {
     /// Of this subject, as rules name it (`batch-agent`, `user:alice`), or of this policy, with or
@@ -82,7 +83,7 @@ impl UsageQuery {
 }
 
 /// What is used.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Usage {
     /// Version of this shape.
     pub schema_version: u32,
@@ -93,7 +94,7 @@ pub struct Usage {
 }
 
 /// What one subject used of one limit.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct UsageRow {
     /// Whom it counts: `batch-agent`, `user:alice`.
     pub subject: String,

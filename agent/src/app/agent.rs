@@ -9,6 +9,7 @@ use jiff::{Timestamp, Zoned};
 use parking_lot::Mutex;
 use tokio::sync::{broadcast, mpsc};
 
+use super::analytics;
 use super::bypass;
 use super::control;
 use super::freezer::Freezer;
@@ -17,6 +18,7 @@ use super::log::Dial;
 use super::modes::Modes;
 use super::pause::Pause;
 use super::prices;
+use super::published::Teller;
 use super::rows;
 use super::service::{self, Doors, Leave};
 use super::standing;
@@ -77,6 +79,8 @@ pub(super) struct Running {
     pub(super) log: Arc<Dial>,
     pub(super) pause: Pause,
     pub(super) bypass: bypass::Kept,
+    pub(super) teller: Teller,
+    pub(super) remembered: analytics::Remembered,
 }
 
 impl Running {
@@ -123,7 +127,7 @@ impl Running {
     }
 }
 
-fn unavailable(error: &ledger::LedgerError) -> Failure {
+pub(super) fn unavailable(error: &ledger::LedgerError) -> Failure {
     Failure::Unavailable(error.to_string())
 }
 
@@ -329,6 +333,7 @@ impl admin::Agent for Running {
         sweep::look_for_trust(self, &self.paths);
         let set = self.modes.set(mode);
         set.map_err(|error| Failure::Unavailable(format!("the mode cannot be kept: {error}")))?;
+        self.teller.look();
         Ok(self.mode())
     }
 
@@ -347,6 +352,7 @@ impl admin::Agent for Running {
         } else {
             kernel.down();
         }
+        self.teller.look();
         Ok(self.capture_state())
     }
 }

@@ -93,9 +93,13 @@ impl Control for Running {
 
     fn set_policy(&self, name: &str, reach: Option<Reach>) -> Result<bool, Failure> {
         let wanted = reach.map(|Reach(enforcement)| enforcement);
-        self.toggles.set(&self.rules().policies, name, wanted).map_err(|error| {
+        let known = self.toggles.set(&self.rules().policies, name, wanted).map_err(|error| {
             Failure::Unavailable(format!("nothing was changed, it cannot be kept: {error}"))
-        })
+        })?;
+        if known && let Some(now) = self.toggles.find(&self.rules().policies, name) {
+            self.teller.policy(&now);
+        }
+        Ok(known)
     }
 
     fn reload(&self) -> Reloaded {
@@ -141,6 +145,7 @@ impl Control for Running {
                 Hand::Closed => reliability.reset(name, now),
             }
         };
+        self.teller.look();
         let row = || self.breakers().into_iter().find(|breaker| breaker.name == name);
         // One that no call has met yet has nothing to be reset.
         known.then(|| row().unwrap_or_else(|| BreakerRow::unmet(name)))

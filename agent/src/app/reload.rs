@@ -44,6 +44,7 @@ impl Running {
         self.metrics.reloaded(done.ok);
         drop(held);
         service::ready(&service::status(self));
+        self.teller.config(&done);
         told(&done);
         done
     }

@@ -29,6 +29,7 @@ pub(super) fn spend_query(query: &SpendQuery) -> ledger::SpendQuery {
             Bucket::Month => ledger::Bucket::Month,
         }),
         zone: query.zone.clone(),
+        workload: None,
         uid: query.uid,
     }
 }
@@ -72,16 +73,12 @@ pub(super) fn spend(row: ledger::SpendRow, query: &SpendQuery) -> SpendRow {
     answer
 }
 
-/// What the ledger is asked for calls. A class of statuses is told apart by the caller.
+/// What the ledger is asked for calls.
 pub(super) fn call_query(query: &CallQuery) -> ledger::CallQuery {
     ledger::CallQuery {
         since: query.since.map(SystemTime::from),
         until: query.until.map(SystemTime::from),
-        // Of a class of statuses the last few can only be told when all are there.
-        last: query
-            .last
-            .filter(|_| !matches!(query.status, Some(StatusFilter::Class(_))))
-            .map(|last| last as usize),
+        last: query.last.map(|last| last as usize),
         workload: query.workload.clone(),
         pid: query.pid,
         user: query.user.clone(),
@@ -91,6 +88,10 @@ pub(super) fn call_query(query: &CallQuery) -> ledger::CallQuery {
         status: match query.status {
             Some(StatusFilter::Exact(status)) => Some(status),
             Some(StatusFilter::Class(_)) | None => None,
+        },
+        status_class: match query.status {
+            Some(StatusFilter::Class(hundreds)) => Some(hundreds),
+            Some(StatusFilter::Exact(_)) | None => None,
         },
         outcome: query.outcome,
         kind: query.kind,
@@ -340,7 +341,7 @@ fn admin_dimension(by: ledger::Dimension) -> Option<Dimension> {
 }
 
 /// To the microsecond: more digits would be noise.
-fn milliseconds(span: Duration) -> f64 {
+pub(super) fn milliseconds(span: Duration) -> f64 {
     (span.as_secs_f64() * 1e6).round() / 1e3
 }
 

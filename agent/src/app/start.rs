@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::agent::Running;
+use super::analytics::Remembered;
 use super::freezer::{self, Freezer};
 use super::front::{PIPES, front};
 use super::kernel::Kernel;
@@ -18,11 +19,14 @@ use super::log;
 use super::modes::Modes;
 use super::pause::Pause;
 use super::privileges::Split;
+use super::published::Teller;
 use super::service::{Doors, Inheritance, Leave, Predecessor, Sockets, Tickets};
 use super::sweep::sweep;
 use super::takers::Takers;
 use super::toggles::Toggles;
-use super::{account_key, alerts, bypass, namespaces, restore, rules, verdicts, watch};
+use super::{
+    account_key, alerts, bypass, namespaces, published, restore, rules, verdicts, watch,
+};
 use crate::admin::{self, Admin, Bound};
 use crate::alerts::Dial;
 use crate::capture::resolve::Resolver;
@@ -34,6 +38,7 @@ use crate::downstream::accept::{self, Gate, Limit, Pressure, Shares};
 use crate::downstream::intercept::Accepted;
 use crate::downstream::{Front, Runtime, explicit};
 use crate::drain::Drain;
+use crate::events::Bus;
 use crate::ledger::{self, Ledger};
 use crate::metrics::{self, Metrics};
 use crate::pipeline::health;
@@ -121,8 +126,9 @@ pub(super) async fn start(
     let metrics = Arc::new(Metrics::new(metrics::Settings { per_user: config.metrics.per_user })?);
     let (told, teller) = alerts::open(config, &paths.state, Arc::clone(&clock))?;
     let told = Arc::new(told);
-    let (takers, to_freeze) =
-        Takers::new(Arc::clone(&ledger), Arc::clone(&metrics), Arc::clone(&told));
+    let teller = Teller::new(Bus::new(Arc::clone(&clock)));
+    let keepers = (Arc::clone(&ledger), Arc::clone(&metrics), Arc::clone(&told));
+    let (takers, to_freeze) = Takers::new(keepers, teller.clone());
     let takers = Arc::new(takers);
 
     let runtime = Runtime { clock, drain: drain.clone() };
@@ -236,9 +242,12 @@ pub(super) async fn start(
         log: launch.log,
         pause,
         bypass,
+        teller,
+        remembered: Remembered::default(),
     });
     drain.spawn(sweep(Arc::clone(&running), paths.clone()));
     drain.spawn(watch::watch(Arc::clone(&running)));
+    drain.spawn(published::watch(Arc::clone(&running)));
     let front = &running.front;
     drain.spawn(health::watch(
         Arc::clone(&front.rules),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use super::published::Teller;
 use crate::admin::calls::CallRow;
 use crate::alerts::Alerts;
 use crate::ledger::Ledger;
@@ -22,6 +23,7 @@ pub(super) struct Takers {
     ledger: Arc<Ledger>,
     metrics: Arc<Metrics>,
     alerts: Arc<Alerts>,
+    teller: Teller,
     live: broadcast::Sender<Arc<CallRow>>,
     freezes: mpsc::Sender<ToFreeze>,
     /// Calls that were announced and have not ended.
@@ -37,14 +39,13 @@ const FREEZES: usize = 64;
 impl Takers {
     /// Hands every record to all of them, and whoever is to be frozen to the receiver.
     pub(super) fn new(
-        ledger: Arc<Ledger>,
-        metrics: Arc<Metrics>,
-        alerts: Arc<Alerts>,
+        (ledger, metrics, alerts): (Arc<Ledger>, Arc<Metrics>, Arc<Alerts>),
+        teller: Teller,
     ) -> (Self, mpsc::Receiver<ToFreeze>) {
         let (freezes, to_freeze) = mpsc::channel(FREEZES);
         let live = broadcast::Sender::new(FOLLOW);
         let in_flight = Mutex::default();
-        (Self { ledger, metrics, alerts, live, freezes, in_flight }, to_freeze)
+        (Self { ledger, metrics, alerts, teller, live, freezes, in_flight }, to_freeze)
     }
 
     /// How many calls are being made.
@@ -76,6 +77,7 @@ impl Sink for Takers {
         if record.kind == Kind::Call {
             self.alerts.call(record.started_at);
         }
+        self.teller.call(&record);
         if self.live.receiver_count() > 0 {
             // An error means that the last follower has just left.
             drop(self.live.send(Arc::new(CallRow::from(&*record))));
@@ -102,6 +104,7 @@ impl Sink for Takers {
 
     fn notice(&self, notice: Notice) {
         self.metrics.notice(&notice);
+        self.teller.notice(&notice);
         self.alerts.notice(notice);
     }
 
@@ -124,6 +127,7 @@ mod tests {
     use crate::capture::Helper;
     use crate::clock::{Clock, System};
     use crate::drain::Drain;
+    use crate::events::{Bus, Kind};
     use crate::record::Topic;
     use crate::upstream::Tls;
     use crate::upstream::connect::{BoxFuture, Resolve, Tcp};
@@ -159,8 +163,10 @@ mod tests {
         };
         let (alerts, worker) = Alerts::open(dir.path(), parts).unwrap();
         let alerts = Arc::new(alerts);
+        let teller = Teller::new(Bus::new(Arc::new(System)));
+        let keepers = (Arc::clone(&ledger), Arc::clone(&metrics), Arc::clone(&alerts));
         let (takers, _nobody_freezes) =
-            Takers::new(Arc::clone(&ledger), Arc::clone(&metrics), Arc::clone(&alerts));
+            Takers::new(keepers, teller.clone());
         takers.notice(Notice {
             at: SystemTime::UNIX_EPOCH + Duration::from_hours(500_000),
             topic: Topic::Escalation,
@@ -173,6 +179,9 @@ mod tests {
             limit: None,
             class: Some(Arc::from("overloaded")),
         });
+        let (events, _) = teller.bus.kept(None, 10, |_| true);
+        let told: Vec<_> = events.iter().map(|it| (it.kind, it.workload.as_deref())).collect();
+        assert_eq!(told, [(Kind::Alert, Some("batch"))]);
         let drain = Drain::new();
         let tls = Tls::new(rustls::RootCertStore::empty(), []).unwrap();
         let tcp = Tcp::new(

@@ -111,6 +111,7 @@ fn query(args: &Args, ctx: &Ctx) -> anyhow::Result<CallQuery> {
         until: at(args.until)?,
         last: args.last.or_else(|| args.since.is_none().then_some(20)),
         after: None,
+        limit: None,
         workload: args.workload.clone(),
         pid: args.pid,
         user: args.user.clone(),

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::{Ctx, Exit, Fault};
-use crate::admin::ErrorBody;
+use crate::admin::ProblemDetails;
 use crate::drain::Drain;
 
 /// A connection to the agent.
@@ -84,6 +84,17 @@ impl Client {
         Ok(serde_json::from_slice(&answer.into_body().collect().await?.to_bytes())?)
     }
 
+    /// Makes something, and reads what was made.
+    pub(super) async fn post<T: DeserializeOwned>(
+        &mut self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> anyhow::Result<T> {
+        let body = Bytes::from(serde_json::to_vec(body)?);
+        let answer = self.send(Method::POST, path, body).await?;
+        Ok(serde_json::from_slice(&answer.into_body().collect().await?.to_bytes())?)
+    }
+
     /// Reads lines of JSON for as long as there are any.
     pub(super) async fn lines(
         &mut self,
@@ -118,8 +129,8 @@ impl Client {
         };
         let status = answer.status();
         let body = answer.into_body().collect().await?.to_bytes();
-        let (what, fix) = match serde_json::from_slice::<ErrorBody>(&body) {
-            Ok(body) => (body.error.message, body.error.fix),
+        let (what, fix) = match serde_json::from_slice::<ProblemDetails>(&body) {
+            Ok(problem) => (problem.detail, problem.fix),
             Err(_) => (format!("the agent answered {status}"), None),
         };
         Err(Fault { exit, what, fix }.into())

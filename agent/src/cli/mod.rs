@@ -16,6 +16,7 @@ pub mod daemon;
 pub(crate) mod helper;
 mod demo;
 mod status;
+mod dashboard;
 mod spend;
 mod calls;
 mod ps;
@@ -107,6 +108,8 @@ enum Command {
     FirstCall(setup::FirstCall),
     /// Whether it works, what it covers, what today cost
     Status(status::Args),
+    /// The dashboard's address, with a session for the browser
+    Dashboard(dashboard::Args),
     /// Calls, tokens and dollars, by anything
     Spend(spend::Args),
     /// Single calls, past and as they happen
@@ -187,6 +190,7 @@ fn dispatch(command: &Command, ctx: &Ctx, start: daemon::Start) -> anyhow::Resul
         Command::Setup(args) => setup::run(args, ctx),
         Command::FirstCall(args) => setup::first_call(args, ctx),
         Command::Status(args) => status::run(args, ctx),
+        Command::Dashboard(args) => dashboard::run(args, ctx),
         Command::Spend(args) => spend::run(args, ctx),
         Command::Calls(args) => calls::run(args, ctx),
         Command::Ps(args) => ps::run(args, ctx),

@@ -11,6 +11,7 @@ use super::table::{Column, Table};
 use super::text::{calls, clean, count, coverage, date_time, percent, short, usd};
 use super::when::{When, midnight};
 use super::{Ctx, Exit};
+use crate::admin::harmless::inert;
 use crate::admin::money::Coverage;
 use crate::admin::spend::{Bucket, Dimension, Spend, SpendQuery, SpendRow};
 
@@ -282,26 +283,9 @@ fn csv(spend: &Spend, query: &SpendQuery, ctx: &Ctx) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A name that no spreadsheet takes for a formula, and no terminal for a command.
-fn inert(name: &str) -> Cow<'_, str> {
-    let name = clean(name);
-    if name.trim_start().starts_with(['=', '+', '-', '@', '|', '%']) {
-        return Cow::Owned(format!("'{name}"));
-    }
-    name
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_are_no_formulas() {
-        assert_eq!(inert("=HYPERLINK(\"x\")"), "'=HYPERLINK(\"x\")");
-        assert_eq!(inert(" @SUM(1)"), "' @SUM(1)");
-        assert_eq!(inert("\t=1"), "\\u{9}=1");
-        assert_eq!(inert("exe:curl"), "exe:curl");
-    }
 
     #[test]
     fn periods_begin_where_their_first_bucket_does() {

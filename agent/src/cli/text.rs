@@ -1,36 +1,10 @@
 //! Figures and names as people read them.
 
-use std::borrow::Cow;
-
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+pub(super) use crate::admin::harmless::{clean, is_harmful};
 use crate::admin::money::{Coverage, Usd};
-
-/// Makes text harmless for a terminal: names come from command lines and servers, and could move
-/// the cursor, retitle the window or reverse the direction of writing.
-pub(super) fn clean(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_harmful) {
-        return Cow::Borrowed(text);
-    }
-    let mut cleaned = String::with_capacity(text.len() + 8);
-    for c in text.chars() {
-        if is_harmful(c) {
-            cleaned.extend(c.escape_unicode());
-        } else {
-            cleaned.push(c);
-        }
-    }
-    Cow::Owned(cleaned)
-}
-
-/// Control characters (C0, DEL, C1), and the invisible ones that change what stands beside them.
-pub(super) fn is_harmful(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
-            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-}
 
 /// `$18.42`; below ten cents with four decimals, and never `$0.0000` for something.
 pub(super) fn usd(amount: Usd) -> String {

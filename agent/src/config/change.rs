@@ -1,5 +1,6 @@
 //! What differs between two configurations, and which of it a running agent can take over.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -7,7 +8,7 @@ use super::checked::{Capture, Config, Log};
 use super::show;
 
 /// A key whose value differs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
     /// The key: `rate_limits.curl.requests_per_minute`.
     pub key: String,

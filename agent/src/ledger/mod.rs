@@ -16,6 +16,7 @@ mod error;
 mod stats;
 mod shape;
 mod steps;
+mod acted;
 mod entry;
 mod line;
 mod queue;
@@ -52,8 +53,9 @@ use crate::record::{Connection, Durability, Opened, Record, Sink};
 pub use error::LedgerError;
 pub use journal::Fsync;
 pub use reader::{
-    AttemptRow, Bucket, CallDetail, CallQuery, CallRow, Coverage, CoverageReason, DecisionRow,
-    Dimension, ProcessConnections, ProcessRow, Reader, SpendQuery, SpendRow, SpentRow, Unpriced,
+    AttemptRow, Bucket, CallDetail, CallFigures, CallQuery, CallRow, Connected, Coverage,
+    CoverageReason, DecisionRow, Dimension, Hits, Moved, ProcessConnections, ProcessRow, Quantiles,
+    Reader, SpendQuery, SpendRow, SpentRow, Unpriced, WorkloadFigures,
 };
 pub use stats::Health;
 

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
+use super::acted;
 use crate::record::{Billing, Flag, Kind, Limits, Opened, Outcome, Record, UsageSource, Via};
 use crate::subject::Subject;
 
@@ -46,6 +47,9 @@ pub(super) struct Shape {
     pub(super) price_version: Option<Arc<str>>,
     pub(super) attempts: u32,
     pub(super) flags: Vec<Flag>,
+    /// What policies did about it; see [`acted`]. `None` while it is open.
+    #[serde(default)]
+    pub(super) acted: Option<Arc<str>>,
 }
 
 /// A [`Shape`] by reference: compares and hashes a record without building anything.
@@ -72,6 +76,7 @@ struct Facts<'a> {
     price_version: Option<&'a str>,
     attempts: u32,
     flags: &'a [Flag],
+    acted: Option<&'a str>,
 }
 
 impl Shape {
@@ -99,10 +104,11 @@ impl Shape {
             price_version: None,
             attempts: 0,
             flags: Vec::new(),
+            acted: None,
         }
     }
 
-    fn settled(record: &Record) -> Self {
+    fn settled(record: &Record, acted: &str) -> Self {
         Self {
             kind: record.kind,
             via: record.via,
@@ -125,6 +131,7 @@ impl Shape {
             price_version: record.price_version.clone(),
             attempts: tries(record),
             flags: record.flags.clone(),
+            acted: Some(Arc::from(acted)),
         }
     }
 
@@ -151,12 +158,13 @@ impl Shape {
             price_version: self.price_version.as_deref(),
             attempts: self.attempts,
             flags: &self.flags,
+            acted: self.acted.as_deref(),
         }
     }
 }
 
 impl<'a> Facts<'a> {
-    fn of(record: &'a Record) -> Self {
+    fn of(record: &'a Record, acted: &'a str) -> Self {
         Self {
             kind: record.kind,
             via: record.via,
@@ -179,6 +187,7 @@ impl<'a> Facts<'a> {
             price_version: record.price_version.as_deref(),
             attempts: tries(record),
             flags: &record.flags,
+            acted: Some(acted),
         }
     }
 }
@@ -271,11 +280,12 @@ impl Interner {
     }
 
     pub(super) fn settled(&mut self, record: &Record) -> Arc<Known<Shape>> {
-        let facts = Facts::of(record);
+        let acted = acted::of(&record.decisions);
+        let facts = Facts::of(record, &acted);
         if let Some(known) = self.recent(&facts) {
             return known;
         }
-        self.shape(&facts, || Shape::settled(record))
+        self.shape(&facts, || Shape::settled(record, &acted))
     }
 
     pub(super) fn opening(&mut self, opened: &Opened) -> Arc<Known<Shape>> {
@@ -335,7 +345,10 @@ mod tests {
         assert_eq!(interner.settled(&one).number, interner.settled(&two).number);
         two.status = Some(201);
         assert_ne!(interner.settled(&one).number, interner.settled(&two).number);
-        assert_eq!(interner.settled(&two).value, Shape::settled(&two));
+        assert_eq!(interner.settled(&two).value, Shape::settled(&two, ""));
+        let number = interner.settled(&two).number;
+        two.decisions[1].action = "refuse".into();
+        assert_ne!(interner.settled(&two).number, number, "what was done to it tells them apart");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::{Problem, source::Source};
 
 /// A module of `agent` and what it may use of the others; `*` is everything. A path allows what
 /// is below it. What is not listed may use nothing.
-const MODULES: [(&str, &[&str]); 24] = [
+const MODULES: [(&str, &[&str]); 25] = [
     ("main", &["cli"]),
     ("app", &["*"]),
     ("cli", &["*"]),
@@ -53,6 +53,8 @@ const MODULES: [(&str, &[&str]); 24] = [
     // Receivers are dialled and verified as providers are: our mark, no root of our own.
     ("alerts", &["record", "llm", "subject", "clock", "drain", "upstream", "secret"]),
     ("secret", &[]),
+    // What is told on it is made by whoever tells.
+    ("events", &["clock"]),
     (
         "config",
         // What the configuration says of alerts is read into the types that act on it.
@@ -68,7 +70,10 @@ const MODULES: [(&str, &[&str]); 24] = [
     ),
     (
         "admin",
-        &["config", "ledger", "metrics", "policy", "record", "subject", "llm", "clock", "drain"],
+        &[
+            "config", "ledger", "metrics", "policy", "record", "subject", "llm", "clock", "drain",
+            "events",
+        ],
     ),
     ("demo", &["clock", "drain"]),
     ("clock", &[]),
@@ -99,7 +104,8 @@ const CRATES: [(&str, &[&str]); 26] = [
     ("rcgen", &["downstream::ca", "downstream::certs", "demo::mock::ca"]),
     ("rusqlite", &["ledger"]),
     ("rustls_native_certs", &["upstream"]),
-    ("schemars", &["config"]),
+    // The configuration's schema, and the API's: of the types that are read and written there.
+    ("schemars", &["config", "admin", "events", "record", "llm::call"]),
     ("sd_notify", &["app::service"]),
     ("serde_saphyr", &["config"]),
     ("socket2", &["capture", "downstream", "upstream"]),

@@ -41,6 +41,18 @@ pub(super) fn calls(
     Ok(rows)
 }
 
+/// The first calls of a query in the order in which they began, after the one named in it.
+pub(super) fn page(
+    connection: &Connection,
+    query: &CallQuery,
+    limit: usize,
+) -> rusqlite::Result<Vec<CallRow>> {
+    let (condition, values) = conditions(connection, query, None)?;
+    let limit = limit.min(MOST);
+    let sql = format!("SELECT * FROM calls WHERE {condition} ORDER BY call_id LIMIT {limit}");
+    connection.prepare_cached(&sql)?.query_map(params_from_iter(values), read)?.collect()
+}
+
 pub(super) fn detail(connection: &Connection, id: CallId) -> rusqlite::Result<Option<CallDetail>> {
     let text = id.to_string();
     let row = connection
@@ -173,6 +185,7 @@ fn conditions(
     also("provider = ?", query.provider.clone().map(Into::into));
     also("? IN (model, model_served)", query.model.clone().map(Into::into));
     also("status = ?", query.status.map(Into::into));
+    also("status / 100 = ?", query.status_class.map(Into::into));
     also("outcome = ?", query.outcome.as_ref().map(|it| word(it).into()));
     also("kind = ?", query.kind.as_ref().map(|it| word(it).into()));
     also("uid = ?", query.uid.map(Into::into));

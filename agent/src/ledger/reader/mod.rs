@@ -8,6 +8,8 @@ mod coverage;
 mod spend;
 mod calls;
 mod processes;
+mod figures;
+mod workload;
 mod spent;
 
 use std::path::PathBuf;
@@ -26,7 +28,9 @@ pub use rows::{
     ProcessRow, SpendRow, Unpriced,
 };
 
+pub use figures::{CallFigures, Moved};
 pub use spent::SpentRow;
+pub use workload::{Connected, Hits, Quantiles, WorkloadFigures};
 
 use super::Shared;
 use super::error::LedgerError;
@@ -62,6 +66,50 @@ impl Reader {
         self.ask(|connection| {
             let ended = query.after.map(|last| self.shared.recent.after(last));
             calls::calls(connection, query, ended.flatten())
+        })
+    }
+
+    /// The first `limit` calls in the order in which they began; after `after`, where it is named.
+    pub fn page(&self, query: &CallQuery, limit: usize) -> Result<Vec<CallRow>, LedgerError> {
+        self.ask(|connection| calls::page(connection, query, limit))
+    }
+
+    /// What the LLM calls of each stretch of time came to.
+    pub fn figures(
+        &self,
+        spans: &[(SystemTime, SystemTime)],
+        uid: Option<u32>,
+    ) -> Result<Vec<CallFigures>, LedgerError> {
+        self.ask(|connection| {
+            let span = |(since, until): &(_, _)| {
+                let range = Range::new(Some(*since), Some(*until));
+                figures::figures(connection, range, uid)
+            };
+            spans.iter().map(span).collect()
+        })
+    }
+
+    /// Calls of a stretch of time that a policy took to another model than they asked for, and that
+    /// have a known cost: told one by one, however many there are.
+    pub fn moved(
+        &self,
+        (since, until): (SystemTime, SystemTime),
+        uid: Option<u32>,
+        tell: impl FnMut(Moved),
+    ) -> Result<(), LedgerError> {
+        let range = Range::new(Some(since), Some(until));
+        self.ask(|connection| figures::moved(connection, range, uid, tell))
+    }
+
+    /// What is known of one workload since a time, beside its spend; `None` where it was never seen.
+    pub fn workload(
+        &self,
+        name: &str,
+        since: SystemTime,
+        uid: Option<u32>,
+    ) -> Result<Option<WorkloadFigures>, LedgerError> {
+        self.ask(|connection| {
+            workload::figures(connection, Range::new(Some(since), None), (name, uid))
         })
     }
 

@@ -35,7 +35,7 @@ pub(super) fn processes(
         });
         places.insert(id, place);
     }
-    for sum in sums(connection, range, uid)? {
+    for sum in sums(connection, range, (uid, None))? {
         let Some(&place) = places.get(&sum.who.id) else { continue };
         let row = &mut rows[place];
         let call = sum.kind == Kind::Call && sum.outcome.is_some();

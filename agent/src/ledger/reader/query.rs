@@ -58,6 +58,8 @@ pub struct SpendQuery {
     pub bucket: Option<Bucket>,
     /// Where the calendar is.
     pub zone: TimeZone,
+    /// Only what this workload spent.
+    pub workload: Option<String>,
     /// Only what this user's processes spent.
     pub uid: Option<u32>,
 }
@@ -70,6 +72,7 @@ impl Default for SpendQuery {
             by: Vec::new(),
             bucket: None,
             zone: TimeZone::UTC,
+            workload: None,
             uid: None,
         }
     }
@@ -98,12 +101,14 @@ pub struct CallQuery {
     pub model: Option<String>,
     /// Answered with this status.
     pub status: Option<u16>,
+    /// Answered with a status of these hundreds: 4 for 400 to 499.
+    pub status_class: Option<u16>,
     /// That ended like this.
     pub outcome: Option<Outcome>,
     /// Of this kind.
     pub kind: Option<Kind>,
     /// Only this user's.
     pub uid: Option<u32>,
-    /// Only those that ended after this one did, for following.
+    /// Only those that ended after this one did, for following; for pages, those that began after it.
     pub after: Option<CallId>,
 }

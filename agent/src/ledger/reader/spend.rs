@@ -28,7 +28,7 @@ const SUMS: &str = "
           GROUP BY subject, shape) a
     JOIN subject s ON s.id = a.subject
     JOIN shape h ON h.id = a.shape
-    WHERE ?5 IS NULL OR s.uid = ?5";
+    WHERE (?5 IS NULL OR s.uid = ?5) AND (?6 IS NULL OR s.workload = ?6)";
 
 /// Sums over calls of one subject and shape.
 pub(super) struct Sum {
@@ -154,16 +154,16 @@ impl Who {
     }
 }
 
-/// Sums over the calls of a range, one per subject and shape.
+/// Sums over the calls of a range, one per subject and shape: of one user and one workload, or all.
 pub(super) fn sums(
     connection: &Connection,
     range: Range,
-    uid: Option<u32>,
+    (uid, workload): (Option<u32>, Option<&str>),
 ) -> rusqlite::Result<Vec<Sum>> {
     let ids = range.ids(connection)?;
     connection
         .prepare_cached(SUMS)?
-        .query_map(params![ids.from, ids.to, range.from, range.to, uid], Sum::read)?
+        .query_map(params![ids.from, ids.to, range.from, range.to, uid, workload], Sum::read)?
         .collect()
 }
 
@@ -177,7 +177,8 @@ pub(super) fn spend(
     let mut rows = Vec::new();
     for (start, range) in range.buckets(query.bucket, &query.zone, connection)? {
         let mut groups: BTreeMap<Key, SpendRow> = BTreeMap::new();
-        for sum in sums(connection, range, query.uid)?.iter().filter(|it| it.outcome.is_some()) {
+        let whose = (query.uid, query.workload.as_deref());
+        for sum in sums(connection, range, whose)?.iter().filter(|it| it.outcome.is_some()) {
             let key = query.by.iter().map(|it| call_value(sum, *it)).collect();
             add(groups.entry(key).or_default(), sum);
         }
@@ -206,7 +207,7 @@ pub(super) fn unpriced(
     uid: Option<u32>,
 ) -> rusqlite::Result<Vec<Unpriced>> {
     let mut models: BTreeMap<(String, Option<String>), (u64, u64)> = BTreeMap::new();
-    for sum in sums(connection, range, uid)? {
+    for sum in sums(connection, range, (uid, None))? {
         let calls = sum.unpriced();
         if calls > 0 {
             let model = models.entry((sum.provider, sum.model)).or_default();
@@ -259,6 +260,9 @@ fn tallies(
     let mut tallies: HashMap<Key, Tally> = HashMap::new();
     for linked in connections(connection, range, query.uid)? {
         let Some(who) = subjects.get(&linked.subject) else { continue };
+        if query.workload.as_ref().is_some_and(|workload| *workload != who.workload) {
+            continue;
+        }
         let value = |it: &Dimension| who.value(*it, || Some(linked.provider.clone()));
         tallies.entry(query.by.iter().map(value).collect()).or_default().add(&linked);
     }

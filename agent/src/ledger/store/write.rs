@@ -58,8 +58,8 @@ const PUT_SUBJECT: &str = "INSERT INTO subject
 const PUT_SHAPE: &str = "INSERT INTO shape
     (kind, via, environment, team, account, agent_name, provider, host, operation, method, path,
      model, model_served, stream, status, outcome, usage_source, billing, price_version, attempts,
-     flags, last_used)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+     flags, acted, last_used)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
 impl Store {
     /// Writes a segment's entries, unless they are in the database already.
@@ -344,6 +344,7 @@ impl Batch<'_> {
             it.price_version,
             it.attempts,
             flags,
+            it.acted,
             at,
         ])?;
         remember(self.shapes, known.number, Row { id, touched: at });

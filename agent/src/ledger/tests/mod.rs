@@ -2,6 +2,7 @@
 
 mod decisions;
 mod failures;
+mod figures;
 mod followed;
 mod killed;
 mod policies;

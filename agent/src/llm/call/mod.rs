@@ -7,6 +7,7 @@ mod model;
 mod path;
 mod route;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::ask::{Ask, Unparsed};
@@ -17,8 +18,9 @@ pub use self::path::{GeminiPath, path_model};
 pub use self::route::classify;
 
 /// What kind of exchange a request is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "CallKind")]
 pub enum Kind {
     /// A model was asked for tokens: counts as an LLM call.
     Call,

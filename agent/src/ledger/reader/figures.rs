@@ -1,0 +1,164 @@
+//! What calls came to, for trends: counts, times, tokens, users, and what policies did.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rusqlite::{Connection, Row, params};
+
+use crate::ledger::acted;
+use crate::ledger::store::parse;
+use crate::llm::usage::{NanoUsd, Usage};
+use crate::record::Outcome;
+
+use super::range::Range;
+
+/// What the LLM calls of a stretch of time came to, those that are over.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CallFigures {
+    /// Calls.
+    pub calls: u64,
+    /// Those that ended well.
+    pub ok: u64,
+    /// Those that were answered, or were to be: all but the refused, with a known duration.
+    pub timed: u64,
+    /// Time that those took together.
+    pub took: Duration,
+    /// Tokens of all kinds.
+    pub tokens: u64,
+    /// Users who made them.
+    pub users: BTreeSet<u32>,
+    /// Times that a policy held a call back or changed it; `None` where that was not kept.
+    pub enforced: Option<u64>,
+}
+
+/// A call that a policy took to another model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    /// When it began.
+    pub at: SystemTime,
+    /// The provider asked.
+    pub provider: String,
+    /// The model asked for.
+    pub model: String,
+    /// What it used.
+    pub usage: Usage,
+    /// What it cost.
+    pub cost: NanoUsd,
+}
+
+/// One row per user, end and what was done: the calls are summed up before they are joined.
+const SUMS: &str = "
+    SELECT s.uid, h.outcome, h.acted, sum(a.calls), sum(a.timed), sum(a.took), sum(a.tokens)
+    FROM (SELECT subject, shape, count(*) AS calls, count(latency_us) AS timed,
+                 coalesce(sum(latency_us), 0) AS took,
+                 sum(input + cache_read + cache_write_5m + cache_write_1h + output + reasoning
+                     + audio_input + audio_output) AS tokens
+          FROM call
+          WHERE call_id >= ?1 AND call_id <= ?2 AND started_at >= ?3 AND started_at < ?4
+          GROUP BY subject, shape) a
+    JOIN subject s ON s.id = a.subject
+    JOIN shape h ON h.id = a.shape
+    WHERE h.kind = 'call' AND h.outcome IS NOT NULL AND (?5 IS NULL OR s.uid = ?5)
+    GROUP BY s.uid, h.outcome, h.acted";
+
+/// Shapes of calls that were taken elsewhere are few, where there are any.
+const SHAPES: &str = "SELECT id, acted FROM shape
+    WHERE acted LIKE '%downgrade%' AND kind = 'call' AND model IS NOT NULL";
+
+const MOVED: &str = "
+    SELECT c.started_at, h.provider, h.model, c.cost_nanos, c.input, c.cache_read,
+           c.cache_write_5m, c.cache_write_1h, c.output, c.reasoning, c.audio_input, c.audio_output
+    FROM call c
+    JOIN shape h ON h.id = c.shape
+    JOIN subject s ON s.id = c.subject
+    WHERE c.call_id >= ?1 AND c.call_id <= ?2 AND c.started_at >= ?3 AND c.started_at < ?4
+      AND (?5 IS NULL OR s.uid = ?5) AND c.cost_nanos IS NOT NULL
+      AND c.shape IN (SELECT value FROM json_each(?6))";
+
+pub(super) fn figures(
+    connection: &Connection,
+    range: Range,
+    uid: Option<u32>,
+) -> rusqlite::Result<CallFigures> {
+    let ids = range.ids(connection)?;
+    let mut figures = CallFigures::default();
+    let mut query = connection.prepare_cached(SUMS)?;
+    let mut rows = query.query(params![ids.from, ids.to, range.from, range.to, uid])?;
+    while let Some(row) = rows.next()? {
+        let number = |index| row.get::<_, i64>(index).map(i64::unsigned_abs);
+        let outcome: Option<Outcome> = parse(row.get_ref(1)?.as_str()?);
+        let calls = number(3)?;
+        figures.users.insert(row.get(0)?);
+        figures.calls += calls;
+        figures.tokens = figures.tokens.saturating_add(number(6)?);
+        if outcome == Some(Outcome::Ok) {
+            figures.ok += calls;
+        }
+        if outcome != Some(Outcome::Refused) {
+            figures.timed += number(4)?;
+            figures.took = figures.took.saturating_add(Duration::from_micros(number(5)?));
+        }
+        if let Some(acted) = row.get_ref(2)?.as_str_or_null()? {
+            let enforced = acted::read(acted).filter(|(_, action)| acted::is_enforced(action));
+            let count = u64::try_from(enforced.count()).unwrap_or(u64::MAX);
+            let sum = figures.enforced.get_or_insert(0);
+            *sum = sum.saturating_add(count.saturating_mul(calls));
+        }
+    }
+    Ok(figures)
+}
+
+pub(super) fn moved(
+    connection: &Connection,
+    range: Range,
+    uid: Option<u32>,
+    mut tell: impl FnMut(Moved),
+) -> rusqlite::Result<()> {
+    let mut query = connection.prepare_cached(SHAPES)?;
+    let shapes = query.query_map([], |row| Ok((row.get::<_, i64>(0)?, is_moved(row)?)))?;
+    let shapes: Vec<i64> = shapes
+        .filter_map(|shape| shape.map(|(id, moved)| moved.then_some(id)).transpose())
+        .collect::<Result<_, _>>()?;
+    // Without one there is no need to look at any call.
+    if shapes.is_empty() {
+        return Ok(());
+    }
+    let ids = range.ids(connection)?;
+    let shapes = serde_json::Value::from(shapes).to_string();
+    let mut query = connection.prepare_cached(MOVED)?;
+    let mut rows = query.query(params![ids.from, ids.to, range.from, range.to, uid, shapes])?;
+    while let Some(row) = rows.next()? {
+        tell(read(row)?);
+    }
+    Ok(())
+}
+
+/// A policy that could not take a call elsewhere after all says so.
+fn is_moved(row: &Row<'_>) -> rusqlite::Result<bool> {
+    let acted = row.get_ref(1)?.as_str()?;
+    let did = |policy: &str, wanted: &str| {
+        acted::read(acted).any(|(by, action)| by == policy && action == wanted)
+    };
+    let mut by = acted::read(acted).filter(|(_, action)| *action == "downgrade");
+    Ok(by.any(|(policy, _)| !did(policy, "skip")))
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Moved> {
+    let number = |index| row.get::<_, i64>(index).map(i64::unsigned_abs);
+    Ok(Moved {
+        at: UNIX_EPOCH + Duration::from_micros(number(0)?),
+        provider: row.get(1)?,
+        model: row.get(2)?,
+        cost: NanoUsd(row.get(3)?),
+        usage: Usage {
+            input: number(4)?,
+            cache_read: number(5)?,
+            cache_write_5m: number(6)?,
+            cache_write_1h: number(7)?,
+            output: number(8)?,
+            reasoning: number(9)?,
+            audio_input: number(10)?,
+            audio_output: number(11)?,
+        },
+    })
+}
