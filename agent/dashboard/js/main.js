@@ -163,8 +163,16 @@ function showMode(status) {
   mode.hidden = false;
   const { effective, wanted } = status.mode;
   mode.dataset.tone = status.state === "healthy" ? "plain" : "warn";
-  mode.title = effective === wanted ? `Mode ${effective}, ${status.state}` : `Mode ${effective}, not ${wanted}`;
-  replace(mode, h("span", { class: "unseen" }, "Mode "), effective, status.state === "healthy" ? null : ", degraded");
+  mode.title =
+    effective === wanted
+      ? `Mode ${effective}, ${status.state}`
+      : `Mode ${effective}, not ${wanted}`;
+  replace(
+    mode,
+    h("span", { class: "unseen" }, "Mode "),
+    effective,
+    status.state === "healthy" ? null : ", degraded",
+  );
 }
 
 function showFoot(who, status) {
@@ -187,7 +195,11 @@ function showFoot(who, status) {
       "ul",
       null,
       about,
-      h("li", null, who.role === "administrator" ? "You are an administrator" : `You are user ${who.user}`),
+      h(
+        "li",
+        null,
+        who.role === "administrator" ? "You are an administrator" : `You are user ${who.user}`,
+      ),
       who.expires_at === null ? null : h("li", null, `session until ${recent(who.expires_at)}`),
       h("li", null, h("button", { type: "button", class: "link", on: { click: leave } }, "Leave")),
       h("li", null, h("a", { href: "/assets/LICENSES.txt" }, "Licences")),
@@ -198,7 +210,12 @@ function showFoot(who, status) {
 function missing(place) {
   replace(
     place,
-    h("section", { class: "card whole" }, h("h1", { tabindex: -1 }, "There is no such page"), h("p", null, h("a", { href: "#/" }, "To the overview"))),
+    h(
+      "section",
+      { class: "card whole" },
+      h("h1", { tabindex: -1 }, "There is no such page"),
+      h("p", null, h("a", { href: "#/" }, "To the overview")),
+    ),
   );
   return { dispose() {} };
 }

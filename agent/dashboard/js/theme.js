@@ -50,4 +50,3 @@ function keep(theme) {
     // Chosen for this page only, then.
   }
 }
-

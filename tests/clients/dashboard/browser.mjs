@@ -16,7 +16,12 @@ export async function play(act) {
     executablePath: given.chromium,
     timeout: PATIENCE,
     // Its sandbox refuses root, and it would talk to its maker.
-    args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"],
+    args: [
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-dev-shm-usage",
+      "--disable-background-networking",
+    ],
   });
   try {
     console.log(JSON.stringify((await act(browser)) ?? null));

@@ -27,7 +27,10 @@ await play(async (browser) => {
     budget: await page.locator(".budget-list .gauge").getAttribute("aria-valuetext"),
   };
   await page.getByRole("button", { name: "Model" }).click();
-  await page.waitForFunction((name) => document.querySelector("table.figures")?.innerText.includes(name), given.model);
+  await page.waitForFunction(
+    (name) => document.querySelector("table.figures")?.innerText.includes(name),
+    given.model,
+  );
   figures.byModel = await table(page);
 
   await page.getByRole("link", { name: given.workload, exact: true }).first().click();
@@ -60,6 +63,8 @@ await play(async (browser) => {
 /** The last line of the chart's table: names and exact sums. */
 async function table(page) {
   const names = await page.locator("table.figures thead th").allTextContents();
-  const sums = await page.locator("table.figures tfoot data").evaluateAll((all) => all.map((one) => one.value));
+  const sums = await page
+    .locator("table.figures tfoot data")
+    .evaluateAll((all) => all.map((one) => one.value));
   return Object.fromEntries(names.slice(1).map((name, at) => [name, sums[at]]));
 }

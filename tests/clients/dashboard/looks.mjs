@@ -19,7 +19,11 @@ await play(async (browser) => {
     const tab = await open(browser, given.url, { width, height, theme });
     const { page } = tab;
     await isLive(page);
-    assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), theme, "as the system prefers");
+    assert.equal(
+      await page.evaluate(() => document.documentElement.dataset.theme),
+      theme,
+      "as the system prefers",
+    );
     for (const [name, address, title, ready] of PAGES) {
       await page.evaluate((hash) => {
         location.hash = hash;
@@ -62,7 +66,10 @@ async function switched(page) {
 /** The dialog that changes a policy. */
 async function dialog(page, picture) {
   await page.goto(`${new URL(page.url()).origin}/#/policies`);
-  await page.getByRole("button", { name: /^Change/ }).first().click();
+  await page
+    .getByRole("button", { name: /^Change/ })
+    .first()
+    .click();
   await page.getByRole("dialog").waitFor();
   await page.getByRole("radio", { name: "Canary" }).check();
   await page.screenshot({ path: picture });
@@ -76,7 +83,9 @@ function faults() {
   const { documentElement: root } = document;
   if (root.scrollWidth > root.clientWidth) {
     const wide = [...document.querySelectorAll("main *, header *")].filter(
-      (it) => it.getBoundingClientRect().right > root.clientWidth + 0.5 && it.closest(".table-frame") === null,
+      (it) =>
+        it.getBoundingClientRect().right > root.clientWidth + 0.5 &&
+        it.closest(".table-frame") === null,
     );
     found.push(`scrolls sideways: ${wide.slice(0, 5).map(told)}`);
   }
@@ -96,7 +105,9 @@ function faults() {
   }
   const ids = [...document.querySelectorAll("[id]")].map((it) => it.id);
   found.push(...ids.filter((id, at) => ids.indexOf(id) !== at).map((id) => `twice: #${id}`));
-  for (const it of document.querySelectorAll("a, button, input, [role=meter], [role=img], dialog, nav")) {
+  for (const it of document.querySelectorAll(
+    "a, button, input, [role=meter], [role=img], dialog, nav",
+  )) {
     if (isShown(it) && name(it) === "") {
       found.push(`has no name: ${told(it)}`);
     }
@@ -121,7 +132,11 @@ function faults() {
   const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (texts.nextNode()) {
     const it = texts.currentNode.parentElement;
-    if (texts.currentNode.data.trim() === "" || !isShown(it) || it.closest("[disabled], svg, .unseen, .skip, :disabled") !== null) {
+    if (
+      texts.currentNode.data.trim() === "" ||
+      !isShown(it) ||
+      it.closest("[disabled], svg, .unseen, .skip, :disabled") !== null
+    ) {
       continue;
     }
     const style = getComputedStyle(it);
@@ -135,13 +150,20 @@ function faults() {
   return [...new Set(found)];
 
   function isShown(it) {
-    return it !== null && it.getClientRects().length > 0 && getComputedStyle(it).visibility !== "hidden";
+    return (
+      it !== null && it.getClientRects().length > 0 && getComputedStyle(it).visibility !== "hidden"
+    );
   }
 
   function name(it) {
     const by = it.getAttribute("aria-labelledby");
     const label = it.labels?.[0]?.textContent;
-    return (it.getAttribute("aria-label") ?? (by === null ? null : document.getElementById(by)?.textContent) ?? label ?? it.textContent).trim();
+    return (
+      it.getAttribute("aria-label") ??
+      (by === null ? null : document.getElementById(by)?.textContent) ??
+      label ??
+      it.textContent
+    ).trim();
   }
 
   function told(it) {

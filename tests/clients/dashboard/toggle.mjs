@@ -16,8 +16,15 @@ await play(async (browser) => {
     await page.getByRole("dialog").waitFor();
     await page.keyboard.press("Escape");
     await page.getByRole("dialog").waitFor({ state: "detached" });
-    assert.equal(await row.locator("[data-reach]").getAttribute("data-reach"), "enforce", "nothing was sent");
-    await page.waitForFunction((name) => document.activeElement?.getAttribute("aria-label") === name, `Change ${given.policy}`);
+    assert.equal(
+      await row.locator("[data-reach]").getAttribute("data-reach"),
+      "enforce",
+      "nothing was sent",
+    );
+    await page.waitForFunction(
+      (name) => document.activeElement?.getAttribute("aria-label") === name,
+      `Change ${given.policy}`,
+    );
     await page.keyboard.press("Enter");
     await page.getByRole("dialog").waitFor();
     // From enforce over canary to shadow.
@@ -42,7 +49,10 @@ async function reach(page, name) {
     await page.keyboard.press("Tab");
     const focused = await page.evaluate(() => {
       const { activeElement: it } = document;
-      return { name: it?.getAttribute("aria-label"), outline: it === null ? "none" : getComputedStyle(it).outlineStyle };
+      return {
+        name: it?.getAttribute("aria-label"),
+        outline: it === null ? "none" : getComputedStyle(it).outlineStyle,
+      };
     });
     if (focused.name === name) {
       assert.notEqual(focused.outline, "none", "the focus is seen");

@@ -26,26 +26,38 @@ export function received(row) {
   return RECEIVED.reduce((sum, kind) => sum + row[kind], 0);
 }
 
-/** A table of calls, newest first. */
+/** A table of calls, newest first. On a narrow screen the time stands below the workload. */
 export function callTable(caption, calls, { withWorkload = true } = {}) {
+  const when = (call, place) =>
+    h(
+      "a",
+      { href: link(["call", call.call_id]), data: { key: `${place}-${call.call_id}` } },
+      moment(call.started_at),
+    );
+  const whose = (call) =>
+    h(
+      "a",
+      {
+        class: "name",
+        href: link(["workload", call.workload]),
+        data: { key: `of-${call.call_id}` },
+      },
+      call.workload,
+    );
   const columns = [
-    {
-      title: "Time",
-      cell: (call) =>
-        h("a", { href: link(["call", call.call_id]), data: { key: `call-${call.call_id}` } }, moment(call.started_at)),
-    },
+    { title: "Time", extra: withWorkload, cell: (call) => when(call, "call") },
     {
       title: "Workload",
       wide: true,
       hidden: !withWorkload,
-      cell: (call) =>
-        h("a", { class: "name", href: link(["workload", call.workload]), data: { key: `of-${call.call_id}` } }, call.workload),
+      cell: (call) => [whose(call), h("span", { class: "narrow small" }, when(call, "below"))],
     },
     {
       title: "Model",
       wide: true,
       extra: withWorkload,
-      cell: (call) => h("span", { class: "name" }, call.model_served ?? call.model ?? call.operation),
+      cell: (call) =>
+        h("span", { class: "name" }, call.model_served ?? call.model ?? call.operation),
     },
     { title: "Result", cell: outcome },
     {
@@ -53,7 +65,11 @@ export function callTable(caption, calls, { withWorkload = true } = {}) {
       number: true,
       extra: true,
       cell: (call) =>
-        h("span", { title: `${count(sent(call))} sent, ${count(received(call))} received` }, `${short(sent(call))} → ${short(received(call))}`),
+        h(
+          "span",
+          { title: `${count(sent(call))} sent, ${count(received(call))} received` },
+          `${short(sent(call))} → ${short(received(call))}`,
+        ),
     },
     { title: "Took", number: true, extra: true, cell: (call) => milliseconds(call.latency_ms) },
     { title: "Cost", number: true, cell: (call) => money(call.cost_usd) },
@@ -71,7 +87,11 @@ export class LiveCalls {
   #waiting = 0;
   #body = h("div", { class: "live-calls" });
   #note = h("span", { class: "muted small" });
-  #button = h("button", { type: "button", class: "button small", on: { click: () => this.#toggle() } });
+  #button = h("button", {
+    type: "button",
+    class: "button small",
+    on: { click: () => this.#toggle() },
+  });
   #fresh = null;
 
   constructor(most) {
@@ -83,7 +103,9 @@ export class LiveCalls {
 
   /** Calls of the past, in the order they began. */
   fill(calls) {
-    const known = this.#calls.filter((call) => !calls.some((other) => other.call_id === call.call_id));
+    const known = this.#calls.filter(
+      (call) => !calls.some((other) => other.call_id === call.call_id),
+    );
     this.#calls = [...calls, ...known];
     this.#calls.sort((a, b) => (a.call_id < b.call_id ? 1 : -1));
     this.#cut();
@@ -127,7 +149,14 @@ export class LiveCalls {
 
   #show() {
     if (this.#calls.length === 0) {
-      replace(this.#body, empty("No calls yet", "They appear here as they end. Who talks to providers, and how far that is metered, says:", "weir ps"));
+      replace(
+        this.#body,
+        empty(
+          "No calls yet",
+          "They appear here as they end. Who talks to providers, and how far that is metered, says:",
+          "weir ps",
+        ),
+      );
       return;
     }
     const key = this.#body.contains(document.activeElement)

@@ -5,7 +5,11 @@ import { reach } from "./pill.js";
 
 const STEPS = [
   ["enforce", "Enforce", "It acts on every call it is about."],
-  ["canary", "Canary", "It acts for a part of the workloads, always the same ones, and only decides for the others."],
+  [
+    "canary",
+    "Canary",
+    "It acts for a part of the workloads, always the same ones, and only decides for the others.",
+  ],
   ["shadow", "Shadow", "It decides and is counted; calls go through."],
   ["off", "Off", "It does nothing."],
 ];
@@ -32,24 +36,61 @@ export function changeReach(policy, acting, apply) {
     h(
       "label",
       { class: "option" },
-      h("input", { type: "radio", name, value, checked: value === kind, autofocus: value === kind }),
+      h("input", {
+        type: "radio",
+        name,
+        value,
+        checked: value === kind,
+        autofocus: value === kind,
+      }),
       h("span", null, h("b", null, text), h("span", { class: "muted small" }, about)),
     ),
   );
-  const share = h("label", { class: "percent", for: percent.id }, "Percent of the workloads", percent);
+  const share = h(
+    "label",
+    { class: "percent", for: percent.id },
+    "Percent of the workloads",
+    percent,
+  );
   radios[1].after(share);
   const confirm = h("button", { type: "submit", class: "button primary" });
   const cancel = h("button", { type: "button", class: "button" }, "Cancel");
   const reset = policy.overridden
-    ? h("button", { type: "button", class: "button", data: { act: "reset" } }, `Back to the configuration (${policy.configured})`)
+    ? h(
+        "button",
+        { type: "button", class: "button", data: { act: "reset" } },
+        `Back to the configuration (${policy.configured})`,
+      )
     : null;
   const form = h(
     "form",
     { novalidate: true },
-    h("h2", { id: title }, "Change how far it goes"),
-    h("p", { class: "dialog-about" }, h("code", null, policy.name), " goes as far as ", reach(policy.enforcement), " now."),
-    acting ? null : h("p", { class: "muted small" }, "Policies do not act in this mode: until it is enforce, all of them only decide."),
-    h("fieldset", null, h("legend", { class: "unseen" }, "How far it goes"), radios[0], radios[1], share, radios[2], radios[3]),
+    h("h2", { id: title }, "Change enforcement"),
+    h(
+      "p",
+      { class: "dialog-about" },
+      h("code", null, policy.name),
+      " is set to ",
+      reach(policy.enforcement),
+      " now.",
+    ),
+    acting
+      ? null
+      : h(
+          "p",
+          { class: "muted small" },
+          "Policies do not act in this mode: until it is enforce, all of them only decide.",
+        ),
+    h(
+      "fieldset",
+      null,
+      h("legend", { class: "unseen" }, "How far it goes"),
+      radios[0],
+      radios[1],
+      share,
+      radios[2],
+      radios[3],
+    ),
     complaint,
     h("div", { class: "dialog-end" }, reset, cancel, confirm),
   );
@@ -63,8 +104,14 @@ export function changeReach(policy, acting, apply) {
     const word = chosen();
     percent.disabled = !word.startsWith("canary");
     share.hidden = percent.disabled;
-    confirm.disabled = word === policy.enforcement || (!percent.disabled && !percent.checkValidity());
-    replace(confirm, word === policy.enforcement ? "Nothing to change" : `Set to ${word.replace(":", " ")}${word.startsWith("canary") ? "%" : ""}`);
+    confirm.disabled =
+      word === policy.enforcement || (!percent.disabled && !percent.checkValidity());
+    replace(
+      confirm,
+      word === policy.enforcement
+        ? "Nothing to change"
+        : `Set to ${word.replace(":", " ")}${word.startsWith("canary") ? "%" : ""}`,
+    );
   };
   form.addEventListener("input", show);
   show();

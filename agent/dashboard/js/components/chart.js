@@ -7,7 +7,7 @@ import { float, tick, usd } from "../format/money.js";
 import { day } from "../format/time.js";
 import { CHANGED, colour } from "../theme.js";
 
-const HEIGHT = 260;
+const HEIGHT = 300;
 /** Room that a day's name takes at the axis. */
 const NAME_WIDTH = 62;
 const FONT = "12px system-ui, sans-serif";
@@ -36,7 +36,7 @@ export function stackedBars({ label, periods, groups }) {
   const options = (width) => ({
     width,
     height: HEIGHT,
-    padding: [12, 4, 0, 0],
+    padding: [12, 20, 0, 0],
     legend: { show: false },
     select: { show: false },
     cursor: { y: false, points: { show: false }, drag: { x: false, y: false, setScale: false } },
@@ -89,7 +89,12 @@ export function stackedBars({ label, periods, groups }) {
     const whole = sums.at(-1)?.[index] ?? 0n;
     replace(
       tip,
-      h("div", { class: "chart-tip-head" }, h("span", null, day(periods[index])), h("b", null, usd(whole))),
+      h(
+        "div",
+        { class: "chart-tip-head" },
+        h("span", null, day(periods[index])),
+        h("b", null, usd(whole)),
+      ),
       rows.map((group) =>
         h(
           "div",

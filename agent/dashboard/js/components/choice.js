@@ -8,7 +8,11 @@ export function choice(label, options, value, chosen) {
     button.addEventListener("click", () => chosen(option));
     return [option, button];
   });
-  const node = h("div", { class: "choice", role: "group", "aria-label": label }, buttons.map(([, button]) => button));
+  const node = h(
+    "div",
+    { class: "choice", role: "group", "aria-label": label },
+    buttons.map(([, button]) => button),
+  );
   const show = (now) => {
     for (const [option, button] of buttons) {
       button.setAttribute("aria-pressed", String(option === now));

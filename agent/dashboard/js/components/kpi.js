@@ -8,7 +8,12 @@ import { money, quantity } from "./value.js";
 
 const plain = { show: short, read: Number, node: (value) => quantity(value, short(value)) };
 const whole = { show: count, read: Number, node: (value) => quantity(value, count(value)) };
-const rate = { show: fine, read: Number, points: true, node: (value) => quantity(value, fine(value)) };
+const rate = {
+  show: fine,
+  read: Number,
+  points: true,
+  node: (value) => quantity(value, fine(value)),
+};
 const span = {
   show: milliseconds,
   read: Number,
@@ -58,7 +63,12 @@ export const KPIS = [
     better: "down",
     help: "Share of calls that failed for good; the aim is below 5%",
   },
-  { key: "unique_users", title: "Users", kind: whole, help: "Users of this host whose processes made calls" },
+  {
+    key: "unique_users",
+    title: "Users",
+    kind: whole,
+    help: "Users of this host whose processes made calls",
+  },
 ];
 
 /** A figure's card. `entry` is as the API has it: `{ value, previous, trend }`. */
@@ -70,7 +80,11 @@ export function kpi(about, entry, days) {
     "section",
     { class: "card kpi", data: { kpi: key }, "aria-label": title },
     h("h3", { title: help }, title),
-    h("p", { class: "kpi-value" }, entry.value === null ? h("span", { class: "muted" }, "–") : kind.node(entry.value)),
+    h(
+      "p",
+      { class: "kpi-value" },
+      entry.value === null ? h("span", { class: "muted" }, "–") : kind.node(entry.value),
+    ),
     change(about, entry, days),
     known.length > 0
       ? sparkline(points, trend(about, entry))

@@ -8,7 +8,16 @@ const all = (data) => data;
 
 /** `view(part)` makes the body of what `pick` takes of an answer, anew where that has changed, and may
  *  return `{ node, dispose }`. With `optional`, a panel whose route does not exist stays away. */
-export function panel({ title, source, view, pick = all, aside = null, size = "", lines = 4, optional = false }) {
+export function panel({
+  title,
+  source,
+  view,
+  pick = all,
+  aside = null,
+  size = "",
+  lines = 4,
+  optional = false,
+}) {
   const heading = unique("panel");
   const body = h("div", { class: "card-body" });
   const stale = h("p", { class: "stale", hidden: true });
@@ -38,7 +47,10 @@ export function panel({ title, source, view, pick = all, aside = null, size = ""
     } else if (problem !== null) {
       end();
       shown = null;
-      replace(body, failure(problem, () => source.refresh()));
+      replace(
+        body,
+        failure(problem, () => source.refresh()),
+      );
       return;
     }
     // The same answer again changes nothing: neither focus nor what is being read.
@@ -78,7 +90,14 @@ export function orFailure(source, node) {
   const forget = source.subscribe(({ data, problem }) => {
     const isLost = data === undefined && problem !== null;
     if (isLost) {
-      replace(place, h("section", { class: "card whole" }, failure(problem, () => source.refresh())));
+      replace(
+        place,
+        h(
+          "section",
+          { class: "card whole" },
+          failure(problem, () => source.refresh()),
+        ),
+      );
     } else if (!place.contains(node)) {
       replace(place, node);
     }

@@ -28,7 +28,11 @@ export function reach(word) {
   const kind = word.split(":")[0];
   const tones = { enforce: "good", canary: "accent", shadow: "plain", off: "plain" };
   const text = kind === "canary" ? `canary ${word.split(":")[1]}%` : kind;
-  return h("span", { class: "pill reach", data: { tone: tones[kind] ?? "plain", reach: word } }, text);
+  return h(
+    "span",
+    { class: "pill reach", data: { tone: tones[kind] ?? "plain", reach: word } },
+    text,
+  );
 }
 
 /** What a breaker does. */

@@ -27,7 +27,13 @@ export function sparkline(values, label) {
   const lines = runs.map((points) => {
     // One point alone is a short line: dots would be stretched with the picture.
     const [[x, height]] = points;
-    const ends = points.length > 1 ? points : [[Math.max(0, x - 1.5), height], [Math.min(WIDTH, x + 1.5), height]];
+    const ends =
+      points.length > 1
+        ? points
+        : [
+            [Math.max(0, x - 1.5), height],
+            [Math.min(WIDTH, x + 1.5), height],
+          ];
     return ends;
   });
   const path = (points) => `M${points.map(point).join("L")}`;

@@ -27,7 +27,9 @@ export function grouped(rows, periods, key) {
   }
   const sized = [...groups.values()].filter((group) => group.whole > 0n);
   // By name where they are equal, so that colours stay where they are.
-  sized.sort((a, b) => (a.whole === b.whole ? (a.name < b.name ? -1 : 1) : a.whole > b.whole ? -1 : 1));
+  sized.sort((a, b) =>
+    a.whole === b.whole ? (a.name < b.name ? -1 : 1) : a.whole > b.whole ? -1 : 1,
+  );
   const first = sized.length > MOST ? sized.slice(0, MOST - 1) : sized;
   const rest = sized.slice(first.length);
   first.forEach((group, index) => {
@@ -104,7 +106,11 @@ function figures(periods, groups, what, whole) {
     h(
       "table",
       { class: "figures" },
-      h("caption", { class: "unseen" }, `Spend per day by ${what}; days without spend are left out`),
+      h(
+        "caption",
+        { class: "unseen" },
+        `Spend per day by ${what}; days without spend are left out`,
+      ),
       h(
         "thead",
         null,

@@ -1,11 +1,14 @@
 // Tables. On a narrow screen the columns marked `extra` are left out, so that none scrolls the page.
 import { h } from "../dom.js";
 
-/** `columns` are `{ title, cell(row), number?, extra?, hidden? }`; `caption` says what the rows are. */
+/** `columns` are `{ title, cell(row), number?, extra?, wide?, hidden? }`; `caption` says what the rows
+ *  are, `row(entry)` may add to a row's element. */
 export function table(caption, columns, rows, row = null) {
   const shown = columns.filter((column) => !column.hidden);
   const kind = (column) =>
-    [column.number ? "number" : "", column.extra ? "extra" : "", column.wide ? "wide" : ""].join(" ");
+    [column.number ? "number" : "", column.extra ? "extra" : "", column.wide ? "wide" : ""].join(
+      " ",
+    );
   return h(
     "div",
     { class: "table-frame" },
@@ -22,7 +25,11 @@ export function table(caption, columns, rows, row = null) {
           shown.map((column) => h("th", { scope: "col", class: kind(column) }, column.title)),
         ),
       ),
-      h("tbody", null, rows.map((entry) => line(shown, entry, row, kind))),
+      h(
+        "tbody",
+        null,
+        rows.map((entry) => line(shown, entry, row, kind)),
+      ),
     ),
   );
 }

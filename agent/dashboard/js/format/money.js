@@ -18,7 +18,10 @@ export function nanos(text) {
 export function decimal(amount) {
   const sign = amount < 0n ? "-" : "";
   const all = amount < 0n ? -amount : amount;
-  const fraction = (all % NANOS).toString().padStart(9, "0").replace(/0{1,7}$/, "");
+  const fraction = (all % NANOS)
+    .toString()
+    .padStart(9, "0")
+    .replace(/0{1,7}$/, "");
   return `${sign}${all / NANOS}.${fraction}`;
 }
 

@@ -27,7 +27,14 @@ function mount(app, place) {
     panel({ title: "Policies", source, view: policies, size: "half" }),
     panel({ title: "Coverage today", source, view: coverage, size: "half" }),
   ];
-  const shown = orFailure(source, h("div", { class: "grid even" }, panels.map((part) => part.node)));
+  const shown = orFailure(
+    source,
+    h(
+      "div",
+      { class: "grid even" },
+      panels.map((part) => part.node),
+    ),
+  );
   replace(
     place,
     h("div", { class: "page-head" }, h("div", null, h("h1", { tabindex: -1 }, "Health"), about)),
@@ -58,7 +65,13 @@ function warnings({ warnings: rows }) {
       h(
         "li",
         { data: { tone: row.degrades ? "bad" : "warn" } },
-        h("p", null, row.degrades ? pill("bad", "degrades") : pill("warn", "notice"), " ", row.what),
+        h(
+          "p",
+          null,
+          row.degrades ? pill("bad", "degrades") : pill("warn", "notice"),
+          " ",
+          row.what,
+        ),
         row.fix === null ? null : copyable(row.fix),
       ),
     ),
@@ -76,23 +89,47 @@ function state(status) {
       mode.effective === mode.wanted ? null : `, not ${mode.wanted}`,
       mode.reason === null ? null : h("p", { class: "muted small" }, mode.reason),
     ],
-    ["Capture", capture.on ? "on" : "off", capture.reason === null ? null : h("p", { class: "muted small" }, capture.reason)],
+    [
+      "Capture",
+      capture.on ? "on" : "off",
+      capture.reason === null ? null : h("p", { class: "muted small" }, capture.reason),
+    ],
     ["Up for", elapsed(Date.now() - new Date(status.since).getTime())],
-    ["Namespaces", namespaces === undefined ? "–" : `${count(namespaces.armed)} beside its own`, left.length === 0 ? null : h("p", { class: "muted small" }, left.map(([why, many]) => `${count(many)} left out: ${words(why)}`).join(", "))],
-    status.escalations === undefined ? null : ["Escalations", `${count(status.escalations.open)} open`],
+    [
+      "Namespaces",
+      namespaces === undefined ? "–" : `${count(namespaces.armed)} beside its own`,
+      left.length === 0
+        ? null
+        : h(
+            "p",
+            { class: "muted small" },
+            left.map(([why, many]) => `${count(many)} left out: ${words(why)}`).join(", "),
+          ),
+    ],
+    status.escalations === undefined
+      ? null
+      : ["Escalations", `${count(status.escalations.open)} open`],
   ]);
 }
 
 function hooks({ capabilities }) {
   if (capabilities.length === 0) {
-    return empty("No hooks", "The kernel half is not attached here; the explicit proxy still meters.", "weir doctor");
+    return empty(
+      "No hooks",
+      "The kernel half is not attached here; the explicit proxy still meters.",
+      "weir doctor",
+    );
   }
   return table(
     "Hooks of the kernel half",
     [
       { title: "Hook", cell: (row) => h("span", { class: "mono" }, row.hook) },
       { title: "State", cell: (row) => (row.ok ? pill("good", "works") : pill("bad", "missing")) },
-      { title: "Without it", wide: true, cell: (row) => (row.ok ? "" : [row.missing, row.consequence].filter(Boolean).join(": ")) },
+      {
+        title: "Without it",
+        wide: true,
+        cell: (row) => (row.ok ? "" : [row.missing, row.consequence].filter(Boolean).join(": ")),
+      },
     ],
     capabilities,
   );
@@ -106,7 +143,11 @@ function listeners({ listeners: rows }) {
     "Addresses listened on",
     [
       { title: "For", cell: (row) => row.name },
-      { title: "Address", wide: true, cell: (row) => h("span", { class: "mono breaks" }, row.address) },
+      {
+        title: "Address",
+        wide: true,
+        cell: (row) => h("span", { class: "mono breaks" }, row.address),
+      },
     ],
     rows,
   );
@@ -147,14 +188,24 @@ function policies({ policies: found, mode }) {
   return h(
     "div",
     { class: "stack" },
-    h("p", null, `${counted(found.total, "policy", "policies")}${rest === "" ? "" : `, of them ${rest}`}. `, found.acting ? "They act." : `None acts in mode ${mode.effective}.`),
+    h(
+      "p",
+      null,
+      `${counted(found.total, "policy", "policies")}${rest === "" ? "" : `, of them ${rest}`}. `,
+      found.acting ? "They act." : `None acts in mode ${mode.effective}.`,
+    ),
     found.overridden.length === 0
       ? null
       : table(
           "Set by hand",
           [
-            { title: "Set by hand", wide: true, cell: (row) => h("a", { class: "name", href: link(["policies"], { find: row.name }) }, row.name) },
-            { title: "Goes as far as", cell: (row) => reach(row.enforcement) },
+            {
+              title: "Set by hand",
+              wide: true,
+              cell: (row) =>
+                h("a", { class: "name", href: link(["policies"], { find: row.name }) }, row.name),
+            },
+            { title: "Enforcement", cell: (row) => reach(row.enforcement) },
             { title: "Configuration", cell: (row) => reach(row.configured) },
           ],
           found.overridden,
@@ -169,7 +220,12 @@ function coverage({ coverage: found }) {
   return h(
     "div",
     { class: "stack" },
-    h("p", null, h("b", null, percent(found.metered / found.total)), ` of ${counted(found.total, "connection")} metered`),
+    h(
+      "p",
+      null,
+      h("b", null, percent(found.metered / found.total)),
+      ` of ${counted(found.total, "connection")} metered`,
+    ),
     found.reasons.length === 0
       ? null
       : table(

@@ -12,7 +12,7 @@ import { empty } from "../components/states.js";
 import { table } from "../components/table.js";
 import { covered, money } from "../components/value.js";
 
-const TOP = 8;
+const TOP = 7;
 
 /** What was spent by the calendar. */
 export function spendNow({ spend, coverage }) {
@@ -62,7 +62,12 @@ export function coverageNow({ metered, total, reasons }) {
   return h(
     "div",
     { class: "coverage" },
-    h("p", { class: "figure-value" }, percent(metered / total), h("span", { class: "muted small" }, ` of ${counted(total, "connection")} metered`)),
+    h(
+      "p",
+      { class: "figure-value" },
+      percent(metered / total),
+      h("span", { class: "muted small" }, ` of ${counted(total, "connection")} metered`),
+    ),
     parts(entries),
   );
 }
@@ -70,26 +75,45 @@ export function coverageNow({ metered, total, reasons }) {
 /** Spend by day, stacked. */
 export function overTime({ rows, total, by, first, last }) {
   if (rows.length === 0) {
-    return empty("Nothing was spent", "No calls were metered in this span. Who talks to providers, and how far that is metered, says:", "weir ps");
+    return empty(
+      "Nothing was spent",
+      "No calls were metered in this span. Who talks to providers, and how far that is metered, says:",
+      "weir ps",
+    );
   }
   const periods = calendar(first, last);
   const groups = grouped(rows, periods, (row) => row[by] ?? "not known");
   if (groups.length === 0) {
-    return empty("No call had a known price", `${counted(total.unpriced_calls, "call")} without one.`, "weir price unknown");
+    return empty(
+      "No call had a known price",
+      `${counted(total.unpriced_calls, "call")} without one.`,
+      "weir price unknown",
+    );
   }
   const chart = spendChart(periods, groups, by);
   const unpriced =
     total.unpriced_calls > 0
-      ? h("p", { class: "muted small" }, `${counted(total.unpriced_calls, "call")} without a known price are in no figure.`)
+      ? h(
+          "p",
+          { class: "muted small" },
+          `${counted(total.unpriced_calls, "call")} without a known price are in no figure.`,
+        )
       : null;
-  const head = h("p", { class: "chart-sum" }, money(total.cost_usd), h("span", { class: "muted" }, ` for ${counted(total.calls, "call")}`));
+  const head = h(
+    "p",
+    { class: "chart-sum" },
+    money(total.cost_usd),
+    h("span", { class: "muted" }, ` for ${counted(total.calls, "call")}`),
+  );
   return { node: h("div", null, head, chart.node, unpriced), dispose: chart.dispose };
 }
 
 /** Who spent most. */
 export function topWorkloads({ rows, total }, days) {
   const spent = rows.map((row) => ({ row, amount: nanos(row.cost_usd) }));
-  spent.sort((a, b) => (b.amount > a.amount ? 1 : b.amount < a.amount ? -1 : b.row.calls - a.row.calls));
+  spent.sort((a, b) =>
+    b.amount > a.amount ? 1 : b.amount < a.amount ? -1 : b.row.calls - a.row.calls,
+  );
   if (spent.length === 0) {
     return empty("No workloads yet", "They appear with their first call.");
   }
@@ -116,7 +140,9 @@ export function topWorkloads({ rows, total }, days) {
           counted(row.calls, "call"),
           row.errors > 0 ? counted(row.errors, "error") : null,
           row.unpriced_calls > 0 ? `${count(row.unpriced_calls)} unpriced` : null,
-          row.coverage === null || row.coverage === undefined ? null : `${percent(row.coverage)} metered`,
+          row.coverage === null || row.coverage === undefined
+            ? null
+            : `${percent(row.coverage)} metered`,
         ]
           .filter((part) => part !== null)
           .join(" · "),
@@ -137,7 +163,11 @@ const STANDING = { ok: "good", near: "warn", over: "bad" };
 /** How budgets stand. */
 export function budgetBars({ rows }) {
   if (rows.length === 0) {
-    return empty("No budget has been touched", "Budgets of the configuration appear here with their first spend.", "weir budget list");
+    return empty(
+      "No budget has been touched",
+      "Budgets of the configuration appear here with their first spend.",
+      "weir budget list",
+    );
   }
   return h(
     "ul",
@@ -157,15 +187,35 @@ export function budgetBars({ rows }) {
         h(
           "div",
           { class: "budget-head" },
-          h("span", { class: "name" }, h("b", null, name), row.subject === name ? null : h("span", { class: "muted" }, ` ${row.subject}`)),
-          row.enforcement === "enforce" ? null : h("span", { class: "muted small" }, row.enforcement),
+          h(
+            "span",
+            { class: "name" },
+            h("b", null, name),
+            row.subject === name ? null : h("span", { class: "muted" }, ` ${row.subject}`),
+          ),
+          row.enforcement === "enforce"
+            ? null
+            : h("span", { class: "muted small" }, row.enforcement),
           pill(STANDING[row.standing], row.standing),
         ),
-        gauge({ label: `Budget ${name}`, percent: row.used_percent, text, tone: STANDING[row.standing], marks: row.alert_at_percent }),
+        gauge({
+          label: `Budget ${name}`,
+          percent: row.used_percent,
+          text,
+          tone: STANDING[row.standing],
+          marks: row.alert_at_percent,
+        }),
         h(
           "p",
           { class: "muted small budget-foot" },
-          h("span", null, money(row.spent_usd), " of ", money(row.limit_usd), ` per ${row.period}, ${Math.floor(row.used_percent)}%`),
+          h(
+            "span",
+            null,
+            money(row.spent_usd),
+            " of ",
+            money(row.limit_usd),
+            ` per ${row.period}, ${Math.floor(row.used_percent)}%`,
+          ),
           until === null ? null : h("span", null, until),
         ),
       );
@@ -179,7 +229,9 @@ export function breakerList({ rows }) {
     return empty("No breakers yet", "Each provider gets one with its first call.");
   }
   const order = { open: 0, "half-open": 1, closed: 2 };
-  const sorted = [...rows].sort((a, b) => order[a.state] - order[b.state] || (a.name < b.name ? -1 : 1));
+  const sorted = [...rows].sort(
+    (a, b) => order[a.state] - order[b.state] || (a.name < b.name ? -1 : 1),
+  );
   return h(
     "ul",
     { class: "breaker-list" },
@@ -206,7 +258,10 @@ export function breakerList({ rows }) {
 /** What went wrong, by class. */
 export function errorShares({ rows, calls, errors, availability }) {
   if (errors === 0) {
-    return empty("No errors", calls === 0 ? "No calls in this span." : `${counted(calls, "call")}, all answered well.`);
+    return empty(
+      "No errors",
+      calls === 0 ? "No calls in this span." : `${counted(calls, "call")}, all answered well.`,
+    );
   }
   return h(
     "div",
@@ -219,7 +274,11 @@ export function errorShares({ rows, calls, errors, availability }) {
           "li",
           null,
           h("span", null, sentence(words(row.class))),
-          h("span", { class: "number" }, `${count(row.count)} · ${Number(row.percent).toFixed(1)}%`),
+          h(
+            "span",
+            { class: "number" },
+            `${count(row.count)} · ${Number(row.percent).toFixed(1)}%`,
+          ),
           bar(Number(row.percent) / 100, "bad"),
         ),
       ),
@@ -254,16 +313,35 @@ export function errorBudgets({ workloads, forecast }) {
       : table(
           "Error budgets by workload",
           [
-            { title: "Workload", wide: true, cell: (row) => h("a", { class: "name", href: link(["workload", row.workload]) }, row.workload) },
+            {
+              title: "Workload",
+              wide: true,
+              cell: (row) =>
+                h("a", { class: "name", href: link(["workload", row.workload]) }, row.workload),
+            },
             { title: "Task", extra: true, cell: (row) => row.task ?? "–" },
-            { title: "Errors", number: true, cell: (row) => `${fine(row.window.rate)} of ${count(row.window.calls)}` },
-            { title: "Used", number: true, extra: true, cell: (row) => (row.budget_used === null ? "–" : percent(row.budget_used)) },
+            {
+              title: "Errors",
+              number: true,
+              cell: (row) => `${fine(row.window.rate)} of ${count(row.window.calls)}`,
+            },
+            {
+              title: "Used",
+              number: true,
+              extra: true,
+              cell: (row) => (row.budget_used === null ? "–" : percent(row.budget_used)),
+            },
             { title: "State", cell: (row) => pill(WATCHED[row.state] ?? "plain", row.state) },
           ],
           workloads.slice(0, TOP),
         ),
     forecast.map((entry) =>
-      h("p", { class: "small" }, h("b", null, entry.budget), ` is spent ${ahead(entry.exhausted_at)} at this rate.`),
+      h(
+        "p",
+        { class: "small" },
+        h("b", null, entry.budget),
+        ` is spent ${ahead(entry.exhausted_at)} at this rate.`,
+      ),
     ),
   );
 }

@@ -47,7 +47,9 @@ class Overview {
     this.#app = app;
     this.#read(route);
     const ask = (load) => this.#own(new Source(load));
-    this.summary = ask((signal) => api.byDay("/api/analytics/summary", { days: this.#days }, signal));
+    this.summary = ask((signal) =>
+      api.byDay("/api/analytics/summary", { days: this.#days }, signal),
+    );
     this.perDay = ask(async (signal) => {
       const spend = await this.#spend({ bucket: "day", by: this.#by }, signal);
       return { ...spend, by: this.#by };
@@ -92,12 +94,21 @@ class Overview {
 
   #go(change) {
     const query = { days: this.#days, by: this.#by, ...change };
-    location.replace(link([], { days: query.days === 30 ? null : query.days, by: query.by === "workload" ? null : query.by }));
+    location.replace(
+      link([], {
+        days: query.days === 30 ? null : query.days,
+        by: query.by === "workload" ? null : query.by,
+      }),
+    );
   }
 
   async #spend(params, signal) {
     const { since, until } = await this.summary.value();
-    const { rows, total, coverage } = await api.byDay("/api/spend", { since, until, ...params }, signal);
+    const { rows, total, coverage } = await api.byDay(
+      "/api/spend",
+      { since, until, ...params },
+      signal,
+    );
     const [first, last] = span({ since, until });
     return { rows, total, coverage, first, last };
   }
@@ -140,7 +151,10 @@ class Overview {
         if (data !== undefined) {
           this.live.fill(data.rows);
         } else if (problem !== null) {
-          replace(this.live.node, failure(problem, () => this.past.refresh()));
+          replace(
+            this.live.node,
+            failure(problem, () => this.past.refresh()),
+          );
         }
       }),
     );
@@ -170,8 +184,22 @@ class Overview {
     const about = h("p", null, this.#app.scope);
     const notices = h("div", { class: "notices" });
     const kpis = h("div", { class: "kpis" });
-    const spend = panel({ title: "Spend", source: this.summary, pick: ({ spend, coverage }) => ({ spend, coverage }), view: spendNow, lines: 2, size: "two-thirds" });
-    const coverage = panel({ title: "Coverage", source: this.summary, pick: (data) => data.coverage, view: coverageNow, lines: 2, size: "third" });
+    const spend = panel({
+      title: "Spend",
+      source: this.summary,
+      pick: ({ spend, coverage }) => ({ spend, coverage }),
+      view: spendNow,
+      lines: 2,
+      size: "two-thirds",
+    });
+    const coverage = panel({
+      title: "Coverage",
+      source: this.summary,
+      pick: (data) => data.coverage,
+      view: coverageNow,
+      lines: 2,
+      size: "third",
+    });
     const chart = panel({
       title: "Spend over time",
       source: this.perDay,
@@ -180,12 +208,42 @@ class Overview {
       size: "two-thirds",
       lines: 7,
     });
-    const top = panel({ title: "Top workloads", source: this.top, view: (data) => topWorkloads(data, this.#days), size: "third", lines: 7 });
-    const budgets = panel({ title: "Budgets", source: this.budgets, view: budgetBars, size: "half" });
-    const breakers = panel({ title: "Circuit breakers", source: this.breakers, view: breakerList, size: "half" });
-    const errors = panel({ title: "Errors", source: this.errors, view: errorShares, size: "half", optional: true });
-    const watch = panel({ title: "Error budgets", source: this.watch, view: errorBudgets, size: "half", optional: true });
-    [spend, coverage, chart, top, budgets, breakers, errors, watch].forEach((part) => this.#own(part));
+    const top = panel({
+      title: "Top workloads",
+      source: this.top,
+      view: (data) => topWorkloads(data, this.#days),
+      size: "third",
+      lines: 7,
+    });
+    const budgets = panel({
+      title: "Budgets",
+      source: this.budgets,
+      view: budgetBars,
+      size: "half",
+    });
+    const breakers = panel({
+      title: "Circuit breakers",
+      source: this.breakers,
+      view: breakerList,
+      size: "half",
+    });
+    const errors = panel({
+      title: "Errors",
+      source: this.errors,
+      view: errorShares,
+      size: "half",
+      optional: true,
+    });
+    const watch = panel({
+      title: "Error budgets",
+      source: this.watch,
+      view: errorBudgets,
+      size: "half",
+      optional: true,
+    });
+    [spend, coverage, chart, top, budgets, breakers, errors, watch].forEach((part) =>
+      this.#own(part),
+    );
     this.#undo.push(
       this.summary.subscribe((state) => this.#showKpis(kpis, about, state)),
       this.#app.status.subscribe(({ data }) => this.#showNotices(notices, data, null)),
@@ -210,7 +268,12 @@ class Overview {
         h(
           "section",
           { class: "card", "aria-labelledby": "live-title" },
-          h("div", { class: "card-head" }, h("h2", { id: "live-title" }, "Live calls"), this.live.aside),
+          h(
+            "div",
+            { class: "card-head" },
+            h("h2", { id: "live-title" }, "Live calls"),
+            this.live.aside,
+          ),
           h("div", { class: "card-body" }, this.live.node),
         ),
       ),
@@ -220,7 +283,16 @@ class Overview {
   #showKpis(place, about, { data, problem }) {
     if (data === undefined) {
       const cards = KPIS.map(() => h("div", { class: "card kpi" }, loading(3)));
-      replace(place, problem === null ? cards : h("div", { class: "card whole" }, failure(problem, () => this.summary.refresh())));
+      replace(
+        place,
+        problem === null
+          ? cards
+          : h(
+              "div",
+              { class: "card whole" },
+              failure(problem, () => this.summary.refresh()),
+            ),
+      );
       return;
     }
     const { kpis, days, since, until } = data;
@@ -230,8 +302,14 @@ class Overview {
       return;
     }
     this.shownKpis = key;
-    replace(about, `${this.#app.scope} · ${date(`${first}T12:00:00`)} to ${date(`${last}T12:00:00`)}, days in ${zone()}`);
-    replace(place, KPIS.map((one) => kpi(one, kpis[one.key], days)));
+    replace(
+      about,
+      `${this.#app.scope} · ${date(`${first}T12:00:00`)} to ${date(`${last}T12:00:00`)}, days in ${zone()}`,
+    );
+    replace(
+      place,
+      KPIS.map((one) => kpi(one, kpis[one.key], days)),
+    );
   }
 
   #showNotices(place, status, watch) {
@@ -240,14 +318,24 @@ class Overview {
     const many = now?.warnings?.length ?? 0;
     const degraded =
       now?.state === "degraded"
-        ? notice("warn", h("b", null, "The agent does less than it was asked to. "), h("a", { href: "#/health" }, `See ${counted(many, "warning")} and what to do`), ".")
+        ? notice(
+            "warn",
+            h("b", null, "The agent does less than it was asked to. "),
+            h("a", { href: "#/health" }, `See ${counted(many, "warning")} and what to do`),
+            ".",
+          )
         : many > 0
           ? notice("info", h("a", { href: "#/health" }, counted(many, "thing")), " to look at.")
           : null;
     const spikes = (watched?.spike ?? []).map((spike) =>
       notice(
         "warn",
-        h("b", null, h("a", { href: link(["workload", spike.workload]) }, spike.workload), ` spends ${spike.factor.toFixed(1)} times its usual rate`),
+        h(
+          "b",
+          null,
+          h("a", { href: link(["workload", spike.workload]) }, spike.workload),
+          ` spends ${spike.factor.toFixed(1)} times its usual rate`,
+        ),
         ` since ${recent(spike.since)}: `,
         money(spike.rate_usd_per_hour),
         " an hour against ",

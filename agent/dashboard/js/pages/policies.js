@@ -13,7 +13,12 @@ import { toast } from "../components/toast.js";
 
 const PACE = 2000;
 const EVERY = 30_000;
-const KINDS = { rate_limits: "Rate limits", budgets: "Budgets", failover: "Failover", breaker: "Circuit breakers" };
+const KINDS = {
+  rate_limits: "Rate limits",
+  budgets: "Budgets",
+  failover: "Failover",
+  breaker: "Circuit breakers",
+};
 
 /** The page, for a session. */
 export function policies(app) {
@@ -25,7 +30,7 @@ function mount(app, place, route) {
   const search = h("input", {
     type: "search",
     id: "find-policy",
-    placeholder: "Name, or whom it is about",
+    placeholder: "Find a policy",
     autocomplete: "off",
     spellcheck: "false",
     value: route.query.get("find") ?? "",
@@ -36,21 +41,33 @@ function mount(app, place, route) {
     source,
     view: (data) => {
       const body = h("div", { class: "stack" });
-      const show = () => replace(body, groups(app, data, search.value.trim().toLowerCase(), change));
+      const show = () =>
+        replace(body, groups(app, data, search.value.trim().toLowerCase(), change));
       search.addEventListener("input", show);
       show();
       return { node: body, dispose: () => search.removeEventListener("input", show) };
     },
-    aside: h("div", { class: "search" }, h("label", { class: "unseen", for: "find-policy" }, "Find a policy"), search),
+    aside: h(
+      "div",
+      { class: "search" },
+      h("label", { class: "unseen", for: "find-policy" }, "Find a policy"),
+      search,
+    ),
     lines: 8,
   });
   const change = async (policy, acting) => {
     const wanted = await changeReach(policy, acting, (enforcement) =>
-      api.put(`/api/policies/${policy.name.split("/").map(encodeURIComponent).join("/")}`, { enforcement }),
+      api.put(`/api/policies/${policy.name.split("/").map(encodeURIComponent).join("/")}`, {
+        enforcement,
+      }),
     );
     if (wanted !== undefined) {
       await source.refresh();
-      toast(wanted === null ? `${policy.name} is as the configuration says` : `${policy.name} is set to ${wanted.replace(":", " ")}`);
+      toast(
+        wanted === null
+          ? `${policy.name} is as the configuration says`
+          : `${policy.name} is set to ${wanted.replace(":", " ")}`,
+      );
     }
     place.querySelector(`[data-key="${CSS.escape(`change-${policy.name}`)}"]`)?.focus();
   };
@@ -63,7 +80,13 @@ function mount(app, place, route) {
         "div",
         null,
         h("h1", { tabindex: -1 }, "Policies"),
-        h("p", null, app.isAdministrator ? "How far each goes. What is set here holds until the configuration's own value changes." : "How far each goes. Only administrators change that."),
+        h(
+          "p",
+          null,
+          app.isAdministrator
+            ? "How far each goes. What is set here holds until the configuration's own value changes."
+            : "How far each goes. Only administrators change that.",
+        ),
       ),
     ),
     notices,
@@ -76,10 +99,16 @@ function mount(app, place, route) {
         notices,
         data === undefined || data.acting
           ? null
-          : notice("info", h("b", null, "Policies do not act in this mode. "), "All of them decide and are counted, as shadows do, until the mode is enforce."),
+          : notice(
+              "info",
+              h("b", null, "Policies do not act in this mode. "),
+              "All of them decide and are counted, as shadows do, until the mode is enforce.",
+            ),
       );
     }),
-    ...["policy", "config", "mode", "missed", "live", "call"].map((kind) => app.stream.on(kind, soon)),
+    ...["policy", "config", "mode", "missed", "live", "call"].map((kind) =>
+      app.stream.on(kind, soon),
+    ),
     () => soon.cancel(),
   ];
   const timer = setInterval(soon, EVERY);
@@ -96,16 +125,30 @@ function mount(app, place, route) {
 
 function groups(app, { rows, acting }, wanted, change) {
   if (rows.length === 0) {
-    return empty("No policies", "The configuration has none. Examples are in /usr/share/doc/weir/examples.", "weir config schema");
+    return empty(
+      "No policies",
+      "The configuration has none. Examples are in /usr/share/doc/weir/examples.",
+      "weir config schema",
+    );
   }
   const found = rows.filter((row) => `${row.name}\n${row.about}`.toLowerCase().includes(wanted));
   if (found.length === 0) {
-    return empty("None like that", `${count(rows.length)} policies, none with “${wanted}” in its name.`);
+    return empty(
+      "None like that",
+      `${count(rows.length)} policies, none with “${wanted}” in its name.`,
+    );
   }
-  const kinds = Map.groupBy(found, (row) => (row.name.includes(".") ? row.name.slice(0, row.name.indexOf(".")) : "others"));
+  const kinds = Map.groupBy(found, (row) =>
+    row.name.includes(".") ? row.name.slice(0, row.name.indexOf(".")) : "others",
+  );
   return [...kinds].map(([kind, members]) => {
     const title = KINDS[kind] ?? sentence(words(kind));
-    return h("section", { "aria-label": title }, h("h3", { class: "group-title" }, title), rowsOf(app, title, members, acting, change));
+    return h(
+      "section",
+      { class: "policies", "aria-label": title },
+      h("h3", { class: "group-title" }, title),
+      rowsOf(app, title, members, acting, change),
+    );
   });
 }
 
@@ -119,19 +162,47 @@ function rowsOf(app, title, rows, acting, change) {
         wide: true,
         cell: (row) => [
           h("span", { class: "name" }, h("b", null, row.name)),
-          h("span", { class: "muted small block" }, row.about === "" ? row.summary : `${row.about}: ${row.summary}`),
+          h(
+            "span",
+            { class: "muted small block" },
+            row.about === "" ? row.summary : `${row.about}: ${row.summary}`,
+          ),
         ],
       },
       {
-        title: "Goes as far as",
+        title: "Enforcement",
         cell: (row) => [
           reach(row.enforcement),
-          row.overridden ? h("span", { class: "muted small block" }, `set by hand; configuration: ${row.configured.replace(":", " ")}`) : null,
+          row.overridden
+            ? h(
+                "span",
+                { class: "muted small block" },
+                `set by hand; configuration: ${row.configured.replace(":", " ")}`,
+              )
+            : null,
         ],
       },
-      { title: "Passed", number: true, extra: true, hidden: !isCounted, cell: (row) => count(row.passed ?? 0) },
-      { title: "Acted", number: true, extra: true, hidden: !isCounted, cell: (row) => count(row.acted ?? 0) },
-      { title: "Would have", number: true, extra: true, hidden: !isCounted, cell: (row) => count(row.shadowed ?? 0) },
+      {
+        title: "Passed",
+        number: true,
+        extra: true,
+        hidden: !isCounted,
+        cell: (row) => count(row.passed ?? 0),
+      },
+      {
+        title: "Acted",
+        number: true,
+        extra: true,
+        hidden: !isCounted,
+        cell: (row) => count(row.acted ?? 0),
+      },
+      {
+        title: "Would have",
+        number: true,
+        extra: true,
+        hidden: !isCounted,
+        cell: (row) => count(row.shadowed ?? 0),
+      },
       {
         title: h("span", { class: "unseen" }, "Change"),
         hidden: !app.isAdministrator,

@@ -49,24 +49,44 @@ function mount(app, place, route) {
     (chosen) => location.replace(link(["workload", name], { days: chosen === 30 ? null : chosen })),
   );
   const about = h("p", null, "Workload");
-  const panels = [
-    { title: "At a glance", pick: ({ total }) => total, view: glance, lines: 2 },
-    { title: "Cost per day", pick: spentByDay, view: perDay, lines: 7, size: "two-thirds" },
-    { title: "Tokens", pick: ({ total }) => total, view: tokens, size: "third" },
-    { title: "Models", pick: (data) => data.models, view: models, size: "two-thirds" },
-    { title: "Latency", pick: ({ latency, ttft }) => ({ latency, ttft }), view: latency, size: "third" },
-    { title: "Errors", pick: (data) => data.errors, view: errors, size: "third" },
-    { title: "Connections", pick: (data) => data.connections, view: connections, size: "third" },
-    { title: "Policies", pick: (data) => data.policies, view: policies, size: "third" },
-    { title: "Newest calls", pick: (data) => data.calls, view: calls, lines: 6 },
-  ].map((part) => panel({ size: "", ...part, source }));
-  const shown = orFailure(source, h("div", { class: "grid even" }, panels.map((part) => part.node)));
+  const panels = [];
+  const add = (title, pick, view, more = {}) => {
+    const made = panel({ title, pick, view, source, ...more });
+    panels.push(made);
+    return made.node;
+  };
+  const shown = orFailure(
+    source,
+    h(
+      "div",
+      { class: "grid even" },
+      add("At a glance", (data) => data.total, glance, { lines: 2 }),
+      add("Cost per day", spentByDay, perDay, { lines: 7, size: "two-thirds" }),
+      h(
+        "div",
+        { class: "third column" },
+        add("Tokens", (data) => data.total, tokens),
+        add("Latency", ({ latency, ttft }) => ({ latency, ttft }), answerTimes),
+      ),
+      add("Models", (data) => data.models, models, { size: "two-thirds" }),
+      add("Errors", (data) => data.errors, errors, { size: "third" }),
+      add("Policies", (data) => data.policies, policies, { size: "two-thirds" }),
+      add("Connections", (data) => data.connections, connections, { size: "third" }),
+      add("Newest calls", (data) => data.calls, calls, { lines: 6 }),
+    ),
+  );
   replace(
     place,
     h(
       "div",
       { class: "page-head" },
-      h("div", null, h("a", { class: "crumb", href: "#/" }, "← Overview"), h("h1", { tabindex: -1 }, name), about),
+      h(
+        "div",
+        null,
+        h("a", { class: "crumb", href: "#/" }, "← Overview"),
+        h("h1", { tabindex: -1 }, name),
+        about,
+      ),
       spans.node,
     ),
     shown.node,
@@ -76,7 +96,10 @@ function mount(app, place, route) {
     source.subscribe(({ data }) => {
       if (data !== undefined) {
         const [first, last] = span(data);
-        replace(about, `Workload · ${date(`${first}T12:00:00`)} to ${date(`${last}T12:00:00`)}, days in ${zone()}`);
+        replace(
+          about,
+          `Workload · ${date(`${first}T12:00:00`)} to ${date(`${last}T12:00:00`)}, days in ${zone()}`,
+        );
       }
     }),
     app.stream.on("call", (event) => event.workload === name && soon()),
@@ -115,14 +138,24 @@ function glance(total) {
       h("p", { class: "figure-value" }, value),
       h("p", { class: "muted small" }, note ?? "\u00a0"),
     );
-  const errorRate = total.calls > 0 ? `${((total.errors / total.calls) * 100).toFixed(1)}% of calls` : null;
-  const notional = nanos(total.subscription_usd) > 0n ? [money(total.subscription_usd), " of it on a flat plan"] : null;
-  const unpriced = total.unpriced_calls > 0 ? `${counted(total.unpriced_calls, "call")} unpriced` : null;
+  const errorRate =
+    total.calls > 0 ? `${((total.errors / total.calls) * 100).toFixed(1)}% of calls` : null;
+  const notional =
+    nanos(total.subscription_usd) > 0n
+      ? [money(total.subscription_usd), " of it on a flat plan"]
+      : null;
+  const unpriced =
+    total.unpriced_calls > 0 ? `${counted(total.unpriced_calls, "call")} unpriced` : null;
   return h(
     "div",
     { class: "figures-row four" },
     figure("cost", "Cost", money(total.cost_usd), notional ?? unpriced ?? covered(total.coverage)),
-    figure("calls", "Calls", quantity(total.calls, count(total.calls)), total.requests > 0 ? counted(total.requests, "other request") : null),
+    figure(
+      "calls",
+      "Calls",
+      quantity(total.calls, count(total.calls)),
+      total.requests > 0 ? counted(total.requests, "other request") : null,
+    ),
     figure(
       "tokens",
       "Tokens",
@@ -148,7 +181,12 @@ function perDay({ days, first, last }) {
 }
 
 function tokens(total) {
-  const entries = TOKENS.map(([key, name, colour]) => ({ name, colour, size: total[key], shown: count(total[key]) }));
+  const entries = TOKENS.map(([key, name, colour]) => ({
+    name,
+    colour,
+    size: total[key],
+    shown: count(total[key]),
+  }));
   return entries.some((entry) => entry.size > 0)
     ? parts(entries)
     : empty("No tokens", "No call of it reported any.");
@@ -162,10 +200,24 @@ function models(rows) {
   return table(
     "Models by cost",
     [
-      { title: "Model", wide: true, cell: (row) => h("span", { class: "name" }, row.model ?? "not known") },
+      {
+        title: "Model",
+        wide: true,
+        cell: (row) => h("span", { class: "name" }, row.model ?? "not known"),
+      },
       { title: "Calls", number: true, extra: true, cell: (row) => count(row.calls) },
-      { title: "Sent", number: true, extra: true, cell: (row) => quantity(sent(row), short(sent(row))) },
-      { title: "Received", number: true, extra: true, cell: (row) => quantity(received(row), short(received(row))) },
+      {
+        title: "Sent",
+        number: true,
+        extra: true,
+        cell: (row) => quantity(sent(row), short(sent(row))),
+      },
+      {
+        title: "Received",
+        number: true,
+        extra: true,
+        cell: (row) => quantity(received(row), short(received(row))),
+      },
       { title: "Share", extra: true, cell: (row) => bar(share(nanos(row.cost_usd), all)) },
       { title: "Cost", number: true, cell: (row) => money(row.cost_usd) },
     ],
@@ -174,7 +226,7 @@ function models(rows) {
   );
 }
 
-function latency({ latency: answer, ttft }) {
+function answerTimes({ latency: answer, ttft }) {
   if (answer.samples === 0) {
     return empty("Nothing measured");
   }
@@ -190,12 +242,20 @@ function latency({ latency: answer, ttft }) {
       "Latency",
       [
         { title: "", cell: (row) => row.name },
-        { title: "First token", number: true, cell: (row) => milliseconds(ttft.samples === 0 ? null : ttft[row.key]) },
+        {
+          title: "First token",
+          number: true,
+          cell: (row) => milliseconds(ttft.samples === 0 ? null : ttft[row.key]),
+        },
         { title: "Whole answer", number: true, cell: (row) => milliseconds(answer[row.key]) },
       ],
       rows,
     ),
-    h("p", { class: "muted small table-note" }, `Of ${counted(answer.samples, "call")}, ${counted(ttft.samples, "stream")}`),
+    h(
+      "p",
+      { class: "muted small table-note" },
+      `Of ${counted(answer.samples, "call")}, ${counted(ttft.samples, "stream")}`,
+    ),
   );
 }
 
@@ -230,7 +290,14 @@ function connections(rows) {
       h(
         "li",
         null,
-        h("span", null, sentence(row.mode), row.reason === "" || row.reason === null ? null : h("span", { class: "muted" }, ` ${words(row.reason)}`)),
+        h(
+          "span",
+          null,
+          sentence(row.mode),
+          row.reason === "" || row.reason === null
+            ? null
+            : h("span", { class: "muted" }, ` ${words(row.reason)}`),
+        ),
         h("span", { class: "number" }, `${count(row.count)} · ${percent(row.count / all)}`),
         bar(row.count / all, row.mode === "metered" ? "good" : "warn"),
       ),
@@ -245,7 +312,12 @@ function policies(rows) {
   return table(
     "Policies that acted on it",
     [
-      { title: "Policy", wide: true, cell: (row) => h("a", { class: "name", href: link(["policies"], { find: row.policy }) }, row.policy) },
+      {
+        title: "Policy",
+        wide: true,
+        cell: (row) =>
+          h("a", { class: "name", href: link(["policies"], { find: row.policy }) }, row.policy),
+      },
       { title: "Action", cell: (row) => row.action.replace(/^would-/, "would ") },
       { title: "Calls", number: true, cell: (row) => count(row.count) },
     ],
