@@ -7,10 +7,13 @@ export class Source {
   #end = new AbortController();
   #running = null;
   #again = false;
+  #optional;
   #state = { data: undefined, problem: null, at: null };
 
-  constructor(load) {
+  /** With `optional`, a route that does not exist is asked for once. */
+  constructor(load, { optional = false } = {}) {
     this.#load = load;
+    this.#optional = optional;
   }
 
   /** Calls `show(state)` now and after every answer: `{ data, problem, at }`, where `data` is the last
@@ -23,6 +26,9 @@ export class Source {
 
   /** Asks anew; while a question is under way, once more after it. */
   refresh() {
+    if (this.#optional && this.#state.problem?.status === 404) {
+      return Promise.resolve();
+    }
     if (this.#running !== null) {
       this.#again = true;
       return this.#running;

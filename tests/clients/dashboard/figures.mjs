@@ -28,7 +28,7 @@ await play(async (browser) => {
   };
   await page.getByRole("button", { name: "Model" }).click();
   await page.waitForFunction(
-    (name) => document.querySelector("table.figures")?.innerText.includes(name),
+    (name) => document.querySelector("table.figures")?.textContent.includes(name),
     given.model,
   );
   figures.byModel = await table(page);

@@ -24,7 +24,9 @@ export function stackedBars({ label, periods, groups }) {
     const below = sums[index - 1] ?? [];
     sums.push(group.amounts.map((amount, period) => amount + (below[period] ?? 0n)));
   });
-  const data = [at, ...sums.map((sum) => sum.map(float)).reverse()];
+  // Nothing is no bar: one of no height would leave a line.
+  const height = (amount) => (amount === 0n ? null : float(amount));
+  const data = [at, ...sums.map((sum) => sum.map(height)).reverse()];
   const drawn = [...groups].reverse();
   let plot = null;
 

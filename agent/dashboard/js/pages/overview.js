@@ -46,7 +46,7 @@ class Overview {
   constructor(app, place, route) {
     this.#app = app;
     this.#read(route);
-    const ask = (load) => this.#own(new Source(load));
+    const ask = (load, options) => this.#own(new Source(load, options));
     this.summary = ask((signal) =>
       api.byDay("/api/analytics/summary", { days: this.#days }, signal),
     );
@@ -57,11 +57,12 @@ class Overview {
     this.top = ask((signal) => this.#spend({ by: "workload" }, signal));
     this.budgets = ask((signal) => api.get("/api/budgets", {}, signal));
     this.breakers = ask((signal) => api.get("/api/breakers", {}, signal));
+    const optional = { optional: true };
     this.errors = ask(async (signal) => {
       const { since, until } = await this.summary.value();
       return api.get("/api/errors", { since, until }, signal);
-    });
-    this.watch = ask((signal) => api.get("/api/watch", {}, signal));
+    }, optional);
+    this.watch = ask((signal) => api.get("/api/watch", {}, signal), optional);
     this.past = ask((signal) => api.get("/api/calls", { last: LIVE, kind: "call" }, signal));
     this.#show(place);
     this.#follow();

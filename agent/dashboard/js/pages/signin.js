@@ -51,7 +51,7 @@ export function signIn(place, why, entered) {
     h(
       "section",
       { class: "card sign-in", "aria-labelledby": "sign-in-title" },
-      h("h1", { id: "sign-in-title", tabindex: -1 }, "Who are you?"),
+      h("h1", { id: "sign-in-title", tabindex: -1 }, "Open a session"),
       why === null ? null : h("p", { class: "sign-in-why" }, why),
       h(
         "p",
