@@ -49,8 +49,8 @@ use tokio::net::{TcpListener, UnixListener};
 
 pub use self::agent::{Agent, Failure};
 pub use self::alerts::Alerts;
-pub use self::control::Control;
 pub use self::analytics::Analytics;
+pub use self::control::Control;
 pub use self::problem::ProblemDetails;
 pub use self::routes::{SetCapture, SetMode};
 pub use self::sessions::{NewSession, Role, WhoAmI};

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::response::IntoResponse;
 use axum::Router;
+use axum::response::IntoResponse;
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -175,7 +175,8 @@ impl Keys {
 
     fn asker(&self, headers: &http::HeaderMap, agent: &dyn Agent) -> Result<Asker, Denied> {
         let shown = access::over_http(headers, self.token.as_deref(), &self.sessions)?;
-        let nobody = |token| Asker { caller: Caller::Http { token }, who: None, door: Door::Http(None) };
+        let nobody =
+            |token| Asker { caller: Caller::Http { token }, who: None, door: Door::Http(None) };
         match shown {
             Shown::Session(session) => {
                 let Session { caller, who, .. } = session;

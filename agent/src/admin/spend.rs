@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::money::{Coverage, Tokens, Usd};
 
 /// What spend can be grouped by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Dimension {
     /// Workload.

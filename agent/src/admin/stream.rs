@@ -153,7 +153,8 @@ mod tests {
 
     #[test]
     fn whoever_comes_back_says_so_in_either_way() {
-        let sent = |last: &str| HeaderMap::from_iter([(LAST, HeaderValue::from_str(last).unwrap())]);
+        let sent =
+            |last: &str| HeaderMap::from_iter([(LAST, HeaderValue::from_str(last).unwrap())]);
         let query = StreamQuery { after: Some(3) };
         assert_eq!(after(&HeaderMap::new(), query).unwrap(), Some(3));
         assert_eq!(after(&HeaderMap::new(), StreamQuery::default()).unwrap(), None);

@@ -169,8 +169,12 @@ impl Running {
         let asked = |day: &Day| (uid, SystemTime::from(day.since), SystemTime::from(day.until));
         let known: Vec<_> =
             days.iter().map(|day| self.remembered.find(&asked(day), now.mono)).collect();
-        let missing: Vec<_> =
-            days.iter().zip(&known).filter(|(_, known)| known.is_none()).map(|(day, _)| day).collect();
+        let missing: Vec<_> = days
+            .iter()
+            .zip(&known)
+            .filter(|(_, known)| known.is_none())
+            .map(|(day, _)| day)
+            .collect();
         let mut read = self.read(&missing, uid)?.into_iter();
         let mut totals = Vec::with_capacity(days.len());
         for (day, known) in days.iter().zip(known) {
@@ -335,10 +339,7 @@ fn beyond() -> Failure {
 }
 
 /// What a month comes to at the rate of what has passed of it.
-fn projected(
-    spent: NanoUsd,
-    (begin, now, end): (Timestamp, Timestamp, Timestamp),
-) -> NanoUsd {
+fn projected(spent: NanoUsd, (begin, now, end): (Timestamp, Timestamp, Timestamp)) -> NanoUsd {
     let micros = |from: Timestamp, to: Timestamp| {
         i128::from(to.as_microsecond()) - i128::from(from.as_microsecond())
     };
@@ -412,7 +413,10 @@ mod tests {
         assert_eq!((kpis.total_requests.value, kpis.unique_users.value), (Some(0), Some(0)));
         assert_eq!((kpis.success_rate.value, kpis.average_response_ms.value), (None, None));
         assert_eq!(kpis.guardrails_enforced.value, Some(0));
-        assert_eq!(kpis.cost_savings_usd.previous.map(|it| it.to_string()), Some("0.00".to_owned()));
+        assert_eq!(
+            kpis.cost_savings_usd.previous.map(|it| it.to_string()),
+            Some("0.00".to_owned())
+        );
         let figures = CallFigures { calls: 3, ..CallFigures::default() };
         let old = Totals { figures, ..Totals::default() };
         assert_eq!(old.enforced(), None, "what was not kept is not nothing");

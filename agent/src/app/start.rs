@@ -24,9 +24,7 @@ use super::service::{Doors, Inheritance, Leave, Predecessor, Sockets, Tickets};
 use super::sweep::sweep;
 use super::takers::Takers;
 use super::toggles::Toggles;
-use super::{
-    account_key, alerts, bypass, namespaces, published, restore, rules, verdicts, watch,
-};
+use super::{account_key, alerts, bypass, namespaces, published, restore, rules, verdicts, watch};
 use crate::admin::{self, Admin, Bound};
 use crate::alerts::Dial;
 use crate::capture::resolve::Resolver;

@@ -165,8 +165,7 @@ mod tests {
         let alerts = Arc::new(alerts);
         let teller = Teller::new(Bus::new(Arc::new(System)));
         let keepers = (Arc::clone(&ledger), Arc::clone(&metrics), Arc::clone(&alerts));
-        let (takers, _nobody_freezes) =
-            Takers::new(keepers, teller.clone());
+        let (takers, _nobody_freezes) = Takers::new(keepers, teller.clone());
         takers.notice(Notice {
             at: SystemTime::UNIX_EPOCH + Duration::from_hours(500_000),
             topic: Topic::Escalation,

@@ -150,7 +150,10 @@ fn each_sees_over_http_what_the_socket_shows_them() -> anyhow::Result<()> {
         assert_eq!(count(&user.get("/api/analytics/summary").await?), 1);
         assert_eq!(count(&admin.get("/api/analytics/summary").await?), 2);
         let report = user.get("/api/analytics/agents/exe:curl").await?;
-        assert_eq!((&report["total"]["calls"], &report["latency"]["samples"]), (&json!(1), &json!(1)));
+        assert_eq!(
+            (&report["total"]["calls"], &report["latency"]["samples"]),
+            (&json!(1), &json!(1))
+        );
         let exported = user.get("/api/analytics/export").await?;
         let exported = exported.as_array().context("an array")?;
         assert!(exported.len() == 1 && exported[0]["uid"] == NOBODY, "{exported:?}");

@@ -152,8 +152,7 @@ fn an_export_holds_every_call_once_and_in_order() -> anyhow::Result<()> {
         // One workload, and a span of time that is given by its ends.
         let since = calls[100]["started_at"].as_str().context("a time")?;
         let until = calls[400]["started_at"].as_str().context("a time")?;
-        let path =
-            format!("/api/analytics/export?workload=exe:b.py&since={since}&until={until}");
+        let path = format!("/api/analytics/export?workload=exe:b.py&since={since}&until={until}");
         let some = session.get(&path).await?;
         assert_eq!(some.as_array().context("an array")?.len(), 100);
         let none = session.get("/api/analytics/export?workload=exe:none").await?;

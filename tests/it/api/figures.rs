@@ -142,7 +142,9 @@ fn a_workload_is_shown_with_its_days_models_errors_and_policies() -> anyhow::Res
         let figures = |rows: &[Value]| -> Vec<(String, Value, Value)> {
             let mut figures: Vec<_> = rows
                 .iter()
-                .map(|row| (row["model"].to_string(), row["calls"].clone(), row["cost_usd"].clone()))
+                .map(|row| {
+                    (row["model"].to_string(), row["calls"].clone(), row["cost_usd"].clone())
+                })
                 .collect();
             figures.sort_by(|a, b| a.0.cmp(&b.0));
             figures
@@ -208,7 +210,8 @@ fn a_downgrade_saves_what_the_two_models_differ_by() -> anyhow::Result<()> {
             let row = rows(&shown)?.iter().find(|row| row["provider"] == "openai").context("it")?;
             let rate = |key: &str| money::nanos(row[key].as_str().context("a rate")?);
             // Nano-dollars per million tokens; reasoning costs what output does.
-            let sum = rate("input_usd")? * 400 + rate("cache_read_usd")? * 800
+            let sum = rate("input_usd")? * 400
+                + rate("cache_read_usd")? * 800
                 + rate("output_usd")? * 300;
             prices.push(sum / 1_000_000);
         }

@@ -74,7 +74,9 @@ impl Listener {
 
 fn frame_of(text: &str) -> anyhow::Result<Frame> {
     let field = |name: &str| {
-        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim_start)
+        text.lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+            .map(str::trim_start)
     };
     let id = field("id").map(str::parse).transpose()?;
     let event = field("event").context("an event")?.to_owned();

@@ -146,14 +146,17 @@ fn json_part(rows: &[CallRow], first: bool, last: bool) -> serde_json::Result<Ve
 }
 
 fn csv_part(rows: &[CallRow], first: bool) -> csv::Result<Vec<u8>> {
-    let mut out = csv::Writer::from_writer(Vec::with_capacity(rows.len() * 512));
+    let mut part = Vec::with_capacity(rows.len() * 512);
+    let mut out = csv::Writer::from_writer(&mut part);
     if first {
         out.write_record(COLUMNS)?;
     }
     for row in rows {
         out.write_record(cells(row)?.iter().map(String::as_bytes))?;
     }
-    out.into_inner().map_err(|failed| failed.into_error().into())
+    out.flush()?;
+    drop(out);
+    Ok(part)
 }
 
 /// A call's cells, by the names of its JSON form. Whatever is text came from a process or a
@@ -191,8 +194,8 @@ mod tests {
     fn pages_make_one_file_and_no_formula() {
         let call = CallRow { workload: "=cmd|' /C calc'!A0".to_owned(), ..sample() };
         let two = [call.clone(), CallRow { command: "a,\"b\"\nc".to_owned(), ..call.clone() }];
-        for (pages, count) in [(&[&two[..], &two[..1]][..], 3), (&[&two[..], &[]], 2), (&[&[]], 0)]
-        {
+        let of = |lengths: &[usize]| lengths.iter().map(|n| &two[..*n]).collect::<Vec<_>>();
+        for (pages, count) in [(of(&[2, 1]), 3), (of(&[2, 0]), 2), (of(&[0]), 0)] {
             let (mut json, mut csv) = (Vec::new(), Vec::new());
             for (place, page) in pages.iter().enumerate() {
                 let (first, last) = (place == 0, place + 1 == pages.len());

@@ -19,7 +19,7 @@ use super::spend::{SpendRow, zone};
 use crate::events::{Bus, Event};
 use crate::record::Treatment;
 
-pub(super) use self::routes::router;
+pub(super) use self::routes::{bounded, router};
 
 /// The running agent's figures. As with [`Agent`](super::Agent), methods may block, and `uid`
 /// limits the answer to one user's calls.
@@ -65,7 +65,7 @@ impl Default for Span {
 /// So many days: 1 to 366.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "u16", into = "u16")]
-#[schemars(with = "u16", range(min = 1, max = 366))]
+#[schemars(with = "u16", extend("minimum" = 1, "maximum" = 366))]
 pub struct Days(u16);
 
 impl Days {

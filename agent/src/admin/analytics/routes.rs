@@ -60,9 +60,9 @@ async fn events(
     let limit = bounded(limit, EVENTS)?;
     let answer = ask(&shared, move |agent| {
         let about = |name: Option<&str>| agent_id.is_none() || agent_id.as_deref() == name;
-        let (found, more) = agent.events().kept(after, limit, |event| {
-            event.is_for(uid) && about(event.workload.as_deref())
-        });
+        let (found, more) = agent
+            .events()
+            .kept(after, limit, |event| event.is_for(uid) && about(event.workload.as_deref()));
         // One that has no JSON form is no event: there is none such.
         let rows: Vec<_> = found.iter().filter_map(|event| event.event().ok()).collect();
         let next = rows.last().filter(|_| more).map(|last| last.id);

@@ -171,7 +171,8 @@ mod tests {
         });
         assert!(seen > 50, "{seen}");
         let names = document["components"]["schemas"].as_object().unwrap();
-        let sound = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+        let sound =
+            |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
         assert!(names.keys().all(|name| sound(name)), "{:?}", names.keys());
         let ids = table().iter().map(Operation::id).collect::<BTreeSet<_>>();
         assert_eq!(ids.len(), table().len(), "operations have names of their own");

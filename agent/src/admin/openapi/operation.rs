@@ -152,7 +152,8 @@ fn in_query(shape: &Schema) -> Vec<Value> {
         let mut schema = field.clone();
         let required = required.is_some_and(|names| names.iter().any(|it| it == name));
         let mut parameter = json!({"name": name, "in": "query", "required": required});
-        if let Some(about) = schema.as_object_mut().and_then(|schema| schema.remove("description")) {
+        if let Some(about) = schema.as_object_mut().and_then(|schema| schema.remove("description"))
+        {
             parameter["description"] = about;
         }
         parameter["schema"] = schema;

@@ -40,7 +40,9 @@ pub(super) fn table() -> Vec<Operation> {
         get("/api/analytics/agents/{id}", "One workload: cost, latency, errors, policies, calls.")
             .query::<Span>()
             .answers::<WorkloadReport>(),
-        get("/api/analytics/events", "The latest events.").query::<EventQuery>().answers::<Events>(),
+        get("/api/analytics/events", "The latest events.")
+            .query::<EventQuery>()
+            .answers::<Events>(),
         get("/api/analytics/export", "Calls as a file, streamed: JSON (one array) or CSV.")
             .query::<ExportQuery>()
             .answers_as("text/csv"),

@@ -111,8 +111,7 @@ pub(super) fn figures(
     let (mut latency, mut ttft) = (Vec::new(), Vec::new());
     let most = i64::try_from(SAMPLES).unwrap_or(i64::MAX);
     let mut query = connection.prepare_cached(TIMES)?;
-    let mut rows =
-        query.query(params![ids.from, ids.to, range.from, range.to, name, uid, most])?;
+    let mut rows = query.query(params![ids.from, ids.to, range.from, range.to, name, uid, most])?;
     while let Some(row) = rows.next()? {
         latency.push(row.get::<_, i64>(0)?);
         ttft.extend(row.get::<_, Option<i64>>(1)?);
@@ -206,7 +205,8 @@ mod tests {
 
     #[test]
     fn quantiles_are_times_of_calls() {
-        let of = |micros: &[i64]| quantiles(micros.to_vec()).at.map(|at| at.map(|it| it.as_micros()));
+        let of =
+            |micros: &[i64]| quantiles(micros.to_vec()).at.map(|at| at.map(|it| it.as_micros()));
         assert_eq!(of(&[]), None);
         assert_eq!(of(&[7]), Some([7, 7, 7]));
         let hundred: Vec<i64> = (1..=100).rev().collect();

@@ -18,13 +18,12 @@ pub(super) use words::{parse, word};
 pub(super) use write::is_about_content;
 
 /// Each brings the schema from the version of its index to the next; never changed once released.
-const MIGRATIONS: &[&str] =
-    &[
-        include_str!("schema.sql"),
-        include_str!("team.sql"),
-        include_str!("limits.sql"),
-        include_str!("acted.sql"),
-    ];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema.sql"),
+    include_str!("team.sql"),
+    include_str!("limits.sql"),
+    include_str!("acted.sql"),
+];
 
 /// The last segment whose records are in the database.
 const SEGMENT: &str = "segment";
