@@ -86,7 +86,9 @@ fn pages_show_what_the_ledger_has() -> anyhow::Result<()> {
     on_stage(async |stage| {
         start(stage).await?;
         let calls = play(stage).await?;
-        let today = async || Ok::<_, anyhow::Error>(told(stage, &["spend", "today"]).await?["total"].take());
+        let today = async || {
+            Ok::<_, anyhow::Error>(told(stage, &["spend", "today"]).await?["total"].take())
+        };
         let before = today().await?;
         let id = calls[0]["call_id"].as_str().context("an id")?;
         let given = json!({
@@ -105,18 +107,24 @@ fn pages_show_what_the_ledger_has() -> anyhow::Result<()> {
         assert_eq!(shown(&page["byWorkload"])?, workloads);
         assert_eq!(shown(&page["byModel"])?, costs(stage, "model").await?);
         let tokens = (billed.input_tokens + billed.output_tokens).to_string();
-        let expected = (json!("3"), json!(tokens), json!("1"), json!(8));
+        let expected = [json!("3"), json!(tokens), json!("1"), json!(8)];
         let found = ["requests", "tokens", "success", "kpis"].map(|key| page[key].clone());
-        assert_eq!(found, [expected.0, expected.1, expected.2, expected.3], "{page}");
+        assert_eq!(found, expected, "{page}");
         let budget = page["budget"].as_str().context("a budget")?;
         assert!(budget.ends_with(" of $10.00 per day"), "{budget}");
 
         let workload = &page["workload"];
         assert_eq!((&workload["cost"], &workload["calls"]), (&json!(cost), &json!("3")));
-        assert_eq!((&workload["tokens"], &workload["samples"]), (&json!(tokens), &json!("Of 3 calls, 1 stream")));
+        assert_eq!(
+            (&workload["tokens"], &workload["samples"]),
+            (&json!(tokens), &json!("Of 3 calls, 1 stream"))
+        );
         let explained = told(stage, &["explain", id]).await?;
         let rules = explained["decisions"].as_array().context("decisions")?.len();
-        assert_eq!((&page["call"]["cost"], &page["call"]["rules"]), (&calls[0]["cost_usd"], &json!(rules)));
+        assert_eq!(
+            (&page["call"]["cost"], &page["call"]["rules"]),
+            (&calls[0]["cost_usd"], &json!(rules))
+        );
         assert_eq!(page["call"]["title"], format!("Call {id}"));
         let status = stage.daemon()?.read(&["status"]).await?;
         assert_eq!(page["hooks"], status["capabilities"].as_array().context("hooks")?.len());
@@ -148,7 +156,10 @@ fn a_toggle_acts_and_is_taken_back() -> anyhow::Result<()> {
             stage.browse("toggle.mjs", &given).await?;
             let policy = stage.daemon()?.read(&["policy", "show", LIMIT]).await?;
             let policy = &policy["policy"];
-            assert_eq!((&policy["enforcement"], &policy["overridden"]), (&json!(becomes), &json!(keyboard)));
+            assert_eq!(
+                (&policy["enforcement"], &policy["overridden"]),
+                (&json!(becomes), &json!(keyboard))
+            );
         }
         Ok(())
     })
@@ -164,7 +175,8 @@ fn a_user_sees_their_own_and_changes_nothing() -> anyhow::Result<()> {
         let socket = stage.daemon()?.home().join("run/weir.sock").display().to_string();
         let ask = ["curl", "-sS", "--unix-socket", &socket, "-X", "POST"];
         let ask = [&AS_NOBODY[..], &ask, &["http://localhost/api/sessions"]].concat();
-        let session: Value = serde_json::from_str(&stage.succeed(Route::Direct, &ask).await?.stdout)?;
+        let session: Value =
+            serde_json::from_str(&stage.succeed(Route::Direct, &ask).await?.stdout)?;
         let given = json!({
             "url": session["url"],
             "policy": LIMIT,

@@ -191,7 +191,9 @@ mod tests {
             assert_eq!(first.status(), StatusCode::OK);
             let header = |name: &str| first.headers()[name].to_str().unwrap();
             assert!(header("content-type").starts_with(starts), "{path}");
-            assert!(header("content-security-policy").starts_with("default-src 'none'; script-src"));
+            assert!(
+                header("content-security-policy").starts_with("default-src 'none'; script-src")
+            );
             assert_eq!(header("x-content-type-options"), "nosniff");
             let mut asked = HeaderMap::new();
             let tag = first.headers()[header::ETAG].to_str().unwrap();

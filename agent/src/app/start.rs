@@ -122,7 +122,7 @@ pub(super) async fn start(
     }
     let gate = Gate::default();
     let metrics = Arc::new(Metrics::new(metrics::Settings { per_user: config.metrics.per_user })?);
-    let (told, teller) = alerts::open(config, &paths.state, Arc::clone(&clock))?;
+    let (told, sender) = alerts::open(config, &paths.state, Arc::clone(&clock))?;
     let told = Arc::new(told);
     let teller = Teller::new(Bus::new(Arc::clone(&clock)));
     let keepers = (Arc::clone(&ledger), Arc::clone(&metrics), Arc::clone(&told));
@@ -140,7 +140,7 @@ pub(super) async fn start(
     // Receivers of alerts are reached as providers are.
     let upstream = &front.upstream;
     let dial = Dial { tcp: upstream.tcp.clone(), tls: (*upstream.pool.tls()).clone() };
-    drain.spawn(teller.run(dial, drain.clone()));
+    drain.spawn(sender.run(dial, drain.clone()));
     // Before anything is served: limits and budgets begin where they stood.
     let policies = Arc::clone(&front.rules.load().policies);
     account_key::keep(&paths.state, &policies.accounts);

@@ -64,7 +64,10 @@ mod tests {
         });
         add(&mut document).unwrap();
         let script = &document["components"][0];
-        assert_eq!((&script["name"], &script["licenses"][0]["expression"]), (&json!("uplot"), &json!("MIT")));
+        assert_eq!(
+            (&script["name"], &script["licenses"][0]["expression"]),
+            (&json!("uplot"), &json!("MIT"))
+        );
         assert_eq!(script["hashes"][0]["content"].as_str().unwrap().len(), 128);
         assert_eq!(document["dependencies"][0]["dependsOn"][1], script["purl"]);
         assert_eq!(document["dependencies"][1]["ref"], script["purl"]);
