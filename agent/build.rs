@@ -1,6 +1,10 @@
 //! Builds the kernel half for the BPF target and leaves its objects in `OUT_DIR`, where
-//! `capture::object` embeds them: `weir-ebpf` without logging, `weir-ebpf-log` with.
+//! `capture::object` embeds them: `weir-ebpf` without logging, `weir-ebpf-log` with. Beside them it
+//! leaves the list of the dashboard's files, which `admin::dashboard` embeds.
 #![expect(clippy::disallowed_methods, reason = "cargo's parameters are environment variables")]
+
+#[path = "dashboard/embed.rs"]
+mod embed;
 
 use std::env;
 use std::ffi::OsString;
@@ -42,6 +46,7 @@ fn main() -> Result<()> {
 
     check_tools()?;
     let out = PathBuf::from(var("OUT_DIR")?);
+    embed::list(&workspace, &out)?;
     build(&workspace, &out, "weir-ebpf", &[])?;
     build(&workspace, &out, "weir-ebpf-log", &["--features", "log"])
 }

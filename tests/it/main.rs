@@ -7,6 +7,8 @@ mod clients;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod dashboard;
+#[cfg(test)]
 mod demo;
 #[cfg(test)]
 mod fail_open;

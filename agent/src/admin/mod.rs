@@ -16,6 +16,7 @@ pub mod alerts;
 pub mod webhooks;
 pub mod watch;
 mod control;
+mod dashboard;
 mod stream;
 pub mod analytics;
 mod openapi;

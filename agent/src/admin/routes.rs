@@ -27,8 +27,8 @@ use super::sessions::{self, Sessions};
 use super::spend::{Spend, SpendQuery};
 use super::status::{CaptureState, ModeState, Status};
 use super::{
-    Agent, Failure, SCHEMA_VERSION, accounts, alerts, bypass, control, openapi, reload, stream,
-    upgrade, upkeep, watch, webhooks,
+    Agent, Failure, SCHEMA_VERSION, accounts, alerts, bypass, control, dashboard, openapi, reload,
+    stream, upgrade, upkeep, watch, webhooks,
 };
 use crate::config::Mode;
 use crate::drain::Drain;
@@ -63,6 +63,7 @@ const SAID: [(HeaderName, HeaderValue); 3] = [
 /// The routes, the same on the socket and over HTTP; the [`Caller`] makes the difference.
 pub(super) fn router(shared: Shared) -> Router {
     routes()
+        .merge(dashboard::router())
         .fallback(async || Refusal::NotFound("there is no such route".to_owned()))
         .method_not_allowed_fallback(async || Refusal::Method)
         .layer(DefaultBodyLimit::max(4096))

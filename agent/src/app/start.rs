@@ -126,7 +126,7 @@ pub(super) async fn start(
     let gate = Gate::default();
     let metrics = Arc::new(Metrics::new(metrics::Settings { per_user: config.metrics.per_user })?);
     metrics.loaded(since);
-    let (told, alerting) = alerts::open(config, &paths.state, Arc::clone(&clock))?;
+    let (told, sender) = alerts::open(config, &paths.state, Arc::clone(&clock))?;
     let told = Arc::new(told);
     let telemetry = Arc::new(telemetry::silent(Arc::clone(&clock)));
     let teller = Teller::new(Bus::new(Arc::clone(&clock)));
@@ -146,7 +146,7 @@ pub(super) async fn start(
     let upstream = &front.upstream;
     let dial = Dial { tcp: upstream.tcp.clone(), tls: (*upstream.pool.tls()).clone() };
     webhooks::open(config, &paths.state, &front, dial.clone());
-    drain.spawn(alerting.run(dial, drain.clone()));
+    drain.spawn(sender.run(dial, drain.clone()));
     // And so is a collector.
     telemetry.replace(telemetry::state(config, &front));
     launch.log.tell(&telemetry);

@@ -25,6 +25,21 @@ pub fn script(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("clients").join(name)
 }
 
+/// A browser: Debian's.
+pub fn chromium() -> anyhow::Result<PathBuf> {
+    let path = PathBuf::from("/usr/bin/chromium");
+    ensure!(path.exists(), "{} is missing: run `cargo xtask setup`", path.display());
+    Ok(path)
+}
+
+/// Where pictures are left to be looked at: below `target`, of no consequence.
+pub fn pictures() -> anyhow::Result<PathBuf> {
+    let target = profile()?.parent().context("the profile directory has a parent")?.to_owned();
+    let path = target.join("pictures");
+    std::fs::create_dir_all(&path)?;
+    Ok(path)
+}
+
 /// Whether what cannot run here must fail instead of being skipped (`WEIR_REQUIRE_KERNEL=1`).
 #[expect(clippy::disallowed_methods, reason = "a test run is steered by its environment")]
 pub fn is_required() -> bool {

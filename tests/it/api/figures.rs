@@ -91,13 +91,13 @@ fn the_summary_is_what_the_command_line_says() -> anyhow::Result<()> {
         let trend = kpis["total_requests"]["trend"].as_array().context("a trend")?;
         let days: u64 = trend.iter().filter_map(|point| point["value"].as_u64()).sum();
         assert_eq!(days, 5);
-        let until = summary["until"].as_str().context("a time")?;
-        assert_eq!(trend[29]["period"], until[..10]);
+        let end = summary["until"].as_str().context("a time")?;
+        assert_eq!(trend[29]["period"], end[..10]);
 
         // Today's dollars and the month's, as spend has them for the same spans.
         for (key, since) in [
-            ("today_usd", format!("{}T00:00:00Z", &until[..10])),
-            ("month_usd", format!("{}-01T00:00:00Z", &until[..7])),
+            ("today_usd", format!("{}T00:00:00Z", &end[..10])),
+            ("month_usd", format!("{}-01T00:00:00Z", &end[..7])),
         ] {
             let spend = session.get(&format!("/api/spend?since={since}")).await?;
             assert_eq!(summary["spend"][key], spend["total"]["cost_usd"], "{key}");

@@ -5,13 +5,14 @@
 //! build ─► tree (what is installed, as it lies on a host) ─┬─► cargo-deb           weir_V_ARCH.deb
 //!                                                          ├─► cargo-generate-rpm  weir_V_ARCH.rpm
 //!                                                          └─► tar                 weir_V_ARCH.tar.gz
-//! Cargo.lock, cargo metadata ─► sbom ─► weir_V_ARCH.cdx.json
+//! Cargo.lock, cargo metadata, the dashboard's lock file ─► sbom ─► weir_V_ARCH.cdx.json
 //! ```
 //! The same commit gives the same files, as far as the compiler does: times are the commit's
 //! (`SOURCE_DATE_EPOCH`), paths of the building machine are left out.
 
 mod inputs;
 mod sbom;
+mod scripts;
 mod tools;
 mod tree;
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! What is in the binary, as a `CycloneDX` document: every crate that is compiled into it, with its
-//! license and checksum, and who depends on whom.
+//! What is in the binary, as a `CycloneDX` document: every crate that is compiled into it and every
+//! script that is embedded, with license and checksum, and who depends on whom.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,6 +7,7 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::inputs::Inputs;
+use super::scripts;
 use crate::shell;
 
 /// The crates that end up in the binary: the kernel half is compiled apart and embedded.
@@ -18,7 +19,9 @@ pub(super) fn document(inputs: &Inputs) -> anyhow::Result<String> {
     let timestamp = inputs.date(&["+%Y-%m-%dT%H:%M:%SZ"])?;
     let graph = Graph::read(&inputs.metadata)?;
     let about = (inputs.version.as_str(), timestamp.as_str());
-    Ok(format!("{:#}\n", graph.told(about, &checksums(&lock))))
+    let mut told = graph.told(about, &checksums(&lock));
+    scripts::add(&mut told)?;
+    Ok(format!("{told:#}\n"))
 }
 
 /// Packages by their id, and what each needs at run time.

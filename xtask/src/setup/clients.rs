@@ -9,7 +9,8 @@ use crate::shell;
 /// Name of the environment and the file that pins what is in it.
 const PYTHON: [(&str, &str); 2] =
     [("python-current", "python/current.txt"), ("python-legacy", "python/legacy.txt")];
-const NODE: (&str, &str) = ("node", "node/package-lock.json");
+const NODE: [(&str, &str); 2] =
+    [("node", "node/package-lock.json"), ("dashboard", "dashboard/package-lock.json")];
 
 /// Makes every environment that is missing or older than its pins.
 pub(crate) fn prepare() -> anyhow::Result<()> {
@@ -17,28 +18,22 @@ pub(crate) fn prepare() -> anyhow::Result<()> {
     std::fs::create_dir_all(&all)?;
     for (name, pins) in PYTHON {
         let home = all.join(name);
-        if !is_current(&home, pins)? {
-            python(&home, &source(pins))?;
-            record(&home, pins)?;
+        let pins = source(pins);
+        if !is_current(&home, &pins)? {
+            python(&home, &pins)?;
+            record(&home, &pins)?;
         }
     }
-    let (name, pins) = NODE;
-    let home = all.join(name);
-    if !is_current(&home, pins)? {
-        node(&home, &source(pins))?;
-        record(&home, pins)?;
+    for (name, lock) in NODE {
+        node(&all.join(name), &source(lock))?;
     }
     Ok(())
 }
 
 /// The clients that only the matrix asks: runtimes by npm, programs made from `tests/clients/matrix`.
 pub(crate) fn matrix() -> anyhow::Result<()> {
-    const LOCK: &str = "matrix/package-lock.json";
     let home = shell::root().join("target/clients/matrix");
-    if !is_current(&home, LOCK)? {
-        node(&home, &source(LOCK))?;
-        record(&home, LOCK)?;
-    }
+    node(&home, &source("matrix/package-lock.json"))?;
     let [go, java] = ["ask.go", "Ask.java"].map(|name| source("matrix").join(name));
     if shell::runs("go", &["version"]) {
         let mut build = shell::command("go", &["build", "-o"]);
@@ -60,12 +55,17 @@ fn python(home: &Path, pins: &Path) -> anyhow::Result<()> {
     shell::run(pip.arg(pins))
 }
 
-fn node(home: &Path, lock: &Path) -> anyhow::Result<()> {
+/// Installs what a lock file names, unless it is there.
+pub(super) fn node(home: &Path, lock: &Path) -> anyhow::Result<()> {
+    if is_current(home, lock)? {
+        return Ok(());
+    }
     std::fs::create_dir_all(home)?;
     std::fs::copy(lock, home.join("package-lock.json"))?;
     std::fs::copy(lock.with_file_name("package.json"), home.join("package.json"))?;
     let mut npm = shell::command("npm", &["ci", "--no-audit", "--no-fund", "--ignore-scripts"]);
-    shell::run(npm.current_dir(home))
+    shell::run(npm.current_dir(home))?;
+    record(home, lock)
 }
 
 fn source(pins: &str) -> PathBuf {
@@ -73,12 +73,12 @@ fn source(pins: &str) -> PathBuf {
 }
 
 /// The pins an environment was made from are kept in it.
-fn is_current(home: &Path, pins: &str) -> anyhow::Result<bool> {
-    let wanted = std::fs::read(source(pins)).with_context(|| format!("read {pins}"))?;
+fn is_current(home: &Path, pins: &Path) -> anyhow::Result<bool> {
+    let wanted = std::fs::read(pins).with_context(|| pins.display().to_string())?;
     Ok(std::fs::read(home.join(".pins")).is_ok_and(|made| made == wanted))
 }
 
-fn record(home: &Path, pins: &str) -> anyhow::Result<()> {
-    std::fs::copy(source(pins), home.join(".pins"))?;
+fn record(home: &Path, pins: &Path) -> anyhow::Result<()> {
+    std::fs::copy(pins, home.join(".pins"))?;
     Ok(())
 }

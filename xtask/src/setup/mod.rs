@@ -3,6 +3,7 @@
 
 pub(crate) mod clients;
 pub(crate) mod packages;
+mod dashboard;
 
 use anyhow::Context;
 
@@ -15,6 +16,7 @@ const BPF_LINKER: &str = "0.10.3";
 pub(crate) fn run(bench: bool) -> anyhow::Result<()> {
     rust_src()?;
     packages::install(bench)?;
+    dashboard::prepare()?;
     bpf_linker()
 }
 

@@ -15,7 +15,7 @@ struct Package {
     is_vital: bool,
 }
 
-const PACKAGES: [Package; 11] = [
+const PACKAGES: [Package; 12] = [
     vital("gcc", "C parts of the dependencies", || shell::runs("cc", &["--version"])),
     vital("libc6-dev", "C parts of the dependencies", || {
         Path::new("/usr/include/stdlib.h").is_file()
@@ -28,8 +28,13 @@ const PACKAGES: [Package; 11] = [
     useful("python3-venv", "the Python SDKs of the client tests", || {
         shell::runs("python3", &["-c", "import venv, ensurepip"])
     }),
-    useful("nodejs", "the Node SDK of the client tests", || shell::runs("node", &["--version"])),
-    useful("npm", "the Node SDK of the client tests", || shell::runs("npm", &["--version"])),
+    vital("nodejs", "installs the dashboard's charts; runs tests", || {
+        shell::runs("node", &["--version"])
+    }),
+    vital("npm", "installs the dashboard's charts", || shell::runs("npm", &["--version"])),
+    useful("chromium", "the dashboard's tests, a client of the matrix", || {
+        shell::runs("chromium", &["--version"])
+    }),
     useful("iproute2", "network namespaces in tests", || shell::runs("ip", &["-V"])),
     useful("mmdebstrap", "the files of a host with systemd", || {
         shell::runs("mmdebstrap", &["--version"])
@@ -45,12 +50,11 @@ const BENCH: [Package; 2] = [
 ];
 
 /// Clients too large for every test run: more than a gigabyte.
-const MATRIX: [Package; 5] = [
+const MATRIX: [Package; 4] = [
     useful("golang-go", "a client of the matrix", || shell::runs("go", &["version"])),
     useful("default-jdk-headless", "a client of the matrix", || {
         shell::runs("javac", &["-version"])
     }),
-    useful("chromium", "a client of the matrix", || shell::runs("chromium", &["--version"])),
     useful("libnss3-tools", "the store of Chromium in the matrix", || {
         Path::new("/usr/bin/certutil").is_file()
     }),
