@@ -155,7 +155,7 @@ impl Webhooks {
         }
         let callback = run.callback.get_or_insert_with(Callback::queued);
         callback.status = status;
-        callback.error = error.or(callback.error.take());
+        callback.error = error.or_else(|| callback.error.take());
         callback.ended_at = Some(self.means.clock.now().wall);
         let keeping = Arc::clone(self);
         let kept = move || keeping.spool.posted(&run);

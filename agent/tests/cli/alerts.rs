@@ -66,9 +66,9 @@ fn the_history_says_what_failed() {
         lines(&out),
         [
             "AT                   DIR  NAME    STATUS     TRIES  ABOUT             BY",
-            "2020-01-02 09:40:00  in   triage  ok             2  callback sent     gpt-4o…",
-            "2020-01-02 09:42:03  out  ops     delivered      1  budget_threshold  budget…",
-            "2020-01-02 09:42:03  out  ops     dead           8  budget_threshold  budget…",
+            "2020-01-02 09:40:00  in   triage  ok             2  callback sent     gpt-4o-mi…",
+            "2020-01-02 09:42:03  out  ops     delivered      1  budget_threshold  budgets.c…",
+            "2020-01-02 09:42:03  out  ops     dead           8  budget_threshold  budgets.c…",
             "  the receiver answered 400 Bad Request",
             "2020-01-02 09:50:00  in   triage  failed         2  callback dead",
             "  \\u{1b}[2Jthe answer was 500",
