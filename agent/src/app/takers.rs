@@ -84,7 +84,9 @@ impl Sink for Takers {
         if record.kind == Kind::Call {
             self.alerts.call(record.started_at);
         }
-        self.watched.call(&record).into_iter().for_each(|notice| self.notice(notice));
+        for notice in self.watched.call(&record) {
+            self.notice(notice);
+        }
         if self.live.receiver_count() > 0 {
             // An error means that the last follower has just left.
             drop(self.live.send(Arc::new(CallRow::from(&*record))));
