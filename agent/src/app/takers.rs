@@ -91,7 +91,9 @@ impl Sink for Takers {
         if record.kind == Kind::Call {
             self.alerts.call(record.started_at);
         }
-        self.watched.call(&record).into_iter().for_each(|notice| self.notice(notice));
+        for notice in self.watched.call(&record) {
+            self.notice(notice);
+        }
         self.teller.call(&record);
         if self.live.receiver_count() > 0 {
             // An error means that the last follower has just left.

@@ -121,9 +121,8 @@ fn of_status(status: Option<u16>) -> FailureClass {
         Some(402 | 429) => FailureClass::RateLimit,
         // 409: a lock that was not given in time. 524: a proxy before the provider gave up.
         Some(408 | 409 | 504 | 524) => FailureClass::Timeout,
-        // Groq's "capacity exceeded".
-        Some(498) => FailureClass::ServerError,
-        Some(400..=499) => FailureClass::InvalidRequest,
+        // 498 is Groq's "capacity exceeded".
+        Some(400..=497 | 499) => FailureClass::InvalidRequest,
         _ => FailureClass::ServerError,
     }
 }

@@ -3,7 +3,7 @@
 
 use super::{Problem, source::Source};
 
-const PURE: [&str; 4] = ["llm", "policy", "subject", "record"];
+const PURE: [&str; 5] = ["llm", "policy", "subject", "record", "watch"];
 
 /// `std::io`'s traits are allowed: decoders of bodies in memory are made of them.
 const BANNED: [&str; 12] = [

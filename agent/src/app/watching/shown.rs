@@ -118,8 +118,8 @@ impl Watching for Running {
     fn watch(&self, uid: Option<u32>) -> Watch {
         let watched = self.takers.watched();
         let own = |of: Option<u32>| uid.is_none() || uid == of;
-        let models: Vec<_> =
-            watched.models().into_iter().filter(|model| own(model.uid)).map(model).collect();
+        let models = watched.models().into_iter().filter(|model| own(model.uid));
+        let models: Vec<_> = models.map(|it| model(&it)).collect();
         let tasks = watched.tasks().into_iter().filter(|task| own(task.uid));
         let mut workloads: Vec<_> = tasks.map(|it| task(&it, &models)).collect();
         workloads.sort_by(|one, other| {
@@ -157,7 +157,7 @@ fn task(view: &TaskView, models: &[ModelRow]) -> WatchRow {
     }
 }
 
-fn model(view: ModelView) -> ModelRow {
+fn model(view: &ModelView) -> ModelRow {
     ModelRow {
         latency: latency(view.latency()),
         sla_ms: view.sla.map(milliseconds),

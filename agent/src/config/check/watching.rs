@@ -68,8 +68,12 @@ impl Check<'_> {
                 MINIMUM_CALLS
             })
         });
-        self.missing(trail, &["target_percent"], "needs `target_percent`, the share that may fail");
-        let target = Share::of_millionths(raw.target_percent?.0)?;
+        let Some(target) = raw.target_percent else {
+            let what = "needs `target_percent`, the share that may fail";
+            self.missing(trail, &["target_percent"], what);
+            return None;
+        };
+        let target = Share::of_millionths(target.0)?;
         Some(ErrorBudget {
             policy: format!("error_budgets.{key}").into(),
             task: (whom != Whom::Rest).then(|| Arc::from(key)),

@@ -98,6 +98,39 @@ sla:
 spikes: {factor: 1, floor_usd: 0, floor: 3}
 "
         ),
-        ["W/weir.yaml:2:22: error_budgets.a.minimum_calls: must be 2 to 100",]
+        [
+            "W/weir.yaml:2:22: error_budgets.a.minimum_calls: must be 2 to 100",
+            "W/weir.yaml:3:6: error_budgets.b: needs `target_percent`, the share that may fail",
+            "W/weir.yaml:4:6: error_budgets.c: needs `target_percent`, the share that may fail",
+            "W/weir.yaml:4:7: error_budgets.c.target_precent: this key is not known to weir 0.1.0 \
+             (did you mean `target_percent`?)",
+            "W/weir.yaml:5:6: error_budgets.d: `0` is not a share: write percent as a decimal number \
+             from 0.0001 to 100 (`0.1`)",
+            "W/weir.yaml:6:6: error_budgets.e: `101` is not a share: write percent as a decimal \
+             number from 0.0001 to 100 (`0.1`)",
+            "W/weir.yaml:7:6: error_budgets.f: `five` is not a share: write percent as a decimal \
+             number from 0.0001 to 100 (`0.1`)",
+            "W/weir.yaml:8:13: error_budgets.team:x: there is no team `x`",
+            "W/weir.yaml:9:17: error_budgets.workload:*: `workload:*`: each workload is watched by \
+             itself, write `default`",
+            "W/weir.yaml:10:36: error_budgets.chat.match: `chat` is an operation: a rule with a \
+             `match` needs another name",
+            "W/weir.yaml:11:12: error_budgets.default: `default` and `*` mean the same calls",
+            "W/weir.yaml:11:39: error_budgets.default.match: `default` is about all other calls: a \
+             rule with a `match` needs another name",
+            "W/weir.yaml:12:51: error_budgets.night.match.time_of_day: says nothing here: a window \
+             of calls has no time of day",
+            "W/weir.yaml:15:6: sla.g.p95_ms: must be 1 to 3600000 milliseconds",
+            "W/weir.yaml:16:15: sla.h.p95_ms: must be 1 to 3600000 milliseconds",
+            "W/weir.yaml:17:6: sla.i: `fast` is not a whole number",
+            "W/weir.yaml:18:7: sla.j.p95: this key is not known to weir 0.1.0 (did you mean \
+             `p95_ms`?)",
+            "W/weir.yaml:19:18: spikes.factor: must be more than 1: an hour that costs what it \
+             always does is no spike",
+            "W/weir.yaml:19:32: spikes.floor_usd: must be more than 0: without it, the first cent at \
+             night is a spike",
+            "W/weir.yaml:19:35: spikes.floor: this key is not known to weir 0.1.0 (did you mean \
+             `floor_usd`?)",
+        ]
     );
 }

@@ -126,13 +126,9 @@ fn answered(
     if tries == 0 || class.is_some_and(|class| !class.is_counted()) {
         return;
     }
-    if !providers.contains_key(provider) {
-        providers.insert(provider.to_owned(), (0, 0));
-    }
-    if let Some((calls, failed)) = providers.get_mut(provider) {
-        *calls += tries;
-        *failed += if class.is_some_and(FailureClass::is_outage) { tries } else { 0 };
-    }
+    let (calls, failed) = providers.entry(provider.to_owned()).or_default();
+    *calls += tries;
+    *failed += if class.is_some_and(FailureClass::is_outage) { tries } else { 0 };
 }
 
 /// Words of another version are another version's failures.
