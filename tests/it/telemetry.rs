@@ -29,7 +29,7 @@ fn traceparent(flags: &str) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 /// The spans of so many calls, once they are there: each call's own, by the call's id.
@@ -296,7 +296,7 @@ fn the_end_sends_what_waits_and_the_sums_are_the_ledgers() -> anyhow::Result<()>
                         let said = said(&point.attributes);
                         assert_eq!(said["gen_ai.provider.name"], "openai", "{said:?}");
                         let kind = said.get("gen_ai.token.type").and_then(Value::as_str);
-                        let kind = kind.or(said.get("error.type").and_then(Value::as_str));
+                        let kind = kind.or_else(|| said.get("error.type").and_then(Value::as_str));
                         let name = format!("{} {}", metric.name, kind.unwrap_or("-"));
                         sums.insert(name, (point.count, point.sum));
                     }

@@ -18,7 +18,6 @@ pub use self::class::FailureClass;
 pub(crate) use self::figures::Amount;
 pub use self::figures::{Detail, Figures, Limits, More, Quantity};
 pub use self::notice::{Finding, Notice, Topic};
-use self::trace::Trace;
 pub use crate::llm::call::Kind;
 use crate::llm::usage::{NanoUsd, Usage};
 use crate::subject::Subject;
@@ -245,7 +244,7 @@ pub struct Record {
     pub decisions: Vec<Decision>,
     /// Its place in a trace, where it is kept; for whoever sends it on, and not written down.
     #[serde(skip)]
-    pub trace: Option<Box<Trace>>,
+    pub trace: Option<Box<trace::Trace>>,
 }
 
 /// What is known when a call begins, kept so that a call open at a crash is not lost.
@@ -343,8 +342,7 @@ pub trait Sink: Send + Sync + std::fmt::Debug {
     /// A client showed that it does not accept our certificates, by this signal (a fixed word).
     /// For takers that count; others have nothing to do.
     fn distrusted(&self, _signal: &'static str) {}
-    /// A client did what none should (a fixed word), at this listener (another). For takers that
-    /// count; others have nothing to do.
+    /// A client did what none should (a fixed word), at this listener (another); as above.
     fn fault(&self, _listener: &'static str, _fault: &'static str) {}
     /// A response went out before its record was confirmed to be safe: the wait for it is bounded.
     /// For takers that count; others have nothing to do.

@@ -215,7 +215,7 @@ impl Telemetry {
     async fn send(&self, target: &Target, message: &Message) -> Option<Again> {
         let (counts, signal) = (self.counts.of(message.signal), message.signal.word());
         let endpoint = &target.settings.endpoint;
-        let answer = match target.post(message).await {
+        let answer = match Box::pin(target.post(message)).await {
             Ok(answer) => answer,
             Err(failed) => {
                 if counts.failed(&failed.what) {
