@@ -159,7 +159,7 @@ impl Bus {
     }
 
     /// What there is from an id on.
-    fn from(&self, next: u64) -> News {
+    fn since(&self, next: u64) -> News {
         let ring = self.0.ring.lock();
         let first = ring.events.front().map_or(ring.next, |event| event.id);
         let missed = first.saturating_sub(next);
@@ -179,7 +179,7 @@ impl Subscription {
             let mut told = std::pin::pin!(told);
             // Before the ring is looked at, so that nothing falls between the two.
             told.as_mut().enable();
-            let mut news = bus.from(self.next);
+            let mut news = bus.since(self.next);
             news.missed += std::mem::take(&mut self.missed);
             if let Some(last) = news.events.last() {
                 self.next = last.id + 1;

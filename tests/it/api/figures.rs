@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{Session, TOKENS, over_socket, rows};
 
 const CLAUDE: &str = "{\"model\":\"claude-sonnet-4-5\",\"max_tokens\":9,\"messages\":[]}";
+const DEAR: &str = "{\"model\":\"gpt-4o\",\"max_tokens\":400,\"messages\":[]}";
 const STREAM: &str = "{\"model\":\"gpt-4o-mini\",\"stream\":true,\"messages\":[]}";
 
 /// Three calls that go well, one that the provider refuses, one that a limit does.
@@ -197,7 +198,6 @@ fn a_downgrade_saves_what_the_two_models_differ_by() -> anyhow::Result<()> {
         let config =
             stage.config().with(&["mode"], json!("enforce")).with(&["budgets", "curl"], budget);
         stage.start(&config).await?;
-        const DEAR: &str = "{\"model\":\"gpt-4o\",\"max_tokens\":400,\"messages\":[]}";
         stage.succeed(Route::Redirect, &curl(&["-d", DEAR])).await?;
         let calls = stage.settled(1).await?;
         let served = calls[0]["model_served"].as_str().context("a model")?;

@@ -1,5 +1,7 @@
 //! What the agent itself is asked by.
 
+use serde_json::{Map, Value};
+
 use super::super::bypass::{BypassList, SetBypass};
 use super::super::reload::Reloaded;
 use super::super::routes::{SetCapture, SetMode};
@@ -14,7 +16,7 @@ pub(super) fn table() -> Vec<Operation> {
         get("/healthz", "Whether the process answers.").answers_as("text/plain").open(),
         get("/readyz", "Whether it serves; 503 where not.").answers_as("text/plain").open(),
         get("/metrics", "Metrics in the Prometheus text format.").answers_as("text/plain").open(),
-        get("/openapi.json", "This document.").answers::<serde_json::Value>().open(),
+        get("/openapi.json", "This document.").answers::<Map<String, Value>>().open(),
         get("/api/status", "Everything at a glance; without a session over HTTP the state alone.")
             .answers::<Status>()
             .open(),
