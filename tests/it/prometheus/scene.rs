@@ -87,7 +87,9 @@ impl Scene {
 
         let roots = stage.scratch().join("provider-ca.pem");
         let roots = format!("SSL_CERT_FILE={}", roots.display());
-        let distrustful = ["env", &roots, "python3", "-c", DISTRUSTFUL];
+        // Beside the file, the directory of the system would count.
+        let nothing = "SSL_CERT_DIR=/nonexistent";
+        let distrustful = ["env", &roots, nothing, "python3", "-c", DISTRUSTFUL];
         let seen = stage.succeed(Route::Redirect, &distrustful).await?;
         ensure!(seen.stdout == "SSLCertVerificationError\n200\n", "{seen:?}");
         Ok(())
