@@ -41,7 +41,7 @@ pub(super) fn config(stage: &Stage) -> Config {
     stage
         .config()
         .with(&["mode"], json!("enforce"))
-        .with(&["reliability", "retry"], json!({"attempts": 1}))
+        .with(&["reliability", "retry"], json!({"attempts": 2, "base": "20ms"}))
         .with(&["failover"], json!({"max_retries": 1, "chains": {"gpt-4o": ["gpt-4o-mini"]}}))
         .with(&["rate_limits", "container:box"], json!({"requests_per_hour": 1_000_000}))
         .with(&["budgets", "container:drained"], json!({"daily_limit_usd": 0.0006}))
@@ -73,7 +73,9 @@ impl Scene {
         self.spend_all(stage).await?;
         let unavailable = Ending::Status { code: 503, retry_after: None };
         let failure = Script { ending: unavailable, ..Script::default() };
-        stage.provider().once(failure);
+        for _ in 0..2 {
+            stage.provider().once(failure);
+        }
         let failed = stage.run(Route::Redirect, &curl(&["-d", ASK])).await?;
         ensure!(failed.code == Some(HTTP_ERROR), "{failed:?}");
         stage.provider().once(failure);
@@ -85,7 +87,9 @@ impl Scene {
 
         let roots = stage.scratch().join("provider-ca.pem");
         let roots = format!("SSL_CERT_FILE={}", roots.display());
-        let distrustful = ["env", &roots, "python3", "-c", DISTRUSTFUL];
+        // Beside the file, the directory of the system would count.
+        let nothing = "SSL_CERT_DIR=/nonexistent";
+        let distrustful = ["env", &roots, nothing, "python3", "-c", DISTRUSTFUL];
         let seen = stage.succeed(Route::Redirect, &distrustful).await?;
         ensure!(seen.stdout == "SSLCertVerificationError\n200\n", "{seen:?}");
         Ok(())

@@ -1,6 +1,6 @@
 //! What somebody who watches over the host is told by the metrics.
 
-use harness::{Route, curl, on_stage, until};
+use harness::{Route, on_stage, until};
 use serde_json::json;
 
 use super::scene::{self, Scene};
