@@ -16,6 +16,8 @@ pub mod daemon;
 pub(crate) mod helper;
 mod demo;
 mod status;
+mod top;
+mod statusline;
 mod spend;
 mod calls;
 mod ps;
@@ -107,6 +109,10 @@ enum Command {
     FirstCall(setup::FirstCall),
     /// Whether it works, what it covers, what today cost
     Status(status::Args),
+    /// Who is spending what right now, as a screen that follows
+    Top(top::Args),
+    /// One line for prompts, tmux and coding agents
+    Statusline(statusline::Args),
     /// Calls, tokens and dollars, by anything
     Spend(spend::Args),
     /// Single calls, past and as they happen
@@ -187,6 +193,8 @@ fn dispatch(command: &Command, ctx: &Ctx, start: daemon::Start) -> anyhow::Resul
         Command::Setup(args) => setup::run(args, ctx),
         Command::FirstCall(args) => setup::first_call(args, ctx),
         Command::Status(args) => status::run(args, ctx),
+        Command::Top(args) => top::run(args, ctx),
+        Command::Statusline(args) => statusline::run(args, ctx),
         Command::Spend(args) => spend::run(args, ctx),
         Command::Calls(args) => calls::run(args, ctx),
         Command::Ps(args) => ps::run(args, ctx),

@@ -11,6 +11,7 @@ pub mod stage;
 pub mod read;
 pub mod client;
 pub mod sdk;
+pub mod terminal;
 pub mod wait;
 pub mod money;
 
@@ -18,4 +19,5 @@ pub use client::{Output, Route, curl};
 pub use origin::{Manner, Origin};
 pub use provider::Provider;
 pub use stage::{BYSTANDER, Stage, on_stage};
+pub use terminal::Terminal;
 pub use wait::until;

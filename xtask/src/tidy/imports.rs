@@ -78,7 +78,7 @@ const MODULES: [(&str, &[&str]); 24] = [
 ];
 
 /// A third-party crate and the modules that may use it. Crates not listed may be used anywhere.
-const CRATES: [(&str, &[&str]); 26] = [
+const CRATES: [(&str, &[&str]); 28] = [
     ("anyhow", &["main", "app", "cli", "demo"]),
     ("aya", &["capture"]),
     ("aya_log", &["capture"]),
@@ -88,6 +88,7 @@ const CRATES: [(&str, &[&str]); 26] = [
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
     ("comfy_table", &["cli"]),
+    ("crossterm", &["cli::top"]),
     ("csv", &["cli", "admin"]),
     ("genai_prices", &["llm"]),
     // Why a stream failed; hyper speaks it everywhere else.
@@ -95,6 +96,7 @@ const CRATES: [(&str, &[&str]); 26] = [
     ("hickory_resolver", &["capture"]),
     ("moka", &["downstream", "pipeline", "capture"]),
     ("prometheus", &["metrics"]),
+    ("ratatui", &["cli::top"]),
     // The mock provider is its own authority, as the public CAs are for the real ones.
     ("rcgen", &["downstream::ca", "downstream::certs", "demo::mock::ca"]),
     ("rusqlite", &["ledger"]),
