@@ -60,25 +60,80 @@ fn on_empty(tab: Tab, size: (u16, u16)) -> String {
 }
 
 #[test]
-fn dump() {
-    let dir = std::path::Path::new("/tmp/wt-top-snap");
-    std::fs::create_dir_all(dir).unwrap();
-    let write = |name: String, text: String| std::fs::write(dir.join(name), text).unwrap();
-    for (name, size) in [("small", SMALL), ("large", LARGE)] {
-        for tab in Tab::ALL {
-            let digit = char::from_digit(u32::try_from(tab.index()).unwrap() + 1, 10).unwrap();
-            write(format!("{name}-{}", tab.name()), on(digit, size));
-            write(format!("{name}-{}-empty", tab.name()), on_empty(tab, size));
+fn every_tab_shows_its_rows_on_small_and_large_screens() {
+    for size in [SMALL, LARGE] {
+        for (tab, title, row) in [
+            ('1', "WORKLOAD", "unit:batch-agent.service"),
+            ('2', "PROVIDER", "claude-sonnet-4-5"),
+            ('3', "TIME▼", "gpt-4o-mini"),
+            ('4', "USED▼", "code-reviewer"),
+            ('5', "BREAKER", "5 failures in a row"),
+            ('6', "CHECK", "system store"),
+        ] {
+            let seen = on(tab, size);
+            assert!(seen.contains(title), "{tab} {size:?}\n{seen}");
+            assert!(seen.contains(row), "{tab} {size:?}\n{seen}");
+            for figure in
+                ["coverage 93%", "today $18.42", "1.0 calls/s", "210 tokens/s", "$36.00/h"]
+            {
+                assert!(seen.contains(figure), "{figure} is not in\n{seen}");
+            }
         }
-        let mut app = app(size);
-        app.key(Input::Char('t'));
-        write(format!("{name}-tree"), seen(&app, size));
-        app.key(Input::Char('t'));
-        app.key(Input::Char('?'));
-        write(format!("{name}-help"), seen(&app, size));
-        app.key(Input::Esc);
-        app.key(Input::End);
-        app.key(Input::Enter);
-        write(format!("{name}-detail"), seen(&app, size));
     }
+}
+
+#[test]
+fn an_empty_tab_says_why_it_is() {
+    for size in [SMALL, LARGE] {
+        for tab in Tab::ALL.into_iter().filter(|tab| *tab != Tab::Health) {
+            let [what, look] = tab.nothing();
+            let seen = on_empty(tab, size);
+            assert!(seen.contains(what) && seen.contains(&format!("→ {look}")), "{seen}");
+        }
+    }
+    let mut app = app(SMALL);
+    app.key(Input::Char('/'));
+    app.key(Input::Char('€'));
+    assert!(seen(&app, SMALL).contains("nothing matches €"));
+    let untold = App::new(ctx(), std::time::Duration::from_secs(2));
+    assert!(seen(&untold, SMALL).contains("asking the agent …"));
+}
+
+#[test]
+fn an_agent_that_is_gone_is_in_the_first_line_above_what_was_known() {
+    let mut app = app(SMALL);
+    app.news(News::Lost("no agent answers on /run/weir/weir.sock".to_owned()));
+    let lines = lines(&app, SMALL);
+    assert_eq!(
+        lines[0],
+        "no agent answers on /run/weir/weir.sock; trying again    every 2s  14:03:22"
+    );
+    assert!(lines[1].starts_with("today $18.42  1,234 calls  - calls/s"), "{}", lines[1]);
+    assert!(lines[4].contains("unit:batch-agent.service"), "{}", lines[4]);
+}
+
+#[test]
+fn whatever_the_size_there_is_a_screen() {
+    for columns in [1, 2, 7, 20, 79, 300] {
+        for rows in [1, 2, 4, 5, 6, 25] {
+            let mut app = app((columns, rows));
+            for key in ['1', 't', '2', '3', '4', '5', '6', '?'] {
+                app.key(Input::Char(key));
+                app.tick(begin(), (columns, rows));
+                assert_eq!(buffer(&app, (columns, rows), PLAIN).area.width, columns);
+            }
+        }
+    }
+}
+
+#[test]
+fn colours_are_only_where_they_are_wanted() {
+    let coloured = |theme| {
+        let mut app = app(SMALL);
+        app.news(snapshot(Part::Health, begin()));
+        let buffer = buffer(&app, SMALL, theme);
+        buffer.content.iter().any(|cell| cell.fg != Color::Reset || cell.bg != Color::Reset)
+    };
+    assert!(coloured(Theme { colour: true }));
+    assert!(!coloured(PLAIN));
 }
