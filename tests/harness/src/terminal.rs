@@ -1,7 +1,7 @@
 //! A terminal for programs that want one: a real pseudo-terminal, and what is on its screen.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::num::NonZeroU16;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -10,16 +10,18 @@ use anyhow::{Context, ensure};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
-use tokio::io::unix::AsyncFd;
 use tokio::process::{Child, Command};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// What has not been drawn by then is not drawn.
 const LONGEST: Duration = Duration::from_secs(30);
 
+/// How often the terminal is read while there is nothing on it.
+const PAUSE: Duration = Duration::from_millis(10);
+
 /// A program on a terminal of its own.
 pub struct Terminal {
-    ours: AsyncFd<File>,
+    ours: File,
     /// Kept open, so that what the program left on it can be read, and its modes asked.
     theirs: OwnedFd,
     child: Child,
@@ -57,7 +59,7 @@ impl Terminal {
             .spawn()
             .context("setsid of util-linux")?;
         fcntl_setfl(&ours, fcntl_getfl(&ours)? | OFlags::NONBLOCK)?;
-        let ours = AsyncFd::new(File::from(ours))?;
+        let ours = File::from(ours);
         let (rows, columns) = (side(rows)?, side(columns)?);
         let parser = vt100::Parser::new(rows, columns, 0);
         Ok(Self { ours, theirs, child, parser, raw: Vec::new() })
@@ -89,15 +91,14 @@ impl Terminal {
 
     async fn read(&mut self) -> anyhow::Result<()> {
         let mut bytes = [0; 4096];
-        let mut ready = self.ours.readable().await?;
-        match ready.try_io(|ours| ours.get_ref().read(&mut bytes)) {
-            Ok(Ok(0)) => anyhow::bail!("the terminal has ended"),
-            Ok(Ok(read)) => {
+        match self.ours.read(&mut bytes) {
+            Ok(0) => anyhow::bail!("the terminal has ended"),
+            Ok(read) => {
                 self.raw.extend_from_slice(&bytes[..read]);
                 self.parser.process(&bytes[..read]);
             }
-            Ok(Err(fault)) => return Err(fault).context("read the terminal"),
-            Err(_would_block) => {}
+            Err(fault) if fault.kind() == ErrorKind::WouldBlock => sleep(PAUSE).await,
+            Err(fault) => return Err(fault).context("read the terminal"),
         }
         Ok(())
     }
@@ -105,7 +106,7 @@ impl Terminal {
     /// Presses keys.
     pub fn press(&self, keys: &str) -> anyhow::Result<()> {
         // A few bytes always have room.
-        Ok(self.ours.get_ref().write_all(keys.as_bytes())?)
+        Ok((&self.ours).write_all(keys.as_bytes())?)
     }
 
     /// Makes it of so many rows and columns.
