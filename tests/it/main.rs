@@ -51,6 +51,8 @@ mod tls;
 #[cfg(test)]
 mod stores;
 #[cfg(test)]
+mod top;
+#[cfg(test)]
 mod trust;
 #[cfg(test)]
 mod upkeep;

@@ -1,6 +1,7 @@
 //! `weir breaker`: how providers fare, and who may still be asked.
 
 use clap::Subcommand;
+use jiff::Timestamp;
 
 use super::client::{Client, encoded};
 use super::table::{Column, Table};
@@ -112,12 +113,7 @@ pub(super) fn table(rows: &[BreakerRow], ctx: &Ctx) -> Vec<String> {
             row.name.clone(),
             row.state.word().to_owned(),
             row.since.map_or_else(|| "-".to_owned(), |since| elapsed(since, ctx.now)),
-            match row.state {
-                BreakerState::Closed => "-".to_owned(),
-                BreakerState::HalfOpen => "now".to_owned(),
-                BreakerState::Open if row.by_hand => "on reset".to_owned(),
-                BreakerState::Open => ahead(row.until, ctx.now),
-            },
+            probes(row, ctx.now),
             count(row.failures.into()),
             format!("{}% of {}", row.failure_percent, count(row.calls)),
             count(row.opened),
@@ -125,4 +121,14 @@ pub(super) fn table(rows: &[BreakerRow], ctx: &Ctx) -> Vec<String> {
         ]);
     }
     table.lines(ctx.width)
+}
+
+/// When it lets a call through to see.
+pub(super) fn probes(row: &BreakerRow, now: Timestamp) -> String {
+    match row.state {
+        BreakerState::Closed => "-".to_owned(),
+        BreakerState::HalfOpen => "now".to_owned(),
+        BreakerState::Open if row.by_hand => "on reset".to_owned(),
+        BreakerState::Open => ahead(row.until, now),
+    }
 }

@@ -118,7 +118,7 @@ fn check(query: &BudgetQuery, at: u8, json: bool, ctx: &Ctx) -> anyhow::Result<E
 }
 
 /// Verdict first, then the figures it rests on.
-fn line(row: &BudgetRow, ctx: &Ctx) -> String {
+pub(super) fn line(row: &BudgetRow, ctx: &Ctx) -> String {
     let mut text = format!(
         "{:<4}  {}: {} of {} per {} ({}%), {} reserved, {} left",
         row.standing.word(),
@@ -144,7 +144,7 @@ fn line(row: &BudgetRow, ctx: &Ctx) -> String {
 }
 
 /// `nightly`, or `nightly of user:alice` where it counts others than its name says.
-fn whose(row: &BudgetRow) -> String {
+pub(super) fn whose(row: &BudgetRow) -> String {
     if row.subject == row.name() {
         row.name().to_owned()
     } else {

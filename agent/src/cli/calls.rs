@@ -211,7 +211,7 @@ fn cells(call: &CallRow, ctx: &Ctx) -> [String; 9] {
 }
 
 /// The status, or in four letters why it does not tell how the call ended.
-fn result(call: &CallRow) -> String {
+pub(super) fn result(call: &CallRow) -> String {
     let Some(outcome) = call.outcome else { return "open".to_owned() };
     let word = match outcome {
         Outcome::Ok | Outcome::UpstreamError | Outcome::RateLimited | Outcome::Refused => "",

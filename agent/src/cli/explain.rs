@@ -81,7 +81,8 @@ async fn whole_id(client: &mut Client, given: &str) -> anyhow::Result<String> {
     }
 }
 
-fn call(detail: &CallDetail, ctx: &Ctx) -> Vec<String> {
+/// What is said of a call, line by line; not yet safe for a terminal.
+pub(super) fn call(detail: &CallDetail, ctx: &Ctx) -> Vec<String> {
     let call = &detail.call;
     let mut lines = vec![
         format!("call       {}", call.call_id),
@@ -230,38 +231,41 @@ fn process(found: &Processes, pid: u32, json: bool, ctx: &Ctx) -> anyhow::Result
         return Ok(Exit::Ok);
     }
     let mut out = ctx.out();
-    for row in &found.rows {
-        let mut lines = vec![
-            format!("process    {}  {}  user {}", row.pid, row.workload, row.user),
-            format!("           {}", row.command),
-            format!("coverage   {}", row.coverage.word()),
-            format!("calls      {}, {}", count(row.calls), cost_of_process(row)),
-            format!("last seen  {}", date_time(row.last_seen, &ctx.zone)),
-        ];
-        for same in &row.connections {
-            let (number, treatment) = (count(same.count), spelled(&same.treatment));
-            let (up, down) = (bytes(same.bytes_up), bytes(same.bytes_down));
-            let reason = if same.reason.is_empty() { "" } else { ": " };
-            let failed = match same.failed {
-                0 => String::new(),
-                failed => format!(" ({} failed)", count(failed)),
-            };
-            lines.push(format!(
-                "talks to   {}, {number} connections{failed} {treatment}{reason}{}, {up} up, {down} \
-                 down",
-                same.provider, same.reason
-            ));
-        }
-        for line in &lines {
-            writeln!(out, "{}", clean(line))?;
-        }
-        for (word, text) in [("why", &row.reason), ("cause", &row.cause), ("fix", &row.fix)] {
-            if let Some(text) = text {
-                writeln!(out, "{word:<10} {}", clean(text))?;
-            }
-        }
+    for line in found.rows.iter().flat_map(|row| process_lines(row, ctx)) {
+        writeln!(out, "{}", clean(&line))?;
     }
     Ok(Exit::Ok)
+}
+
+/// What is said of a process, line by line; not yet safe for a terminal.
+pub(super) fn process_lines(row: &ProcessRow, ctx: &Ctx) -> Vec<String> {
+    let mut lines = vec![
+        format!("process    {}  {}  user {}", row.pid, row.workload, row.user),
+        format!("           {}", row.command),
+        format!("coverage   {}", row.coverage.word()),
+        format!("calls      {}, {}", count(row.calls), cost_of_process(row)),
+        format!("last seen  {}", date_time(row.last_seen, &ctx.zone)),
+    ];
+    for same in &row.connections {
+        let (number, treatment) = (count(same.count), spelled(&same.treatment));
+        let (up, down) = (bytes(same.bytes_up), bytes(same.bytes_down));
+        let reason = if same.reason.is_empty() { "" } else { ": " };
+        let failed = match same.failed {
+            0 => String::new(),
+            failed => format!(" ({} failed)", count(failed)),
+        };
+        lines.push(format!(
+            "talks to   {}, {number} connections{failed} {treatment}{reason}{}, {up} up, {down} \
+             down",
+            same.provider, same.reason
+        ));
+    }
+    let texts = [("why", &row.reason), ("cause", &row.cause), ("fix", &row.fix)];
+    lines.extend(texts.into_iter().filter_map(|(word, text)| {
+        let text = text.as_ref()?;
+        Some(format!("{word:<10} {text}"))
+    }));
+    lines
 }
 
 /// What `--json` prints for a process.

@@ -17,6 +17,8 @@ pub(crate) mod helper;
 mod demo;
 mod status;
 mod dashboard;
+mod top;
+mod statusline;
 mod spend;
 mod errors;
 mod calls;
@@ -111,6 +113,10 @@ enum Command {
     Status(status::Args),
     /// The dashboard's address, with a session for the browser
     Dashboard(dashboard::Args),
+    /// Who is spending what right now, as a screen that follows
+    Top(top::Args),
+    /// One line for prompts, tmux and coding agents
+    Statusline(statusline::Args),
     /// Calls, tokens and dollars, by anything
     Spend(spend::Args),
     /// Why calls failed, and how available providers were
@@ -194,6 +200,8 @@ fn dispatch(command: &Command, ctx: &Ctx, start: daemon::Start) -> anyhow::Resul
         Command::FirstCall(args) => setup::first_call(args, ctx),
         Command::Status(args) => status::run(args, ctx),
         Command::Dashboard(args) => dashboard::run(args, ctx),
+        Command::Top(args) => top::run(args, ctx),
+        Command::Statusline(args) => statusline::run(args, ctx),
         Command::Spend(args) => spend::run(args, ctx),
         Command::Errors(args) => errors::run(args, ctx),
         Command::Calls(args) => calls::run(args, ctx),

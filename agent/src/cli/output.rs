@@ -13,7 +13,7 @@ use crate::clock::{Clock, System};
 use crate::config::Paths;
 
 /// What every command works with.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Ctx {
     /// Where everything lives.
     pub paths: Paths,

@@ -42,7 +42,7 @@ pub(super) fn run(args: &Args, ctx: &Ctx) -> anyhow::Result<Exit> {
 }
 
 /// `anthropic+1` for two of them.
-fn providers(row: &ProcessRow) -> String {
+pub(super) fn providers(row: &ProcessRow) -> String {
     let names = row.connections.iter().map(|same| same.provider.as_str());
     match &names.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>()[..] {
         [] => "-".to_owned(),

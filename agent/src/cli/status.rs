@@ -86,14 +86,19 @@ fn lines(status: &Status, ctx: &Ctx) -> Vec<String> {
     lines
 }
 
-fn headline(status: &Status, ctx: &Ctx) -> String {
-    let doing = match (status.mode.effective, status.capture.on) {
+/// What it does, in one word.
+pub(super) fn doing(status: &Status) -> &'static str {
+    match (status.mode.effective, status.capture.on) {
         (Mode::Off, _) => "off",
         (_, false) => "down",
         (Mode::Observe, true) => "observing",
         (Mode::Meter, true) => "metering",
         (Mode::Enforce, true) => "enforcing",
-    };
+    }
+}
+
+fn headline(status: &Status, ctx: &Ctx) -> String {
+    let doing = doing(status);
     let state = match status.state {
         State::Healthy => ctx.bold(doing),
         State::Degraded => ctx.alarm(&format!("{doing} (degraded)")),

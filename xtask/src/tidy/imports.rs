@@ -95,7 +95,7 @@ const MODULES: [(&str, &[&str]); 27] = [
 ];
 
 /// A third-party crate and the modules that may use it. Crates not listed may be used anywhere.
-const CRATES: [(&str, &[&str]); 28] = [
+const CRATES: [(&str, &[&str]); 30] = [
     ("anyhow", &["main", "app", "cli", "demo"]),
     ("aya", &["capture"]),
     ("aya_log", &["capture"]),
@@ -105,6 +105,7 @@ const CRATES: [(&str, &[&str]); 28] = [
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
     ("comfy_table", &["cli"]),
+    ("crossterm", &["cli::top"]),
     ("csv", &["cli", "admin"]),
     ("genai_prices", &["llm"]),
     // Why a stream failed; hyper speaks it everywhere else.
@@ -114,6 +115,7 @@ const CRATES: [(&str, &[&str]); 28] = [
     ("opentelemetry_proto", &["telemetry"]),
     ("prometheus", &["metrics"]),
     ("prost", &["telemetry"]),
+    ("ratatui", &["cli::top"]),
     // The mock provider is its own authority, as the public CAs are for the real ones.
     ("rcgen", &["downstream::ca", "downstream::certs", "demo::mock::ca"]),
     ("rusqlite", &["ledger"]),
