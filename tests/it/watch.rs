@@ -248,6 +248,7 @@ fn earlier(hours: u64) -> Record {
         bytes_out: 0,
         flags: Vec::new(),
         decisions: Vec::new(),
+        trace: None,
     }
 }
 

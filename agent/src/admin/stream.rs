@@ -35,14 +35,14 @@ const TOGETHER: Duration = Duration::from_millis(50);
 /// From where on: the parameters of `/api/events/stream`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct StreamQuery {
+pub(super) struct StreamQuery {
     /// After this event; from now on where not named. The header `Last-Event-ID` counts before it.
     pub after: Option<u64>,
 }
 
 /// The data of the event `missed`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Missed {
+pub(super) struct Missed {
     /// So many events were too many to be kept, or an unknown number of an agent that ran before.
     pub missed: u64,
 }

@@ -101,6 +101,7 @@ fn record(n: u32, now: SystemTime, subject: &Arc<Subject>) -> Record {
         bytes_out: 200,
         flags: Vec::new(),
         decisions: Vec::new(),
+        trace: None,
     }
 }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use std::time::SystemTime;
+
 use super::super::*;
 use crate::llm::usage::{NanoUsd, Usage};
 use crate::record::{CallId, Decision, Kind, Outcome, Record, Treatment};
