@@ -46,7 +46,11 @@ pub(crate) fn list(workspace: &Path, out: &Path) -> Result<()> {
     let mut list = String::from("[\n");
     for (path, file) in files {
         let file = file.canonicalize().with_context(|| file.display().to_string())?;
-        writeln!(list, "    ({path:?}, include_bytes!({file:?}).as_slice()),")?;
+        writeln!(
+            list,
+            "    ({path:?}, include_bytes!({:?}).as_slice()),",
+            file.display().to_string()
+        )?;
     }
     list.push(']');
     fs::write(out.join("dashboard.rs"), list)?;

@@ -126,7 +126,7 @@ async fn settled(stage: &Stage, calls: u64) -> anyhow::Result<BTreeMap<String, (
             tokio::task::yield_now().await;
         }
     };
-    match tokio::time::timeout(Duration::from_secs(60), complete).await {
+    match tokio::time::timeout(Duration::from_mins(1), complete).await {
         Ok(spent) => spent,
         // Let the comparison say what is missing.
         Err(_late) => read().await,

@@ -138,13 +138,13 @@ async fn refuses_connections_while_it_does_not_listen() -> anyhow::Result<()> {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), closed).await?;
+    tokio::time::timeout(Duration::from_mins(1), closed).await?;
     provider.control().listen(true);
     let opened = async {
         while connect(&provider, Version::H1).await.is_err() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), opened).await?;
+    tokio::time::timeout(Duration::from_mins(1), opened).await?;
     Ok(())
 }

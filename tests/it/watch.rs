@@ -254,9 +254,9 @@ fn earlier(hours: u64) -> Record {
 
 /// Eight hours of the last day in which curl spent $0.0003 each.
 fn remember(stage: &Stage) -> anyhow::Result<()> {
-    let state = stage.home().join("state");
-    std::fs::create_dir_all(&state)?;
-    let ledger = Ledger::open(&state, ledger::Settings::default(), Arc::new(System))?;
+    let dir = stage.home().join("state");
+    std::fs::create_dir_all(&dir)?;
+    let ledger = Ledger::open(&dir, ledger::Settings::default(), Arc::new(System))?;
     let kept: Vec<_> = (2..10).map(|hours| ledger.settle(Arc::new(earlier(hours)))).collect();
     ledger.close();
     drop(kept);

@@ -141,9 +141,10 @@ mod tests {
                 _ => continue,
             };
             for to in before.iter().flat_map(|before| quoted(text(path), before)) {
-                let to = match relative {
-                    true => resolve(path, to),
-                    false => format!("/{}", to.trim_start_matches('/')),
+                let to = if relative {
+                    resolve(path, to)
+                } else {
+                    format!("/{}", to.trim_start_matches('/'))
                 };
                 assert!(is_there(&to), "{path} asks for {to}");
                 asked += 1;

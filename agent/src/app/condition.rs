@@ -12,12 +12,11 @@ impl Running {
         Condition {
             wanted: number(self.modes.wanted()),
             effective: number(self.modes.effective().mode),
-            capturing: match &self.kernel {
-                Some(kernel) => Some(kernel.is_up()),
-                None => {
-                    let wanted = self.config.lock().config.capture.enabled;
-                    (wanted != Toggle::Off).then_some(false)
-                }
+            capturing: if let Some(kernel) = &self.kernel {
+                Some(kernel.is_up())
+            } else {
+                let wanted = self.config.lock().config.capture.enabled;
+                (wanted != Toggle::Off).then_some(false)
             },
             in_flight: self.takers.in_flight(),
             ca_until: leaves.map(|leaves| leaves.authority().root().not_after()),

@@ -52,7 +52,7 @@ impl Takers {
         let in_flight = Mutex::default();
         let watched = Watched::default();
         let takers =
-            Self { ledger, metrics, alerts, watched, telemetry, teller, live, freezes, in_flight };
+            Self { ledger, metrics, alerts, telemetry, watched, teller, live, freezes, in_flight };
         (takers, to_freeze)
     }
 

@@ -97,6 +97,9 @@ pub struct Metrics {
     expired: IntCounter,
 }
 
+/// A workload, a provider, and when the two were first seen together.
+pub type Seen = (Arc<str>, Arc<str>, SystemTime);
+
 impl Metrics {
     /// Registers everything, at zero.
     pub fn new(settings: Settings) -> prometheus::Result<Self> {
@@ -222,7 +225,7 @@ impl Metrics {
 
     /// What workloads were seen with before the agent started: workload, provider, when first; `None`
     /// where that cannot be told.
-    pub fn seen_before(&self, pairs: Option<Vec<(Arc<str>, Arc<str>, SystemTime)>>) {
+    pub fn seen_before(&self, pairs: Option<Vec<Seen>>) {
         let name = |(workload, provider, at)| (self.names.whole(&workload), provider, at);
         self.contacts.before(pairs.map(|pairs| pairs.into_iter().map(name)));
     }

@@ -257,7 +257,7 @@ fn busy() -> (Metrics, tempfile::TempDir) {
     };
     let attempts = vec![attempt("gpt-4o"), attempt("gpt-4o"), attempt("gpt-4o-mini")];
     let decisions = vec![decision("budgets.b", "pass"), decision("tokens", "count")];
-    metrics.call(&Record { decisions, attempts, ..record() });
+    metrics.call(&Record { attempts, decisions, ..record() });
     metrics.call(&Record { cost: None, ..record() });
     metrics.call(&Record { kind: Kind::Request, ..record() });
     metrics.policies(&standing(1));
@@ -472,7 +472,7 @@ fn promtool_has_nothing_to_say() {
 fn failures_are_counted_by_why_and_what_is_watched_is_shown() {
     let metrics = Metrics::new(Settings { per_user: true }).unwrap();
     metrics.call(&record());
-    let failed = |outcome, status| Record { outcome, status, ..record() };
+    let failed = |outcome, status| Record { status, outcome, ..record() };
     metrics.call(&failed(Outcome::UpstreamError, Some(503)));
     metrics.call(&failed(Outcome::UpstreamError, Some(500)));
     metrics.call(&failed(Outcome::Refused, Some(429)));

@@ -81,10 +81,9 @@ impl FailureClass {
             Outcome::UpstreamError => of_status(status),
             Outcome::StreamError => of_words(error),
             Outcome::ConnectError if is_of_tls(error) => Self::Tls,
-            Outcome::ConnectError if status == Some(504) => Self::Timeout,
-            Outcome::ConnectError => Self::Connect,
             // Nothing of an answer came: what the client was told in its place is ours.
-            Outcome::UpstreamCut if status == Some(504) => Self::Timeout,
+            Outcome::ConnectError | Outcome::UpstreamCut if status == Some(504) => Self::Timeout,
+            Outcome::ConnectError => Self::Connect,
             Outcome::UpstreamCut if status.is_none_or(|status| status >= 500) => Self::Connect,
             Outcome::UpstreamCut => Self::Quality,
             Outcome::ClientAbort => Self::ClientAbort,

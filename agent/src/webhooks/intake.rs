@@ -288,7 +288,7 @@ mod tests {
     #[test]
     fn what_is_old_or_not_yet_is_no_longer_taken_when_it_is_no_longer_known() {
         let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-        let window = Duration::from_secs(300);
+        let window = Duration::from_mins(5);
         let signed = |seconds| Signed { tag: [0; 16], at: Some(at(seconds)) };
         for (made, now, taken) in [
             (1000, 1000, true),

@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     fn rendered(text: &str, headers: &HeaderMap, body: &[u8]) -> String {
-        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_338_000);
+        let at = SystemTime::UNIX_EPOCH + Duration::from_hours(498_705);
         let delivered = Delivered { webhook: "hook", headers, body, at };
         delivered.ask(&Prompt::parse(text).unwrap())
     }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod alerts;
+mod analytics;
 mod upkeep;
 mod watch;
 mod policies;
@@ -22,7 +23,9 @@ use agent::admin::status::{
 };
 use agent::admin::upgrade::Upgraded;
 use agent::admin::{Agent, Failure, SCHEMA_VERSION};
+use agent::clock::System;
 use agent::config::Mode;
+use agent::events::Bus;
 use agent::llm::usage::NanoUsd;
 use agent::record::{CallId, Outcome, Treatment};
 use tokio::sync::broadcast;
@@ -43,6 +46,7 @@ pub(crate) struct Fake {
     state: Mutex<(ModeState, CaptureState, Vec<Warning>)>,
     calls: Vec<CallRow>,
     live: broadcast::Sender<Arc<CallRow>>,
+    bus: Bus,
 }
 
 impl Fake {
@@ -66,6 +70,7 @@ impl Fake {
             state: Mutex::new((mode, capture, Vec::new())),
             calls: vec![first, refused, aborted, call(4, 0, HOSTILE)],
             live: broadcast::channel(16).0,
+            bus: Bus::new(Arc::new(System)),
         }
     }
 

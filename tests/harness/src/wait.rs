@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 /// What has not come by then does not come, also on a busy machine or an emulated one.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 /// How often is asked.
 const PAUSE: Duration = Duration::from_millis(10);
 

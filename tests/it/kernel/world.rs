@@ -39,7 +39,7 @@ pub(super) const SOURCE4: &str = "192.0.2.20";
 pub(super) const DEVICE: &str = "weir-test0";
 
 const TARGETS: [&str; 3] = ["192.0.2.10/32", "2001:db8::10/128", "192.0.2.12/32"];
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A connection that arrived at a listener of the agent.
 pub(super) struct Arrival {

@@ -263,7 +263,7 @@ fn a_second_agent_is_told_who_was_there_first() -> anyhow::Result<()> {
         let expected =
             format!("another Weir is attached to this cgroup already (pid {}", helper.pid);
         assert!(told.contains(&expected), "{told}");
-        tokio::time::timeout(Duration::from_secs(60), metered(stage)).await??.context("the first")
+        tokio::time::timeout(Duration::from_mins(1), metered(stage)).await??.context("the first")
     })
 }
 

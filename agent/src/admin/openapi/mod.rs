@@ -1,4 +1,4 @@
-//! `/openapi.json`: the API, described from the types and the table it is made of (OpenAPI 3.1).
+//! `/openapi.json`: the API, described from the types and the table it is made of (`OpenAPI` 3.1).
 //!
 //! Shapes come from the types that are read and written, routes from the tables below; a test holds
 //! those against the router, and the system tests hold answers of a running agent against the whole.

@@ -8,7 +8,7 @@ use rusqlite::{Connection, params};
 
 use crate::ledger::acted;
 use crate::ledger::store::parse;
-use crate::record::{Outcome, Treatment};
+use crate::record::{FailureClass, Outcome, Treatment};
 
 use super::range::Range;
 
@@ -66,17 +66,13 @@ pub struct Hits {
 const KNOWN: &str = "SELECT 1 FROM subject WHERE workload = ?1 AND (?2 IS NULL OR uid = ?2)";
 
 const ENDS: &str = "
-    SELECT h.outcome, h.status, h.acted, sum(a.calls), a.hint
-    FROM (SELECT subject, shape, count(*) AS calls,
-                 CASE WHEN error LIKE '%certificate%' OR error LIKE '%TLS%' THEN 'tls'
-                      WHEN error LIKE '%timed out%' OR error LIKE '%did not answer within%'
-                        THEN 'timeout'
-                 END AS hint
+    SELECT h.outcome, h.status, h.acted, sum(a.calls), a.error
+    FROM (SELECT subject, shape, error, count(*) AS calls
           FROM call
           WHERE call_id >= ?1 AND call_id <= ?2 AND started_at >= ?3 AND started_at < ?4
             AND subject IN (SELECT id FROM subject
                             WHERE workload = ?5 AND (?6 IS NULL OR uid = ?6))
-          GROUP BY subject, shape, 4) a
+          GROUP BY subject, shape, error) a
     JOIN shape h ON h.id = a.shape
     WHERE h.kind = 'call' AND h.outcome IS NOT NULL
     GROUP BY 1, 2, 3, 5";
@@ -146,9 +142,9 @@ fn ends(
         let outcome = parse(row.get_ref(0)?.as_str()?).unwrap_or(Outcome::Internal);
         let count = row.get::<_, i64>(3)?.unsigned_abs();
         figures.calls += count;
-        let hint = row.get_ref(4)?.as_str_or_null()?;
-        if let Some(class) = class(outcome, row.get(1)?, hint) {
-            *errors.entry(class).or_default() += count;
+        let error = row.get_ref(4)?.as_str_or_null()?;
+        if let Some(class) = FailureClass::of(outcome, row.get(1)?, error) {
+            *errors.entry(class.word()).or_default() += count;
         }
         for (policy, action) in row.get_ref(2)?.as_str_or_null()?.into_iter().flat_map(acted::read)
         {
@@ -161,29 +157,6 @@ fn ends(
     figures.policies = hits.into_iter().map(hit).collect();
     figures.policies.sort_by_key(|hits| std::cmp::Reverse(hits.count));
     Ok(())
-}
-
-/// What went wrong, in one word; `None` where nothing did. `hint` is what the error's text says.
-fn class(outcome: Outcome, status: Option<u16>, hint: Option<&str>) -> Option<&'static str> {
-    let class = match (outcome, status) {
-        (Outcome::Ok, _) => return None,
-        (Outcome::RateLimited, _) => "rate_limit",
-        (Outcome::ClientAbort, _) => "client_abort",
-        (Outcome::Refused, _) => "refused",
-        (Outcome::ConnectError | Outcome::UpstreamCut, Some(504)) => "timeout",
-        (Outcome::ConnectError, _) => match hint {
-            Some("tls") => "tls",
-            Some(_) => "timeout",
-            None => "connect",
-        },
-        (Outcome::UpstreamError, Some(401 | 403)) => "auth",
-        (Outcome::UpstreamError, Some(408 | 504)) => "timeout",
-        (Outcome::UpstreamError, Some(400..500)) => "invalid_request",
-        (Outcome::UpstreamCut, _) if hint == Some("timeout") => "timeout",
-        (Outcome::UpstreamError | Outcome::StreamError | Outcome::UpstreamCut, _) => "server_error",
-        (Outcome::Internal | Outcome::Lost, _) => "other",
-    };
-    Some(class)
 }
 
 /// By the nearest rank: each is the time of a call that was made.
@@ -213,33 +186,5 @@ mod tests {
         assert_eq!(of(&hundred), Some([50, 95, 99]));
         assert_eq!(of(&[1, 2, 3]), Some([2, 3, 3]));
         assert_eq!(quantiles(hundred).samples, 100);
-    }
-
-    #[test]
-    fn every_bad_end_has_a_class() {
-        use Outcome::{
-            ClientAbort, ConnectError, Internal, Lost, Ok, RateLimited, Refused, StreamError,
-            UpstreamCut, UpstreamError,
-        };
-        for (outcome, status, hint, expected) in [
-            (Ok, Some(200), None, None),
-            (RateLimited, Some(429), None, Some("rate_limit")),
-            (UpstreamError, Some(401), None, Some("auth")),
-            (UpstreamError, Some(400), None, Some("invalid_request")),
-            (UpstreamError, Some(503), None, Some("server_error")),
-            (UpstreamError, Some(504), None, Some("timeout")),
-            (StreamError, Some(200), None, Some("server_error")),
-            (ConnectError, Some(502), None, Some("connect")),
-            (ConnectError, Some(502), Some("tls"), Some("tls")),
-            (ConnectError, Some(504), Some("timeout"), Some("timeout")),
-            (UpstreamCut, Some(200), None, Some("server_error")),
-            (UpstreamCut, Some(200), Some("timeout"), Some("timeout")),
-            (ClientAbort, None, None, Some("client_abort")),
-            (Refused, Some(429), None, Some("refused")),
-            (Internal, Some(500), None, Some("other")),
-            (Lost, None, None, Some("other")),
-        ] {
-            assert_eq!(class(outcome, status, hint), expected, "{outcome:?} {status:?} {hint:?}");
-        }
     }
 }

@@ -73,8 +73,8 @@ fn failures_are_told_by_class_and_group() {
         (rows[0].key.as_deref(), rows[0].errors, rows[0].calls),
         (Some("exe:agent.py"), 6, 8)
     );
-    let last = rows.last().unwrap();
-    assert_eq!((last.key.as_deref(), last.class), (Some("exe:b.py"), FailureClass::Refused));
+    let least = rows.last().unwrap();
+    assert_eq!((least.key.as_deref(), least.class), (Some("exe:b.py"), FailureClass::Refused));
 
     let own = reader.errors(&ErrorQuery { uid: Some(1001), ..ErrorQuery::default() }).unwrap();
     assert_eq!((own.calls, own.errors, own.availability), (1, 1, Vec::new()));
@@ -165,7 +165,7 @@ proptest! {
             settle(&ledger, record);
         }
         let errors = ledger.reader().errors(&ErrorQuery::default()).unwrap();
-        prop_assert_eq!(errors.calls as usize, ends.len());
+        prop_assert_eq!(errors.calls, ends.len() as u64);
         prop_assert_eq!(errors.errors, expected.values().sum::<u64>());
         let found: HashMap<_, _> = errors.rows.iter().map(|row| (row.class, row.count)).collect();
         prop_assert_eq!(found, expected);

@@ -116,7 +116,7 @@ fn pages_follow_each_other_in_the_order_in_which_calls_began() {
     }
     let reader = ledger.reader();
     let page = |after: Option<CallId>, status_class, limit| {
-        let query = CallQuery { after, status_class, ..CallQuery::default() };
+        let query = CallQuery { status_class, after, ..CallQuery::default() };
         let rows = reader.page(&query, limit).unwrap();
         rows.iter().map(|row| row.call_id).collect::<Vec<_>>()
     };
