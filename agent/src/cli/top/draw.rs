@@ -56,7 +56,7 @@ impl Page<'_> {
 
     fn write(&mut self, column: u16, row: u16, parts: &[Part]) {
         let spans = parts.iter().map(|(text, style)| Span::styled(text.as_str(), *style));
-        let line = Line::from_iter(spans);
+        let line: Line<'_> = spans.collect();
         let room = self.area.width.saturating_sub(column);
         self.buffer.set_line(self.area.x + column, self.area.y + row, &line, room);
     }
@@ -89,7 +89,7 @@ impl Page<'_> {
             self.line(y, &parts, &[]);
             if at == app.view().at && y < self.area.height {
                 let row = Rect::new(self.area.x, self.area.y + y, self.area.width, 1);
-                self.buffer.set_style(row, self.theme.chosen());
+                self.buffer.set_style(row, Theme::chosen());
             }
         }
     }
@@ -205,7 +205,7 @@ fn whole(rate: f64) -> u64 {
 
 fn tabs(app: &App, theme: Theme) -> Vec<Part> {
     let tab = |(tab, number): (Tab, usize)| {
-        let style = if tab == app.tab { theme.chosen() } else { Style::new() };
+        let style = if tab == app.tab { Theme::chosen() } else { Style::new() };
         (format!(" {number} {} ", tab.name()), style)
     };
     Tab::ALL.into_iter().zip(1..).map(tab).collect()

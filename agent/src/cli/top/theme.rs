@@ -30,7 +30,7 @@ impl Theme {
     }
 
     /// What is chosen among others.
-    pub(super) fn chosen(self) -> Style {
+    pub(super) fn chosen() -> Style {
         Style::new().add_modifier(Modifier::REVERSED)
     }
 }
