@@ -24,7 +24,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, app: &App, theme: Theme) {
     let mut page = Page { buffer: frame.buffer_mut(), area, theme };
     page.line(0, &headline(app, theme), &pace(app, theme));
     page.line(1, &figures(app, theme), &[]);
-    page.line(2, &tabs(app, theme), &[]);
+    page.line(2, &tabs(app), &[]);
     if app.pane.is_some() {
         page.pane(app);
     } else {
@@ -203,7 +203,7 @@ fn whole(rate: f64) -> u64 {
     rate.round() as u64
 }
 
-fn tabs(app: &App, theme: Theme) -> Vec<Part> {
+fn tabs(app: &App) -> Vec<Part> {
     let tab = |(tab, number): (Tab, usize)| {
         let style = if tab == app.tab { Theme::chosen() } else { Style::new() };
         (format!(" {number} {} ", tab.name()), style)

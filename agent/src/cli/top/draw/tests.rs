@@ -271,7 +271,7 @@ fn an_agent_that_is_gone_is_in_the_first_line_above_what_was_known() {
     let lines = lines(&app, SMALL);
     assert_eq!(
         lines[0],
-        "no agent answers on /run/weir/weir.sock; trying again    every 2s  14:03:22"
+        "no agent answers on /run/weir/weir.sock; trying again         every 2s  14:03:22"
     );
     assert!(lines[1].starts_with("today $18.42  1,234 calls  - calls/s"), "{}", lines[1]);
     assert!(lines[4].contains("unit:batch-agent.service"), "{}", lines[4]);
