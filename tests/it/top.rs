@@ -185,19 +185,18 @@ fn renditions(raw: &[u8]) -> Vec<u16> {
     found
 }
 
+/// Flags, variables, and whether there are colours then.
+type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], bool);
+
 #[test]
 fn colours_are_left_out_where_nobody_wants_them() -> anyhow::Result<()> {
     on_stage(async |stage| {
         play(stage).await?;
         let is_colour = |number: &u16| matches!(number, 30..=38 | 40..=48 | 90..=97 | 100..=107);
-        let nothing: &[&str] = &[];
-        let cases = [
-            (nothing, None, true),
-            (nothing, Some(("NO_COLOR", "1")), false),
-            (&["--no-color"], None, false),
-        ];
-        for (more, variable, coloured) in cases {
-            let mut top = top(stage, more, variable.as_slice())?;
+        let cases: [Case<'_>; 3] =
+            [(&[], &[], true), (&[], &[("NO_COLOR", "1")], false), (&["--no-color"], &[], false)];
+        for (more, variables, coloured) in cases {
+            let mut top = top(stage, more, variables)?;
             top.shows("exe:curl").await?;
             for tab in ["2", "3", "4", "5", "6", "?"] {
                 top.press(tab)?;

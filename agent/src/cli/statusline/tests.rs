@@ -64,7 +64,7 @@ fn a_workload_has_its_own_figures_and_budgets() {
         answers.whose = Whose::Workload(name.to_owned());
         answers.line()
     };
-    assert_eq!(of("exe:claude"), "$0.40 today · 10 calls · coverage 100% · budget 30%");
+    assert_eq!(of("exe:claude"), "$0.4000 today · 10 calls · coverage 100% · budget 30%");
     assert_eq!(of("unit:batch-agent.service"), "$0.0216 today · 2 calls · budget 90%");
     assert_eq!(of("exe:new"), "$0.00 today · 0 calls");
     answers.whose = Whose::Nobody;

@@ -179,8 +179,8 @@ fn figures(app: &App, theme: Theme) -> Vec<Part> {
     let mut parts = vec![plain("today "), (usd(today.cost_usd), theme.title())];
     parts.push(plain(format!("  {}  {}", calls(today.calls), rates(app.rates.now()))));
     if today.unpriced_calls > 0 {
-        let unknown = format!("  {} of unknown cost", count(today.unpriced_calls));
-        parts.push((unknown, theme.toned(Tone::Warning)));
+        let unpriced = format!("  {} unpriced", count(today.unpriced_calls));
+        parts.push((unpriced, theme.toned(Tone::Warning)));
     }
     parts
 }
@@ -225,12 +225,13 @@ fn footer(app: &App, theme: Theme) -> Vec<Part> {
         Tab::Processes => "Enter detail  / filter  s sort  S reverse  t tree",
         _ => "Enter detail  / filter  s sort  S reverse",
     };
-    let mut parts = Vec::new();
-    if !filter.is_empty() {
-        parts.push((format!("/{}  ", clean(filter)), theme.toned(Tone::Warning)));
+    if filter.is_empty() {
+        return vec![plain(format!("{keys}  p pause  ? help  q quit"))];
     }
-    parts.push(plain(format!("{keys}  p pause  ? help  q quit")));
-    parts
+    // A filter that is forgotten hides what one looks for: it stands where the keys are.
+    let shown = fitted(&clean(filter), width(filter).min(30), false);
+    let of = format!("  of {}  Esc clears it  ? help  q quit", app.all.unwrap_or(0));
+    vec![(format!("/{shown}"), theme.toned(Tone::Warning)), plain(of)]
 }
 
 /// `7/40`: which row is selected, of how many.

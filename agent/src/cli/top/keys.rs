@@ -77,7 +77,7 @@ pub(super) const HELP: [&str; 17] = [
     "?          this help",
     "q Ctrl-C   quit",
     "",
-    "COVERAGE   metered: tokens and dollars are counted; any other word: Enter says why",
+    "COVERAGE   metered: tokens and dollars are counted; else Enter says why",
     "COST       ?: it has no price (weir price unknown); -: nothing was read",
     "/h         what an hour like the last minute would cost",
 ];
