@@ -376,14 +376,17 @@ impl From<&Decision> for DecisionRow {
     }
 }
 
-/// Times outside of what a timestamp can hold (years −9999 to 9999) become the epoch.
+/// To the microsecond, as the ledger has it. Times outside of what a timestamp can hold (years −9999
+/// to 9999) become the epoch.
 fn timestamp(at: std::time::SystemTime) -> Timestamp {
-    Timestamp::try_from(at).unwrap_or_default()
+    let at = Timestamp::try_from(at).unwrap_or_default();
+    Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
 }
 
 fn milliseconds(span: std::time::Duration) -> f64 {
-    // To the microsecond: more digits would be noise.
-    (span.as_secs_f64() * 1e6).round() / 1e3
+    #[expect(clippy::cast_precision_loss, reason = "exact for the first 285 years")]
+    let micros = span.as_micros() as f64;
+    micros / 1e3
 }
 
 #[cfg(test)]

@@ -29,14 +29,14 @@ fn over_http_only_what_anyone_may_see() {
     assert!(body.contains("\"state\":\"healthy\"") && !body.contains("today"), "{body}");
     assert_eq!(get("/api/prices?model=gpt-5").0, 200);
     for path in ["/api/calls", "/api/calls?follow=1", "/api/spend", "/api/processes"] {
-        assert_eq!(get(path).0, 403, "{path}");
+        assert_eq!(get(path).0, 401, "{path}");
     }
-    assert_eq!(get(&format!("/api/calls/{}", id(1).0)).0, 403);
+    assert_eq!(get(&format!("/api/calls/{}", id(1).0)).0, 401);
     assert_eq!(get("/api/nothing").0, 404);
     assert_eq!(get("/api/prices?colour=red").0, 400);
     let put = "PUT /api/mode HTTP/1.1\nhost: localhost\ncontent-type: application/json\n\
                content-length: 14\n\n{\"mode\":\"off\"}";
-    assert_eq!(http(&stage, put).0, 403);
+    assert_eq!(http(&stage, put).0, 401);
     assert_eq!(http(&stage, "GET /metrics HTTP/1.1\nhost: rebound.test").0, 403);
     let foreign = "GET /metrics HTTP/1.1\nhost: localhost\norigin: http://evil.test";
     assert_eq!(http(&stage, foreign).0, 403);

@@ -191,7 +191,7 @@ fn a_downgrade_saves_what_the_two_models_differ_by() -> anyhow::Result<()> {
     on_stage(async |stage| {
         stage.provider().standing(Script { tokens: TOKENS, ..Script::default() });
         let budget = json!({
-            "daily_limit_usd": 0.000_001,
+            "daily_limit_usd": 0.0001,
             "on_breach": "downgrade",
             "downgrade_to": "gpt-4o-mini",
         });
