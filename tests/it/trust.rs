@@ -1,26 +1,14 @@
 //! Clients that do not accept the agent's CA: one call is lost at most, and it is said.
 
-use harness::{Route, curl, on_stage, until};
+use harness::{Route, curl, on_stage, until, urllib};
 use serde_json::json;
-
-const THRICE: &str = "
-import urllib.request, urllib.error
-for _ in range(3):
-    request = urllib.request.Request(
-        'https://api.openai.com/v1/chat/completions', b'{\"model\":\"gpt-4o-mini\",\"messages\":[]}',
-        {'authorization': 'Bearer sk-test'})
-    try:
-        print(urllib.request.urlopen(request).status)
-    except urllib.error.URLError as error:
-        print(type(error.reason).__name__)
-";
 
 #[test]
 fn a_client_that_does_not_trust_the_ca_fails_once_and_is_then_left_alone() -> anyhow::Result<()> {
     on_stage(async |stage| {
         let config = stage.config();
         stage.start_untrusted(&config).await?;
-        let python = stage.succeed(Route::Redirect, &["python3", "-c", THRICE]).await?;
+        let python = stage.succeed(Route::Redirect, &["python3", "-c", &urllib(3)]).await?;
         assert_eq!(python.stdout, "SSLCertVerificationError\n200\n200\n");
         let process = stage.process(python.pid).await?;
         assert_eq!(process["coverage"], "untrusted", "{process}");

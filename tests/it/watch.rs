@@ -2,18 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use agent::clock::{Clock, System};
 use agent::demo::daemon::Config;
 use agent::demo::mock::{Ending, Script, Tokens};
-use agent::ledger::{self, Ledger};
-use agent::llm::usage::{NanoUsd, Usage};
-use agent::record::{Billing, CallId, Kind, Outcome, Record, Sink, UsageSource, Via};
-use agent::subject::{Process, Subject, Workload};
+use agent::llm::usage::NanoUsd;
 use anyhow::Context;
-use harness::{Manner, Origin, Route, Stage, curl, on_stage, until};
+use harness::{Manner, Origin, Route, Stage, curl, on_stage, records, until};
 use serde_json::{Value, json};
 
 /// As in `reading.rs`: so many tokens of gpt-4o-mini cost $0.0003.
@@ -191,76 +187,13 @@ fn a_provider_that_takes_too_long_breaches_the_95th_percentile() -> anyhow::Resu
     })
 }
 
-/// A call of curl's that cost $0.0003, so many hours ago.
-fn earlier(hours: u64) -> Record {
-    let at = System.now().wall - Duration::from_hours(hours);
-    let ms = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    let text = |text: &str| Arc::<str>::from(text);
-    Record {
-        call_id: CallId(ulid::Ulid::from_parts(u64::try_from(ms).unwrap_or(0), 1)),
-        started_at: at,
-        kind: Kind::Call,
-        via: Via::Intercept,
-        subject: Arc::new(Subject {
-            process: Process {
-                pid: 7,
-                start_ticks: 7,
-                exe: text("/usr/bin/curl"),
-                command: text("curl"),
-                uid: 0,
-                user: None,
-                verified: true,
-            },
-            workload: Workload {
-                name: text("exe:curl"),
-                unit: None,
-                container: None,
-                pod: None,
-                app: None,
-            },
-        }),
-        environment: text("default"),
-        team: None,
-        account: None,
-        agent_name: None,
-        provider: text("openai"),
-        host: text("api.openai.com"),
-        operation: text("chat"),
-        method: text("POST"),
-        path: text("/v1/chat/completions"),
-        model: Some(text("gpt-4o-mini")),
-        model_served: None,
-        stream: false,
-        status: Some(200),
-        outcome: Outcome::Ok,
-        error: None,
-        usage: Usage::default(),
-        usage_source: UsageSource::Reported,
-        cost: Some(NanoUsd(300_000)),
-        billing: Billing::Metered,
-        price_version: None,
-        attempts: Vec::new(),
-        retry_of: None,
-        ttft: None,
-        latency: Duration::from_millis(1),
-        upstream: Duration::from_millis(1),
-        bytes_in: 0,
-        bytes_out: 0,
-        flags: Vec::new(),
-        decisions: Vec::new(),
-        trace: None,
-    }
-}
-
 /// Eight hours of the last day in which curl spent $0.0003 each.
 fn remember(stage: &Stage) -> anyhow::Result<()> {
-    let dir = stage.home().join("state");
-    std::fs::create_dir_all(&dir)?;
-    let ledger = Ledger::open(&dir, ledger::Settings::default(), Arc::new(System))?;
-    let kept: Vec<_> = (2..10).map(|hours| ledger.settle(Arc::new(earlier(hours)))).collect();
-    ledger.close();
-    drop(kept);
-    Ok(())
+    let curl = records::subject("exe:curl", 0);
+    let now = System.now().wall;
+    let calls = (2..10)
+        .map(|hours| records::call(1, now - Duration::from_hours(hours), &curl, NanoUsd(300_000)));
+    records::keep(&stage.home().join("state"), calls)
 }
 
 #[test]

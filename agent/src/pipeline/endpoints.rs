@@ -13,6 +13,7 @@ use hyper::{HeaderMap, Request, Uri};
 use super::credentials;
 use crate::llm::providers::{Base, Provider};
 use crate::secret::Secret;
+use crate::upstream::{Destination, Offer, SocketOptions, Target};
 
 /// Fields that are sent to whoever is not to have the client's credential. Everything else may be
 /// one, or be about one.
@@ -117,8 +118,19 @@ impl Endpoint {
     }
 }
 
+/// Where requests below a base go.
+pub fn target(base: &Base, options: SocketOptions) -> Target {
+    Target {
+        destination: Destination::Name(Arc::clone(&base.host), base.port),
+        host: Arc::clone(&base.host),
+        tls: base.tls,
+        offer: Offer::Http1,
+        options,
+    }
+}
+
 /// The host as a request names it.
-pub(super) fn authority(base: &Base) -> String {
+pub fn authority(base: &Base) -> String {
     let default = if base.tls { 443 } else { 80 };
     if base.port == default {
         base.host.to_string()

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::settings::Definition;
 use crate::llm::providers::{Format, Provider};
+use crate::pipeline::endpoints::authority;
 use crate::upstream::Outgoing;
 
 /// The request, without a credential.
@@ -17,16 +18,10 @@ pub(super) fn request<S>(
 ) -> Result<Request<Outgoing>, Error> {
     let (path, body) = written(provider, definition, prompt);
     let base = &provider.base;
-    let usual = if base.tls { 443 } else { 80 };
-    let host = if base.port == usual {
-        base.host.to_string()
-    } else {
-        format!("{}:{}", base.host, base.port)
-    };
     Request::builder()
         .method(Method::POST)
         .uri(format!("{}{path}", base.prefix))
-        .header(header::HOST, host)
+        .header(header::HOST, authority(base))
         .header(header::CONTENT_TYPE, "application/json")
         .header(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))
         .header(header::USER_AGENT, concat!("weir/", env!("CARGO_PKG_VERSION")))

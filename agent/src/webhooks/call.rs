@@ -18,10 +18,11 @@ use crate::drain::Drain;
 use crate::llm::providers::Provider;
 use crate::pipeline::accounts::First;
 use crate::pipeline::credentials;
+use crate::pipeline::endpoints::target;
 use crate::pipeline::{self, Body, Context, Parties, Rules};
 use crate::record::{Connection, Durability, Notice, Opened, Outcome, Record, Sink, Via};
 use crate::subject::{Process, Subject, Workload};
-use crate::upstream::{Destination, Link, Offer, Pool, SocketOptions, Target};
+use crate::upstream::{Link, Pool, SocketOptions};
 
 /// Largest answer read.
 const ANSWER: usize = 4 << 20;
@@ -98,14 +99,7 @@ impl Means {
         provider: &Arc<Provider>,
         ear: &Arc<Ear>,
     ) -> Arc<Context> {
-        let base = &provider.base;
-        let target = Target {
-            destination: Destination::Name(Arc::clone(&base.host), base.port),
-            host: Arc::clone(&base.host),
-            tls: base.tls,
-            offer: Offer::Http1,
-            options: SocketOptions::default(),
-        };
+        let target = target(&provider.base, SocketOptions::default());
         Arc::new(Context {
             parties: Parties {
                 subject: Arc::new(Subject {
@@ -113,7 +107,7 @@ impl Means {
                     workload: Workload::webhook(webhook),
                 }),
                 via: Via::Gateway,
-                host: Arc::clone(&base.host),
+                host: Arc::clone(&provider.base.host),
                 provider: Arc::clone(provider),
             },
             account: First::default(),

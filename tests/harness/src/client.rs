@@ -30,6 +30,24 @@ pub fn curl<'a>(more: &[&'a str]) -> Vec<&'a str> {
     command
 }
 
+/// A Python that asks so many times, one after the other, and prints the status of each or the name
+/// of what went wrong.
+pub fn urllib(times: usize) -> String {
+    format!(
+        "
+import urllib.request, urllib.error
+for _ in range({times}):
+    request = urllib.request.Request(
+        'https://api.openai.com/v1/chat/completions', b'{{\"model\":\"gpt-4o-mini\",\"messages\":[]}}',
+        {{'authorization': 'Bearer sk-test'}})
+    try:
+        print(urllib.request.urlopen(request).status)
+    except urllib.error.URLError as error:
+        print(type(error.reason).__name__)
+"
+    )
+}
+
 /// How a client's calls reach the provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {

@@ -15,8 +15,9 @@ pub mod terminal;
 pub mod wait;
 pub mod money;
 pub mod collector;
+pub mod records;
 
-pub use client::{Output, Route, curl};
+pub use client::{Output, Route, curl, urllib};
 pub use origin::{Manner, Origin};
 pub use provider::Provider;
 pub use stage::{BYSTANDER, Stage, on_stage};

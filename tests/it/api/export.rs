@@ -1,17 +1,15 @@
 //! Many calls: as a file, and in pages.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use agent::clock::{Clock as _, System};
-use agent::ledger::{Ledger, Settings};
-use agent::llm::usage::{NanoUsd, Usage};
-use agent::record::{Attempt, Billing, CallId, Kind, Outcome, Record, Sink as _, UsageSource, Via};
-use agent::subject::{Process, Subject, Workload};
+use agent::llm::usage::NanoUsd;
+use agent::record::{Outcome, Record};
+use agent::subject::{Process, Subject};
 use anyhow::{Context, ensure};
-use harness::{money, on_stage};
+use harness::{money, on_stage, records};
 use serde_json::Value;
 
 use super::{Session, over_http, rows};
@@ -21,95 +19,33 @@ const CALLS: u32 = 6_200;
 /// A name that a spreadsheet would take for a formula.
 const FORMULA: &str = "=cmd|' /C calc'!A0";
 
-/// Calls of two days, by three workloads, in a ledger that an agent finds at its start.
-fn fill(state: &Path) -> anyhow::Result<()> {
-    std::fs::create_dir_all(state)?;
-    let ledger = Ledger::open(state, Settings::default(), Arc::new(System))?;
-    let now = System.now().wall;
+/// Calls of two days, by three workloads; every tenth met a limit.
+fn calls() -> impl Iterator<Item = Record> {
+    let begun = System.now().wall - Duration::from_hours(24);
     let subjects = ["exe:a.py", "exe:b.py", FORMULA].map(subject);
-    let mut kept = None;
-    for n in 0..CALLS {
+    (0..CALLS).map(move |n| {
+        let (at, limited) = (begun + Duration::from_secs(n.into()), n.is_multiple_of(10));
         let subject = &subjects[n as usize % subjects.len()];
-        kept = Some(ledger.settle(Arc::new(record(n, now, subject))));
-    }
-    // They are kept in order: the last one is the last.
-    kept.context("calls")?.blocking_recv()?;
-    ledger.close();
-    Ok(())
-}
-
-fn subject(name: &str) -> Arc<Subject> {
-    Arc::new(Subject {
-        process: Process {
-            pid: 7,
-            start_ticks: 1,
-            exe: "/usr/bin/python3".into(),
-            command: format!("python3 \"{name}\",x\ny").into(),
-            uid: 1000,
-            user: Some("al".into()),
-            verified: true,
-        },
-        workload: Workload { name: name.into(), unit: None, container: None, pod: None, app: None },
+        Record {
+            status: Some(if limited { 429 } else { 200 }),
+            outcome: if limited { Outcome::RateLimited } else { Outcome::Ok },
+            ..records::call(n, at, subject, NanoUsd(1_000 + i64::from(n)))
+        }
     })
 }
 
-fn record(n: u32, now: SystemTime, subject: &Arc<Subject>) -> Record {
-    let at = now - Duration::from_hours(24) + Duration::from_secs(n.into());
-    let ms = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
-    let id = ulid::Ulid::from_parts(u64::try_from(ms).unwrap_or(0), n.into());
-    let cost = Some(NanoUsd(1_000 + i64::from(n)));
-    Record {
-        call_id: CallId(id),
-        started_at: at,
-        kind: Kind::Call,
-        via: Via::Intercept,
-        subject: Arc::clone(subject),
-        environment: "prod".into(),
-        team: None,
-        account: None,
-        agent_name: None,
-        provider: "openai".into(),
-        host: "api.openai.com".into(),
-        operation: "chat".into(),
-        method: "POST".into(),
-        path: "/v1/chat/completions".into(),
-        model: Some("gpt-4o-mini".into()),
-        model_served: None,
-        stream: false,
-        status: Some(if n.is_multiple_of(10) { 429 } else { 200 }),
-        outcome: if n.is_multiple_of(10) { Outcome::RateLimited } else { Outcome::Ok },
-        error: None,
-        usage: Usage { input: 10, output: 2, ..Usage::default() },
-        usage_source: UsageSource::Reported,
-        cost,
-        billing: Billing::Metered,
-        price_version: None,
-        attempts: vec![Attempt {
-            provider: "openai".into(),
-            model: None,
-            started_at: at,
-            status: Some(200),
-            outcome: Outcome::Ok,
-            upstream: Duration::from_millis(3),
-            cost,
-        }],
-        retry_of: None,
-        ttft: None,
-        latency: Duration::from_millis(5),
-        upstream: Duration::from_millis(4),
-        bytes_in: 100,
-        bytes_out: 200,
-        flags: Vec::new(),
-        decisions: Vec::new(),
-        trace: None,
-    }
+fn subject(name: &str) -> Arc<Subject> {
+    let plain = records::subject(name, 1000);
+    let command = format!("python3 \"{name}\",x\ny").into();
+    let process = Process { command, ..plain.process.clone() };
+    Arc::new(Subject { process, workload: plain.workload.clone() })
 }
 
 #[test]
 fn an_export_holds_every_call_once_and_in_order() -> anyhow::Result<()> {
     on_stage(async |stage| {
         let state = stage.home().join("state");
-        tokio::task::spawn_blocking(move || fill(&state)).await??;
+        records::keep(&state, calls())?;
         let config = stage.config();
         stage.start(&config).await?;
         let session = Session::begin(stage).await?;

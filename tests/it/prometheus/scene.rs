@@ -6,7 +6,7 @@ use agent::demo::daemon::Config;
 use agent::demo::mock::{Ending, Script, Tokens};
 use agent::demo::stage::Cgroup;
 use anyhow::{Context, ensure};
-use harness::{Output, Route, Stage, curl, within};
+use harness::{Output, Route, Stage, curl, urllib, within};
 use serde_json::json;
 
 /// So many tokens of gpt-4o-mini cost $0.0003.
@@ -18,19 +18,6 @@ const STREAM: &str =
     "{\"model\":\"gpt-4o-mini\",\"max_tokens\":400,\"stream\":true,\"messages\":[]}";
 /// What curl exits with where the answer is an error.
 const HTTP_ERROR: i32 = 22;
-/// Its client accepts the provider's own CA and not the agent's.
-const DISTRUSTFUL: &str = "
-import urllib.request, urllib.error
-for _ in range(2):
-    request = urllib.request.Request(
-        'https://api.openai.com/v1/chat/completions', b'{\"model\":\"gpt-4o-mini\",\"messages\":[]}',
-        {'authorization': 'Bearer sk-test'})
-    try:
-        print(urllib.request.urlopen(request).status)
-    except urllib.error.URLError as error:
-        print(type(error.reason).__name__)
-";
-
 /// The workload that the dashboard of one workload shows: a container, so that it has a control
 /// group.
 pub(super) const WORKLOAD: &str = "container:box";
@@ -89,7 +76,9 @@ impl Scene {
         let roots = format!("SSL_CERT_FILE={}", roots.display());
         // Beside the file, the directory of the system would count.
         let nothing = "SSL_CERT_DIR=/nonexistent";
-        let distrustful = ["env", &roots, nothing, "python3", "-c", DISTRUSTFUL];
+        // It accepts the provider's own CA and not the agent's.
+        let twice = urllib(2);
+        let distrustful = ["env", &roots, nothing, "python3", "-c", &twice];
         let seen = stage.succeed(Route::Redirect, &distrustful).await?;
         ensure!(seen.stdout == "SSLCertVerificationError\n200\n", "{seen:?}");
         Ok(())

@@ -15,9 +15,10 @@ use super::model::{Search, Told};
 use super::{Client, refuse};
 use crate::llm::providers::Provider;
 use crate::pipeline::accounts::First;
+use crate::pipeline::endpoints::{authority, target};
 use crate::pipeline::{self, Body, Context, Parties, Place, Rules};
 use crate::record::Via;
-use crate::upstream::{Destination, Link, Offer, Outgoing, SocketOptions, Target};
+use crate::upstream::{Link, Outgoing, SocketOptions, Target};
 
 /// The providers that one client connection has called, each with its link.
 #[derive(Debug, Default)]
@@ -188,23 +189,11 @@ async fn pass(
         return refuse(StatusCode::BAD_REQUEST, "the path is not valid behind the provider's own");
     };
     *request.uri_mut() = uri;
-    let default = if base.tls { 443 } else { 80 };
-    let host = if base.port == default {
-        base.host.to_string()
-    } else {
-        format!("{}:{}", base.host, base.port)
-    };
-    match HeaderValue::from_str(&host) {
+    match HeaderValue::from_str(&authority(base)) {
         Ok(host) => request.headers_mut().insert(header::HOST, host),
         Err(_not_a_header) => request.headers_mut().remove(header::HOST),
     };
-    let target = Target {
-        destination: Destination::Name(Arc::clone(&base.host), base.port),
-        host: Arc::clone(&base.host),
-        tls: base.tls,
-        offer: Offer::Http1,
-        options: SocketOptions::default(),
-    };
+    let target = target(base, SocketOptions::default());
     let context = client.gateway.context(client, provider, Via::Gateway, target);
     pipeline::handle(context, request).await
 }

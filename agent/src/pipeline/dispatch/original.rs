@@ -13,13 +13,13 @@ use crate::llm::providers::{Base, Format, Provider};
 use crate::llm::translate::{self, Feature, Plan, Wire};
 use crate::pipeline::admit::change;
 use crate::pipeline::credentials;
-use crate::pipeline::endpoints::{KEPT, authority};
+use crate::pipeline::endpoints::{KEPT, authority, target};
 use crate::pipeline::exchange::Exchange;
 use crate::pipeline::reservation::Place;
 use crate::pipeline::tries::Serving;
 use crate::policy::reliability::Hop;
 use crate::record::Flag;
-use crate::upstream::{Destination, Link, Offer, Outgoing, SocketOptions, Target};
+use crate::upstream::{Link, Outgoing, SocketOptions};
 
 /// A request, kept whole where it may have to be sent again.
 #[derive(Debug)]
@@ -224,15 +224,9 @@ fn with_usage(exchange: &mut Exchange, provider: &Provider, body: Bytes) -> Byte
 
 pub(super) fn link_to(base: &Base, exchange: &Exchange) -> Link {
     let first = exchange.context.link.target();
-    let target = Target {
-        destination: Destination::Name(Arc::clone(&base.host), base.port),
-        host: Arc::clone(&base.host),
-        tls: base.tls,
-        offer: Offer::Http1,
-        // No other provider is a way out either for a client that has none.
-        options: SocketOptions { netns: first.options.netns, ..SocketOptions::default() },
-    };
-    Link::lazy(Arc::clone(exchange.context.link.pool()), target)
+    // No other provider is a way out either for a client that has none.
+    let options = SocketOptions { netns: first.options.netns, ..SocketOptions::default() };
+    Link::lazy(Arc::clone(exchange.context.link.pool()), target(base, options))
 }
 
 /// The format in which a provider is asked for a client of another one.
