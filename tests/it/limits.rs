@@ -60,7 +60,7 @@ fn the_configuration_of_the_design_loads_and_acts() -> anyhow::Result<()> {
         }
 
         let agent = stage.scratch().join("batch-agent");
-        std::fs::copy("/usr/bin/curl", &agent)?;
+        harness::artefacts::copy("/usr/bin/curl".as_ref(), &agent)?;
         let agent = agent.display().to_string();
         let mut words = curl(&["-i"]);
         words[0] = &agent;

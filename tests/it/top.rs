@@ -17,7 +17,7 @@ async fn play(stage: &mut Stage) -> anyhow::Result<()> {
     let config = stage.config();
     stage.start(&config).await?;
     let other = stage.scratch().join("batch-agent");
-    std::fs::copy("/usr/bin/curl", &other)?;
+    harness::artefacts::copy("/usr/bin/curl".as_ref(), &other)?;
     let other = other.display().to_string();
     let mut claude = curl(&["-d", CLAUDE, "https://api.anthropic.com/v1/messages"]);
     claude[0] = &other;

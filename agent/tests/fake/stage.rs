@@ -74,7 +74,10 @@ impl Stage {
     pub(crate) fn run_as_nobody(&self, args: &str) -> Ran {
         let copy = self.dir.path().join("weir");
         if !copy.exists() {
-            std::fs::copy(env!("CARGO_BIN_EXE_weir"), &copy).unwrap();
+            // By another process: while this one had the copy open, what other tests start at that
+            // moment would have it open too, and what is open for writing cannot be run.
+            let cp = Command::new("cp").arg(env!("CARGO_BIN_EXE_weir")).arg(&copy).status();
+            assert!(cp.unwrap().success());
         }
         let mut command = Command::new(copy);
         command.args(args.split_whitespace()).arg("--run-dir").arg(self.dir.path().join("run"));

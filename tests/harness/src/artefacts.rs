@@ -1,6 +1,8 @@
 //! What a test run needs on disk, and what the caller demands: the binary, the prepared clients.
 
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
 
@@ -23,6 +25,27 @@ pub fn client(name: &str) -> anyhow::Result<PathBuf> {
 /// A script of `tests/clients`.
 pub fn script(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("clients").join(name)
+}
+
+/// A copy of a program, to be run under another name or by others.
+///
+/// Another process makes it, and so [`program`]: while this one had it open for writing, whatever other
+/// tests start at that moment would have it open too, and what is open for writing cannot be run.
+pub fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let cp = Command::new("cp").arg("--").arg(from).arg(to).status()?;
+    ensure!(cp.success(), "cp {} {}: {cp}", from.display(), to.display());
+    Ok(())
+}
+
+/// A program of these lines.
+pub fn program(lines: &str, to: &Path) -> anyhow::Result<()> {
+    let mut install = Command::new("install");
+    let mut install =
+        install.args(["-m", "755", "/dev/stdin"]).arg(to).stdin(Stdio::piped()).spawn()?;
+    install.stdin.take().context("its input")?.write_all(lines.as_bytes())?;
+    let installed = install.wait()?;
+    ensure!(installed.success(), "install {}: {installed}", to.display());
+    Ok(())
 }
 
 /// A browser: Debian's.

@@ -1,8 +1,5 @@
 //! The programs cannot be loaded: somebody says why, and connections go where they were going.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-
 use harness::{Route, artefacts, curl, on_stage};
 use serde_json::Value;
 
@@ -17,8 +14,7 @@ fn without_a_capability_that_one_is_named_and_connections_go_direct() -> anyhow:
     on_stage(async |stage| {
         let starter = stage.scratch().join("starter");
         let weir = artefacts::weir()?;
-        fs::write(&starter, WITHOUT.replace("WEIR", &weir.display().to_string()))?;
-        fs::set_permissions(&starter, fs::Permissions::from_mode(0o755))?;
+        artefacts::program(&WITHOUT.replace("WEIR", &weir.display().to_string()), &starter)?;
         let config = stage.config();
         stage.start_by(&starter, &config).await?;
 

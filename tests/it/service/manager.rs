@@ -1,6 +1,5 @@
 //! The service manager, as a program that stands in for `weir`.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -26,8 +25,7 @@ impl Manager {
         let home = stage.scratch().join("manager");
         std::fs::create_dir_all(&home)?;
         let program = home.join("weir");
-        std::fs::write(&program, PROGRAM)?;
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))?;
+        artefacts::program(PROGRAM, &program)?;
         let weir = home.join("real");
         place(&weir)?;
         std::fs::write(home.join("weir-path"), weir.to_str().context("a path")?)?;
@@ -71,6 +69,5 @@ impl Manager {
 
 /// The real program, under this name.
 fn place(at: &Path) -> anyhow::Result<()> {
-    std::fs::copy(artefacts::weir()?, at).context("a copy of weir")?;
-    Ok(())
+    artefacts::copy(&artefacts::weir()?, at)
 }

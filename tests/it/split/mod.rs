@@ -2,7 +2,6 @@
 
 mod seen;
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -109,8 +108,7 @@ fn started_without_root_it_splits_no_less() -> anyhow::Result<()> {
             weir = weir.display(),
         );
         let program = stage.scratch().join("as-a-service");
-        std::fs::write(&program, script)?;
-        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755))?;
+        harness::artefacts::program(&script, &program)?;
         for part in ["state", "run"] {
             let path = stage.home().join(part);
             std::fs::create_dir_all(&path)?;
