@@ -360,6 +360,16 @@ fn it_is_switched_on_and_off_while_calls_go_on() -> anyhow::Result<()> {
             let last = told(stage).pop().flatten();
             Ok((last == Some(format!("00-{TRACE}-{PARENT}-01"))).then_some(()))
         })
-        .await
+        .await?;
+        // One reload at a time: after this one the first is over.
+        stage.told(&["config", "reload"]).await?;
+        let output = stage.succeed(Route::Redirect, &ask).await?;
+        let call = call_of(stage, &output).await?;
+        let id = call["call_id"].as_str().context("a call has an id")?;
+        // At the end whatever waits is sent.
+        assert_eq!(stage.stop().await?, Some(0));
+        let everything = format!("{:?}{:?}", collector.spans(), collector.lines());
+        assert!(!everything.contains(id), "a call after it was switched off was told of");
+        Ok(())
     })
 }

@@ -152,6 +152,8 @@ fn one_failure_alerts_nobody() -> anyhow::Result<()> {
         let row = watch(stage).await?["workloads"][0].take();
         assert_eq!((&row["task"], &row["window"]["errors"]), (&json!("chat"), &json!(1)), "{row}");
         assert_eq!(row["state"], "ok");
+        let used: f64 = stage.metric("weir_error_budget_used_ratio", "task=\"chat\"").await?;
+        assert!(used > 10.0, "{used}");
         let notices: u64 = stage.metric("weir_notices_total", "error_budget").await?;
         assert_eq!(notices, 0);
         assert!(!is_warned(stage, "task chat").await?);

@@ -2,7 +2,7 @@
 //! `PUT /api/frozen/WORKLOAD`: workloads a policy has frozen, and their way back.
 
 use axum::Router;
-use axum::extract::rejection::JsonRejection;
+use axum::extract::rejection::{JsonRejection, PathRejection};
 use axum::extract::{Extension, Json, Path, State};
 use axum::routing::{get, put};
 use jiff::Timestamp;
@@ -112,10 +112,11 @@ async fn frozen(
 async fn thaw(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
-    Path(workload): Path<String>,
+    workload: Result<Path<String>, PathRejection>,
     body: Result<Json<SetFrozen>, JsonRejection>,
 ) -> Answer<FrozenWorkloads> {
     caller.may_change()?;
+    let Path(workload) = workload?;
     if body?.0.frozen {
         let what = "only policies freeze workloads".to_owned();
         let fix = Some("give a budget `on_breach: freeze`".to_owned());

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use axum::extract::rejection::JsonRejection;
+use axum::extract::rejection::{JsonRejection, PathRejection};
 use axum::extract::{Extension, Path, State};
 use axum::routing::{get, put};
 use axum::{Json, Router};
@@ -239,11 +239,11 @@ async fn set_escalation(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
     who: Option<Extension<Who>>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
     body: Result<Json<SetEscalation>, JsonRejection>,
 ) -> Answer<EscalationRow> {
     caller.may_change()?;
-    let state = body?.0.state;
+    let (Path(id), state) = (id?, body?.0.state);
     let by = who.map(|Extension(Who(uid))| uid);
     let row = ask(&shared, move |agent| agent.set_escalation(&id, state, by)).await?;
     let unknown = || Refusal::NotFound("no escalation with this id is known".to_owned());
@@ -273,8 +273,9 @@ async fn deliveries(
 async fn test_channel(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
 ) -> Answer<DeliveryRow> {
     caller.may_change()?;
+    let Path(name) = name?;
     ask(&shared, move |agent| agent.test_channel(&name)).await.map(Json)
 }

@@ -32,7 +32,7 @@ pub struct CallQuery {
     pub workload: Option<String>,
     /// Of this process id.
     pub pid: Option<u32>,
-    /// Of this user.
+    /// Of the user with this name or id.
     pub user: Option<String>,
     /// Of this team.
     pub team: Option<String>,
@@ -72,7 +72,7 @@ impl CallQuery {
         let model = self.model.is_none()
             || [&call.model, &call.model_served].into_iter().any(|found| *found == self.model);
         same(&self.workload, &call.workload)
-            && same(&self.user, &call.user)
+            && (same(&self.user, &call.user) || same(&self.user, &call.uid.to_string()))
             && self.team.as_deref().is_none_or(|team| call.team.as_deref() == Some(team))
             && same(&self.provider, &call.provider)
             && model
@@ -392,6 +392,15 @@ fn milliseconds(span: std::time::Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::sample::sample;
+
+    #[test]
+    fn users_are_named_or_numbered() {
+        let call = CallRow { user: "alice".to_owned(), uid: 1000, ..sample() };
+        let of = |user: &str| CallQuery { user: Some(user.to_owned()), ..CallQuery::default() };
+        assert!(of("alice").matches(&call) && of("1000").matches(&call));
+        assert!(!of("bob").matches(&call) && !of("100").matches(&call));
+    }
 
     #[test]
     fn status_filters() {

@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::Router;
 use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -52,7 +53,11 @@ pub(super) fn router() -> Router<Shared> {
         .route("/assets/{*path}", get(asset))
 }
 
-async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Result<Response, Refusal> {
+async fn asset(
+    path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let Path(path) = path?;
     file(&format!("/assets/{path}"), &headers)
 }
 

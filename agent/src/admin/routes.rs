@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Extension, Path, Query, State};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
@@ -218,10 +218,11 @@ async fn page(shared: &Shared, query: CallQuery) -> Answer<Calls> {
 async fn call(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Answer<CallDetail> {
     let uid = caller.rows_of()?;
     let unknown = || Refusal::NotFound("no call with this id is known".to_owned());
+    let Path(id) = id?;
     let id: CallId = id.parse().map_err(|_| unknown())?;
     let detail = ask(&shared, move |agent| agent.call(id)).await?;
     // Another user's call is as unknown as one that never was.

@@ -264,12 +264,7 @@ impl admin::Agent for Running {
 
     fn calls(&self, query: &CallQuery) -> Result<Vec<CallRow>, Failure> {
         let found = self.ledger.reader().calls(&rows::call_query(query));
-        let found = found.map_err(|error| unavailable(&error))?.into_iter();
-        let mut rows: Vec<_> = found.map(rows::call).filter(|row| query.matches(row)).collect();
-        if let Some(last) = query.last {
-            rows.drain(..rows.len().saturating_sub(last as usize));
-        }
-        Ok(rows)
+        Ok(found.map_err(|error| unavailable(&error))?.into_iter().map(rows::call).collect())
     }
 
     fn call(&self, id: CallId) -> Result<Option<CallDetail>, Failure> {

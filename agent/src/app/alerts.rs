@@ -25,19 +25,19 @@ pub(super) fn open(
     state: &Path,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<(Alerts, Worker)> {
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let parts = Parts {
-        settings: settings(&config.alerts),
-        clock,
-        host: Arc::from(host),
-        pace: Pace::default(),
-    };
+    let settings = settings(&config.alerts);
+    let parts = Parts { settings, clock, host: host(), pace: Pace::default() };
     let (alerts, worker) = Alerts::open(state, parts)
         .with_context(|| format!("alerts and escalations in {}", state.display()))?;
     for (channel, why) in alerts.broken() {
         tracing::error!(channel = &*channel, why, "an alert channel can tell nobody");
     }
     Ok((alerts, worker))
+}
+
+/// The name by which this machine is told from others.
+pub(super) fn host() -> Arc<str> {
+    rustix::system::uname().nodename().to_string_lossy().into()
 }
 
 /// With the secrets, read from where they are.

@@ -45,6 +45,8 @@ struct Day {
     name: String,
     since: Timestamp,
     until: Timestamp,
+    /// Whether it ends where the next one begins, and not when it is asked for.
+    whole: bool,
 }
 
 /// What the calls of a stretch of time came to.
@@ -53,6 +55,13 @@ struct Totals {
     figures: CallFigures,
     saved: NanoUsd,
     escalated: u64,
+}
+
+impl Day {
+    /// Whether its figures stay as they are, and somebody may ask for the same ones again.
+    fn is_settled(&self, now: SystemTime) -> bool {
+        self.whole && now.duration_since(self.until.into()).is_ok_and(|age| age > SETTLED)
+    }
 }
 
 impl Remembered {
@@ -67,7 +76,7 @@ impl Remembered {
 
     fn keep(&self, asked: Asked, totals: Totals) {
         let mut held = self.0.lock();
-        if held.1.len() >= DAYS {
+        if held.1.len() >= DAYS && !held.1.contains_key(&asked) {
             held.1.clear();
         }
         held.1.insert(asked, totals);
@@ -97,7 +106,7 @@ impl Analytics for Running {
     fn workload(&self, name: &str, span: &Span) -> Result<Option<WorkloadReport>, Failure> {
         let failed = |error| unavailable(&error);
         let now = self.zoned_now(span);
-        let since = self.since(span)?;
+        let (since, _) = self.ends(span)?;
         let reader = self.ledger.reader();
         let found = reader.workload(name, since.into(), span.uid).map_err(failed)?;
         let Some(figures) = found else { return Ok(None) };
@@ -118,9 +127,9 @@ impl Analytics for Running {
             ..ledger::CallQuery::default()
         };
         let calls = reader.calls(&newest).map_err(failed)?;
-        let percent = |count: u64| (share(count, figures.calls) * 1e4).round() / 1e2;
+        let percent = |count: u64| (rows::share(count, figures.calls) * 1e4).round() / 1e2;
         let errors = figures.errors.iter().map(|(class, count)| ErrorRow {
-            class: (*class).to_owned(),
+            class: *class,
             count: *count,
             percent: percent(*count),
         });
@@ -151,9 +160,11 @@ impl Analytics for Running {
         &self.teller.bus
     }
 
-    fn since(&self, span: &Span) -> Result<Timestamp, Failure> {
-        let days = days(&self.zoned_now(span), span.days.get())?;
-        days.first().map(|day| day.since).ok_or_else(beyond)
+    fn ends(&self, span: &Span) -> Result<(Timestamp, Timestamp), Failure> {
+        let now = self.zoned_now(span);
+        let days = days(&now, span.days.get())?;
+        let first = days.first().ok_or_else(beyond)?;
+        Ok((first.since, now.timestamp()))
     }
 }
 
@@ -178,14 +189,13 @@ impl Running {
         let mut read = self.read(&missing, uid)?.into_iter();
         let mut totals = Vec::with_capacity(days.len());
         for (day, known) in days.iter().zip(known) {
-            let of_day = match known {
-                Some(known) => known,
-                None => read.next().unwrap_or_default(),
-            };
-            let age = now.wall.duration_since(day.until.into()).unwrap_or_default();
-            if age > SETTLED {
-                self.remembered.keep(asked(day), of_day.clone());
-            }
+            let of_day = known.unwrap_or_else(|| {
+                let read = read.next().unwrap_or_default();
+                if day.is_settled(now.wall) {
+                    self.remembered.keep(asked(day), read.clone());
+                }
+                read
+            });
             totals.push(of_day);
         }
         // Escalations are in no ledger: their list says when each began.
@@ -279,7 +289,7 @@ impl Totals {
     /// A share of the calls; none where there were none.
     fn of_calls(&self, count: u64) -> Option<f64> {
         let calls = self.figures.calls;
-        (calls > 0).then(|| share(count, calls).min(1.0))
+        (calls > 0).then(|| rows::share(count, calls).min(1.0))
     }
 
     fn average_ms(&self) -> Option<f64> {
@@ -322,8 +332,9 @@ fn days(now: &Zoned, count: i64) -> Result<Vec<Day>, Failure> {
     for back in (0..count).rev() {
         let date = now.date().checked_sub(back.days()).map_err(|_| beyond())?;
         let next = date.tomorrow().map_err(|_| beyond())?;
-        let until = if back == 0 { now.timestamp() } else { start(next, now)? };
-        days.push(Day { name: date.to_string(), since: start(date, now)?, until });
+        let whole = back > 0;
+        let until = if whole { start(next, now)? } else { now.timestamp() };
+        days.push(Day { name: date.to_string(), since: start(date, now)?, until, whole });
     }
     Ok(days)
 }
@@ -346,12 +357,6 @@ fn projected(spent: NanoUsd, (begin, now, end): (Timestamp, Timestamp, Timestamp
     let passed = micros(begin, now).max(1);
     let whole = i128::from(spent.0) * micros(begin, end) / passed;
     NanoUsd(i64::try_from(whole).unwrap_or(i64::MAX))
-}
-
-fn share(part: u64, whole: u64) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "a share of counts needs no more")]
-    let share = part as f64 / whole.max(1) as f64;
-    share
 }
 
 fn quantiles(of: ledger::Quantiles) -> Quantiles {
@@ -389,6 +394,20 @@ mod tests {
         let hours = days[1].until.duration_since(days[1].since).as_hours();
         assert_eq!(hours, 23, "the clock went forward");
         assert_eq!(days[2].until, now.timestamp());
+    }
+
+    #[test]
+    fn days_are_settled_once_they_are_over_but_for_the_one_that_ends_as_asked() {
+        let now = at("2026-03-30T12:00:00Z", &TimeZone::UTC);
+        let settled = |time: &str| {
+            let time = SystemTime::from(time.parse::<Timestamp>().unwrap());
+            let days = days(&now, 4).unwrap();
+            days.iter().map(|day| day.is_settled(time)).collect::<Vec<_>>()
+        };
+        assert_eq!(settled("2026-03-30T12:00:00Z"), [true, true, false, false]);
+        assert_eq!(settled("2026-03-29T00:00:00Z"), [false; 4], "ended just a day ago, or not yet");
+        // Of the span before, the last day is long over, and is asked for once all the same.
+        assert_eq!(settled("2026-04-29T12:00:00Z"), [true, true, true, false]);
     }
 
     #[test]
@@ -455,5 +474,18 @@ mod tests {
         assert_eq!(kept.find(&asked, now.mono).map(|it| it.escalated), Some(1));
         assert_eq!(kept.find(&(Some(7), now.wall, now.wall), now.mono), None, "another's");
         assert_eq!(kept.find(&asked, now.mono + REMEMBERED + Duration::from_secs(1)), None);
+    }
+
+    #[test]
+    fn a_day_that_is_known_makes_no_other_forgotten() {
+        use crate::clock::{Clock, System};
+        let (kept, now) = (Remembered::default(), System.now());
+        let asked = |n: usize| (u32::try_from(n).ok(), now.wall, now.wall);
+        (0..DAYS).for_each(|n| kept.keep(asked(n), Totals::default()));
+        kept.keep(asked(0), Totals { escalated: 1, ..Totals::default() });
+        assert_eq!(kept.find(&asked(0), now.mono).map(|it| it.escalated), Some(1));
+        assert!(kept.find(&asked(DAYS - 1), now.mono).is_some());
+        kept.keep(asked(DAYS), Totals::default());
+        assert!(kept.find(&asked(1), now.mono).is_none(), "no more than so many");
     }
 }

@@ -20,6 +20,7 @@ use crate::admin::policies::Reach;
 use crate::admin::reload::Reloaded;
 use crate::admin::status::{CaptureState, ModeState};
 use crate::alerts::word;
+use crate::drain::Drain;
 use crate::events::{Bus, Data, Kind};
 use crate::policy::view::PolicyView;
 use crate::record::{Notice, Record, Topic};
@@ -116,6 +117,33 @@ impl Teller {
         self.bus.publish(Kind::Config, None, None, data);
         self.look();
     }
+
+    /// Looks until the agent stops. A look that fails ends nothing: the next one may not.
+    async fn watch(&self, drain: &Drain, look: impl Fn() -> Seen + Send + Sync + 'static) {
+        let look = Arc::new(look);
+        let mut before: Option<Seen> = None;
+        loop {
+            let look = Arc::clone(&look);
+            // Whoever switches the kernel half holds its lock for longer than a task may wait.
+            match drain.spawn_blocking(move || look()).await {
+                Ok(now) => {
+                    if let Some(before) = &before {
+                        now.tell(before, &self.bus);
+                    }
+                    before = Some(now);
+                }
+                Err(error) => {
+                    let why = error.to_string();
+                    tracing::error!(why, "changes of state cannot be looked at now");
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(PAUSE) => {}
+                () = self.look.notified() => {}
+                () = drain.signalled() => return,
+            }
+        }
+    }
 }
 
 /// What is looked at.
@@ -161,27 +189,16 @@ impl Seen {
 
 /// Looks until the agent stops.
 pub(super) async fn watch(running: Arc<Running>) {
-    let drain = running.front.runtime.drain.clone();
-    // Whoever switches the kernel half holds its lock for longer than a task may wait.
-    let look = async || {
-        let running = Arc::clone(&running);
-        drain.spawn_blocking(move || Seen::of(&running)).await.ok()
-    };
-    let Some(mut seen) = look().await else { return };
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(PAUSE) => {}
-            () = running.teller.look.notified() => {}
-            () = drain.signalled() => return,
-        }
-        let Some(now) = look().await else { return };
-        now.tell(&seen, &running.teller.bus);
-        seen = now;
-    }
+    let (teller, drain) = (running.teller.clone(), running.front.runtime.drain.clone());
+    teller.watch(&drain, move || Seen::of(&running)).await;
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use tokio::time::Instant;
+
     use super::*;
     use crate::admin::breakers::BreakerState;
     use crate::clock::System;
@@ -222,5 +239,24 @@ mod tests {
             &[("openai", Closed, 0), ("gemini", Open, 2), ("anthropic", Closed, 0)],
         );
         assert_eq!(told(&again), [Kind::Breaker]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_that_is_asked_for_is_had_at_once_and_one_that_panics_ends_nothing() {
+        let (teller, drain) = (Teller::new(Bus::new(Arc::new(System))), Drain::new());
+        let mut heard = teller.bus.subscribe(None);
+        let looks = AtomicU32::new(0);
+        let look = move || match looks.fetch_add(1, Ordering::Relaxed) {
+            0 => seen(Mode::Meter, true, &[]),
+            1 => panic!("a look that fails"),
+            _ => seen(Mode::Off, true, &[]),
+        };
+        let (begun, watching) = (Instant::now(), (teller.clone(), drain.clone()));
+        drain.spawn(async move { watching.0.watch(&watching.1, look).await });
+        // The second look is asked for; the third one comes by itself.
+        teller.look();
+        assert_eq!(heard.next().await.events[0].kind, Kind::Mode);
+        assert!(begun.elapsed() < PAUSE * 2, "{:?}", begun.elapsed());
+        assert_eq!(drain.finish(PAUSE).await, 0);
     }
 }

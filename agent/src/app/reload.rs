@@ -14,6 +14,7 @@ use crate::admin::SCHEMA_VERSION;
 use crate::admin::reload::Reloaded;
 use crate::config::{self, Change, Effective, OnUntrusted, Problem};
 use crate::pipeline::Rules;
+use crate::record::Sink as _;
 use crate::upstream::Tls;
 
 /// What is made of a configuration before it takes effect.
@@ -76,7 +77,9 @@ impl Running {
         restore::count(&policies, &spent.unwrap_or_default(), now);
 
         self.alerts.replace(alerts::settings(&config.alerts));
-        self.takers.watched().replace(&config.watching);
+        for notice in self.takers.watched().replace(&config.watching, now.wall) {
+            self.takers.notice(notice);
+        }
         for (channel, why) in self.alerts.broken() {
             tracing::error!(channel = &*channel, why, "an alert channel can tell nobody");
         }

@@ -345,6 +345,12 @@ pub(super) fn milliseconds(span: Duration) -> f64 {
     (span.as_secs_f64() * 1e6).round() / 1e3
 }
 
+/// A part of a whole, 0 to 1; none of nothing.
+#[expect(clippy::cast_precision_loss, reason = "a share of counts needs no more")]
+pub(super) fn share(part: u64, whole: u64) -> f64 {
+    part as f64 / whole.max(1) as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -225,10 +225,12 @@ pub(super) async fn start(
         }
     };
     let (restored, there) = (Arc::clone(&takers), Arc::clone(&ledger));
-    restored.watched().replace(&config.watching);
     let now = front.runtime.clock.now().wall;
+    // Nobody is watched yet, so there is nothing to tell.
+    drop(restored.watched().replace(&config.watching, now));
     let restoring = drain.spawn_blocking(move || restored.watched().restore(&there, now));
     restoring.await.context("the windows of the last calls")?;
+    webhooks::remember(&front).await;
     gate.lift();
     webhooks::begin(&front);
     let (succession, leaves) = mpsc::channel(1);

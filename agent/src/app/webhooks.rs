@@ -32,6 +32,17 @@ pub(super) fn open(config: &Config, state: &Path, front: &Front, dial: Dial) {
     complain(webhooks);
 }
 
+/// What was taken before is known before the first request is answered.
+pub(super) async fn remember(front: &Front) {
+    let Some(webhooks) = front.webhooks.get().cloned() else { return };
+    let remembering = front.runtime.drain.spawn_blocking(move || webhooks.remember_all());
+    match remembering.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "deliveries to webhooks cannot be read"),
+        Err(_) => tracing::error!("webhooks: reading what was taken before panicked"),
+    }
+}
+
 /// Takes up what is there, from here on.
 pub(super) fn begin(front: &Front) {
     if let Some(webhooks) = front.webhooks.get() {

@@ -66,7 +66,7 @@ enum Word {
     Queued,
     /// Sent, and taken by the receiver
     Delivered,
-    /// Sent, and given up
+    /// Sent, or to be posted back, and given up
     Dead,
     /// Posted here: the model is being asked
     Running,
@@ -119,7 +119,8 @@ pub(super) fn run(args: &Args, ctx: &Ctx) -> anyhow::Result<Exit> {
                     && let Some(query) = asked.inbound()
                 {
                     let found: Runs = client.get("/api/webhooks/runs", &query).await?;
-                    rows.extend(found.rows.into_iter().map(Row::Inbound));
+                    let meant = found.rows.into_iter().filter(|row| asked.means(row));
+                    rows.extend(meant.map(Row::Inbound));
                 }
                 if *direction != Some(Direction::Inbound)
                     && let Some(query) = asked.outbound()
@@ -155,12 +156,23 @@ impl Asked {
 
     /// `None` where the state is one that nothing posted here can be in.
     fn inbound(&self) -> Option<RunQuery> {
-        let status = match self.status {
-            Some(word) => Some(word.inbound()?),
-            None => None,
+        let webhook = self.channel.clone();
+        let (status, last) = match self.status {
+            // Which of them are the last is known when the others are left out.
+            Some(Word::Dead) => (None, None),
+            Some(word) => (Some(word.inbound()?), Some(self.last)),
+            None => (None, Some(self.last)),
         };
-        let (webhook, last) = (self.channel.clone(), Some(self.last));
         Some(RunQuery { webhook, status, last, ..RunQuery::default() })
+    }
+
+    /// Whether a delivery is one that is asked for, where the agent cannot be asked that: of what
+    /// was posted here it is the callback that is given up.
+    fn means(&self, row: &RunRow) -> bool {
+        let is_dead = |row: &RunRow| {
+            row.callback.as_ref().is_some_and(|it| it.status == DeliveryStatus::Dead)
+        };
+        !matches!(self.status, Some(Word::Dead)) || is_dead(row)
     }
 }
 

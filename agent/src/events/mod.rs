@@ -54,8 +54,6 @@ pub enum Kind {
     Alert,
     /// A workload uses up its error budget, spends unlike itself, or is well again.
     Watch,
-    /// An inbound webhook ran.
-    Webhook,
 }
 
 impl Kind {
@@ -71,7 +69,6 @@ impl Kind {
             Self::Config => "config",
             Self::Alert => "alert",
             Self::Watch => "watch",
-            Self::Webhook => "webhook",
         }
     }
 }

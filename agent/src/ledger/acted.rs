@@ -32,9 +32,19 @@ pub(super) fn read(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.lines().filter_map(|line| line.split_once('\t'))
 }
 
-/// Whether something was done to the call against its client's wish.
-pub(super) fn is_enforced(action: &str) -> bool {
-    matches!(action, "refuse" | "delay" | "downgrade" | "freeze" | "cut")
+/// How often something was done to the call against its client's wish.
+pub(super) fn enforced(text: &str) -> usize {
+    read(text)
+        .filter(|(policy, action)| match *action {
+            "downgrade" => !is_skipped(text, policy),
+            action => matches!(action, "refuse" | "delay" | "freeze" | "cut"),
+        })
+        .count()
+}
+
+/// Whether a policy that would take the call to another model says that it could not after all.
+pub(super) fn is_skipped(text: &str, policy: &str) -> bool {
+    read(text).any(|did| did == (policy, "skip"))
 }
 
 /// Names of policies have a dot in them, but for those there is one of. What cuts a stream acts
@@ -70,7 +80,7 @@ mod tests {
         let expected =
             [("budgets.a b", "downgrade"), ("retry", "retry"), ("budgets.c", "would-refuse")];
         assert_eq!(read, expected);
-        assert_eq!(read.iter().filter(|(_, action)| is_enforced(action)).count(), 1);
+        assert_eq!(enforced(&text), 1);
         assert!(matches!(of(&decisions[..2]), Cow::Borrowed("")));
         assert_eq!(of(&vec![decided("budgets.x", "refuse"); 1000]).lines().count(), MOST);
     }

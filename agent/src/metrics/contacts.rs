@@ -3,10 +3,10 @@
 //!
 //! What was seen before the agent started is told by whoever keeps it; until then nothing is new.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use foldhash::HashMap;
 use parking_lot::RwLock;
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 
@@ -54,11 +54,22 @@ impl Contacts {
         Ok(Self { seen: RwLock::default(), news, overflow, shown })
     }
 
+    /// Whether they have been seen together; what is no name is never known.
+    pub(super) fn knows(&self, workload: &str, provider: &str) -> bool {
+        self.seen.read().has(workload, provider)
+    }
+
     /// They were seen together.
     pub(super) fn count(&self, workload: &Arc<str>, provider: &Arc<str>, at: SystemTime) {
-        if self.seen.read().has(workload, provider) {
+        let seen = self.seen.read();
+        if seen.has(workload, provider) {
             return;
         }
+        // Nobody is forgotten: who finds no room now never will, and others are not to wait for that.
+        if seen.pairs >= MOST {
+            return self.overflow.inc();
+        }
+        drop(seen);
         let mut seen = self.seen.write();
         if seen.has(workload, provider) {
             return;
@@ -111,7 +122,7 @@ impl Contacts {
 }
 
 impl Seen {
-    fn has(&self, workload: &Arc<str>, provider: &Arc<str>) -> bool {
+    fn has(&self, workload: &str, provider: &str) -> bool {
         self.first.get(provider).is_some_and(|workloads| workloads.contains_key(workload))
     }
 
@@ -211,5 +222,6 @@ mod tests {
         }
         assert_eq!(contacts.news.get(), MOST as u64);
         assert_eq!(contacts.overflow.get(), 10);
+        assert!(contacts.knows("w0", "openai") && !contacts.knows("w4096", "openai"));
     }
 }

@@ -183,7 +183,7 @@ impl Metrics {
             condition: Conditions::new(&registry)?,
             host: Host::new(&registry, settings.per_user)?,
             telemetry: telemetry::Telemetry::new(&registry)?,
-            watch: watch::Watch::new(&registry, Arc::clone(&names))?,
+            watch: watch::Watch::new(&registry, Arc::clone(&names), &overflow)?,
             process: process::Process::new(&registry)?,
             expired: counter(
                 "weir_metrics_expired_total",
@@ -218,7 +218,7 @@ impl Metrics {
 
     fn contact(&self, workload: &Arc<str>, provider: &Arc<str>, at: SystemTime) {
         // Other hosts are passed by, not called.
-        if &**provider != "unknown" {
+        if &**provider != "unknown" && !self.contacts.knows(workload, provider) {
             self.contacts.count(&self.names.whole(workload), provider, at);
         }
     }
@@ -354,7 +354,8 @@ impl Metrics {
         let gone = self.calls.sweep(now, ttl)
             + self.policies.sweep(now, ttl)
             + self.tries.sweep(now, ttl)
-            + self.connections.sweep(now, ttl);
+            + self.connections.sweep(now, ttl)
+            + self.watch.sweep(now, ttl);
         if gone == 0 {
             return;
         }
@@ -362,6 +363,7 @@ impl Metrics {
         let (mut workloads, mut models) = (HashSet::new(), HashSet::new());
         self.calls.values("workload", &mut workloads);
         self.connections.workloads(&mut workloads);
+        self.watch.workloads(&mut workloads);
         self.calls.values("model", &mut models);
         self.tries.models(&mut models);
         self.names.retain(&workloads, &models);
@@ -382,7 +384,8 @@ impl Metrics {
     }
 }
 
-/// Brings a counter up to a total kept elsewhere; a total that starts again counts from there.
+/// Brings a counter up to a total kept elsewhere. A total that starts again adds nothing before it is
+/// above where it was.
 fn advance(counter: &IntCounter, total: u64) {
     counter.inc_by(total.saturating_sub(counter.get()));
 }

@@ -21,6 +21,8 @@ const LONGEST: usize = 120;
 #[derive(Debug)]
 pub(super) struct Names {
     per_workload: bool,
+    /// What stands for every workload where they are not told apart.
+    all: Arc<str>,
     workloads: Kind,
     models: Kind,
     classes: Kind,
@@ -44,6 +46,7 @@ impl Names {
         };
         Self {
             per_workload,
+            all: Arc::from("all"),
             workloads: kind(WORKLOADS, "workloads"),
             models: kind(MODELS, "models"),
             classes: kind(CLASSES, "classes"),
@@ -53,7 +56,7 @@ impl Names {
     /// The workload's name, `other` beyond the cap, `all` where they are not told apart.
     pub(super) fn workload(&self, name: &Arc<str>) -> Arc<str> {
         if !self.per_workload {
-            return Arc::from("all");
+            return Arc::clone(&self.all);
         }
         self.workloads.bounded(name)
     }
@@ -61,7 +64,7 @@ impl Names {
     /// The workload's name for whoever has a bound of their own; `all` where they are not told apart.
     pub(super) fn whole(&self, name: &Arc<str>) -> Arc<str> {
         match (self.per_workload, is_name(name)) {
-            (false, _) => Arc::from("all"),
+            (false, _) => Arc::clone(&self.all),
             (true, false) => Arc::from(OTHER),
             (true, true) => Arc::clone(name),
         }

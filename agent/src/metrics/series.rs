@@ -4,9 +4,10 @@
 //! Counting takes a lock that others hold for the time of a few insertions or removals at most, never
 //! while series are looked through.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use foldhash::HashMap;
 use parking_lot::{Mutex, RwLock};
 use prometheus::core::{Collector, Metric, MetricVec, MetricVecBuilder};
 use prometheus::{Counter, Histogram, IntCounter, IntCounterVec, Registry};

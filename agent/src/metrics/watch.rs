@@ -2,11 +2,14 @@
 //!
 //! Failures are counted as calls settle; the rest is taken over when metrics are read.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use prometheus::{IntCounterVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 
 use super::names::Names;
+use super::series::{Bound, Family as _, Series};
 use super::shown::Shown;
 use crate::record::{FailureClass, Kind, Record};
 
@@ -24,22 +27,26 @@ pub struct Watched {
 #[derive(Debug)]
 pub(super) struct Watch {
     names: Arc<Names>,
-    errors: IntCounterVec,
+    errors: Series<IntCounterVec>,
     budgets: Shown<2>,
     sla: Shown<1>,
     spikes: Shown<1>,
 }
 
 impl Watch {
-    pub(super) fn new(registry: &Registry, names: Arc<Names>) -> prometheus::Result<Self> {
+    pub(super) fn new(
+        registry: &Registry,
+        names: Arc<Names>,
+        overflow: &IntCounterVec,
+    ) -> prometheus::Result<Self> {
         let errors = IntCounterVec::new(
             Opts::new("weir_errors_total", "Calls that did not end well, by why."),
             &["workload", "provider", "class"],
         )?;
-        registry.register(Box::new(errors.clone()))?;
+        let bound = Bound { most: 600, open: &["workload"] };
         Ok(Self {
             names,
-            errors,
+            errors: Series::new(registry, errors, bound, overflow)?,
             budgets: Shown::new(
                 registry,
                 Opts::new(
@@ -70,7 +77,17 @@ impl Watch {
         let Some(class) = class.filter(|_| record.kind == Kind::Call) else { return };
         let workload = self.names.workload(&record.subject.workload.name);
         let labels = [&*workload, &*record.provider, class.word()];
-        self.errors.with_label_values(&labels).inc();
+        self.errors.add(&labels, IntCounter::inc);
+    }
+
+    /// Takes away counters that have not grown for `ttl`; how many.
+    pub(super) fn sweep(&self, now: Instant, ttl: Duration) -> u64 {
+        self.errors.remove(&self.errors.idle(now, ttl))
+    }
+
+    /// The workloads that are told of.
+    pub(super) fn workloads(&self, into: &mut HashSet<String>) {
+        self.errors.values("workload", into);
     }
 
     /// Shows how things stand. Of several workloads with one name the worst is shown.

@@ -70,6 +70,11 @@ impl Count {
         !self.parts_told.swap(true, Relaxed)
     }
 
+    /// What was the matter is so no longer: it is sent elsewhere, or not at all.
+    pub(super) fn forget(&self) {
+        self.trouble.lock().take();
+    }
+
     pub(super) fn trouble(&self) -> Option<String> {
         self.trouble.lock().clone()
     }

@@ -115,6 +115,9 @@ impl Telemetry {
     /// Sends it elsewhere from now on, or not at all.
     pub fn replace(&self, state: State) {
         self.state.store(Arc::new(state));
+        for signal in Signal::ALL {
+            self.counts.of(signal).forget();
+        }
         self.changed.notify_one();
     }
 
@@ -163,8 +166,10 @@ impl Telemetry {
             State::Off => None,
             State::Broken(why) => Some(why.clone()),
             State::On(target) => {
-                let endpoint = &target.settings.endpoint;
-                let why = Signal::ALL.iter().find_map(|signal| self.counts.of(*signal).trouble());
+                let Settings { endpoint, signals, .. } = &target.settings;
+                // A message that was under way when its signal was switched off may have failed since.
+                let mut wanted = Signal::ALL.into_iter().filter(|signal| signals.has(*signal));
+                let why = wanted.find_map(|signal| self.counts.of(signal).trouble());
                 why.map(|why| format!("nothing arrives at {endpoint}: {why}"))
             }
         }

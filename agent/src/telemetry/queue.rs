@@ -12,13 +12,15 @@ use tokio::sync::Notify;
 #[derive(Debug)]
 pub(super) struct Queue<T> {
     waiting: Mutex<VecDeque<T>>,
+    /// Woken when something waits where nothing did.
+    first: Notify,
     /// Woken when a whole batch waits: with each item would cost more than the item.
     batch: Notify,
 }
 
 impl<T> Default for Queue<T> {
     fn default() -> Self {
-        Self { waiting: Mutex::default(), batch: Notify::new() }
+        Self { waiting: Mutex::default(), first: Notify::new(), batch: Notify::new() }
     }
 }
 
@@ -36,9 +38,12 @@ impl<T> Queue<T> {
             return false;
         }
         waiting.push_back(item);
-        let is_batch = waiting.len() == Self::BATCH;
+        let count = waiting.len();
         drop(waiting);
-        if is_batch {
+        if count == 1 {
+            self.first.notify_one();
+        }
+        if count == Self::BATCH {
             self.batch.notify_one();
         }
         true
@@ -56,6 +61,14 @@ impl<T> Queue<T> {
         let mut waiting = self.waiting.lock();
         for item in batch.into_iter().rev() {
             waiting.push_front(item);
+        }
+    }
+
+    /// Resolves when anything waits.
+    pub(super) async fn first(&self) {
+        // Told too of what has been taken out since.
+        while self.len() == 0 {
+            self.first.notified().await;
         }
     }
 
@@ -85,6 +98,18 @@ mod tests {
         assert_eq!((first[0], first.len()), (0, Queue::<usize>::BATCH));
         queue.put_back(first);
         assert_eq!(queue.take()[..3], [0, 1, 2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_wakes_whoever_waits_and_what_was_taken_does_not() {
+        let queue = Queue::default();
+        assert!(queue.push(1));
+        queue.first().await;
+        assert_eq!(queue.take(), [1]);
+        let mut waiting = std::pin::pin!(queue.first());
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        assert!(queue.push(2));
+        waiting.await;
     }
 
     #[tokio::test(start_paused = true)]

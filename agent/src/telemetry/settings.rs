@@ -54,6 +54,17 @@ pub struct Signals {
     pub logs: bool,
 }
 
+impl Signals {
+    /// Whether this one is sent.
+    pub fn has(self, signal: Signal) -> bool {
+        match signal {
+            Signal::Traces => self.traces,
+            Signal::Metrics => self.metrics,
+            Signal::Logs => self.logs,
+        }
+    }
+}
+
 /// One kind of telemetry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {

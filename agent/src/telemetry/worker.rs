@@ -11,7 +11,7 @@ use super::{Telemetry, log, pack, span};
 use crate::drain::Drain;
 use crate::record::Record;
 
-/// While nothing is sent, how long until one looks again; a change is told at once.
+/// While no sums are sent, how long until one looks again; a change is told at once.
 const IDLE: Duration = Duration::from_hours(1);
 
 /// A signal whose items wait in a queue.
@@ -107,6 +107,12 @@ impl Telemetry {
     async fn queued<L: Lane>(self: Arc<Self>, lane: L, drain: &Drain) {
         let queue = L::queue(&self);
         loop {
+            // Nothing is woken while there is nothing to send.
+            tokio::select! {
+                biased;
+                () = drain.signalled() => return,
+                () = queue.first() => {}
+            }
             tokio::select! {
                 biased;
                 () = drain.signalled() => return,
@@ -114,9 +120,6 @@ impl Telemetry {
                 () = tokio::time::sleep(self.pace.delay) => {}
             }
             let batch = queue.take();
-            if batch.is_empty() {
-                continue;
-            }
             let weight = batch.iter().map(L::weight).sum();
             let packing = Arc::clone(&self);
             // Milliseconds that calls on this thread would feel.
@@ -181,8 +184,10 @@ impl Telemetry {
     async fn deliver(&self, message: &Message, drain: &Drain) -> Ended {
         let pace = self.pace;
         for number in 1..=pace.attempts {
-            // A collector that was changed meanwhile is the one to try.
-            let Some(target) = self.target() else { break };
+            // A collector that was changed meanwhile is the one to try, if it is to have this.
+            let target = self.target();
+            let is_wanted = |it: &Arc<Target>| it.settings.signals.has(message.signal);
+            let Some(target) = target.filter(is_wanted) else { break };
             let late = async {
                 drain.signalled().await;
                 tokio::time::sleep(pace.end).await;

@@ -46,7 +46,11 @@ const SPENDING: usize = 512;
 /// Who makes no call for so long is forgotten, and with them what they were in.
 pub const MEMORY: Duration = Duration::from_hours(24);
 
+/// A workload and its task.
 type Key = (Arc<str>, Arc<str>);
+/// A workload, its model, and the policy of the rule that is about the call: where several rules
+/// share a model, each has the calls that it is about.
+type ModelKey = (Arc<str>, Arc<str>, Option<Arc<str>>);
 
 /// Everyone who is watched.
 #[derive(Debug)]
@@ -54,7 +58,7 @@ pub struct Watch {
     settings: Arc<Settings>,
     choices: Choices,
     tasks: Table<Key, Task>,
-    models: Table<Key, Model>,
+    models: Table<ModelKey, Model>,
     spending: Table<Arc<str>, Spending>,
     usual: HashMap<Arc<str>, NanoUsd>,
     /// The model of calls that name none.
@@ -112,16 +116,17 @@ impl Watch {
         let key = (Arc::clone(seen.workload()), Arc::clone(name));
         let task = self.tasks.entry(&key, || Task::new(seen));
         let before = task.take(seen, rule);
-        told::task(&key, (task, before), seen)
+        told::task(&key, (task, before), (seen.ended_at, Some(seen.call_id)))
     }
 
     fn model(&mut self, seen: &Seen<'_>, choice: Choice, settings: &Settings) -> Option<Notice> {
         let rule = choice.sla.and_then(|place| settings.sla.get(place));
         let name = seen.model.unwrap_or(&self.unnamed);
-        let key = (Arc::clone(seen.workload()), Arc::clone(name));
+        let policy = rule.map(|rule| Arc::clone(&rule.policy));
+        let key = (Arc::clone(seen.workload()), Arc::clone(name), policy);
         let model = self.models.entry(&key, || Model::new(seen));
         let before = model.take(seen, rule);
-        told::model(&key, (model, before), seen)
+        told::model(&key, (model, before), (seen.ended_at, Some(seen.call_id)))
     }
 
     fn spend(
@@ -169,29 +174,51 @@ impl Watch {
                 news.push(told::spike(workload, spending.owner, turn, now));
             }
         }
-        self.spending.retain(|spending| !spending.pace.is_idle() || spending.pace.spike.is_some());
+        self.spending
+            .retain(|_, spending| !spending.pace.is_idle() || spending.pace.spike.is_some());
         let is_there = |last: SystemTime| now.duration_since(last).unwrap_or_default() < MEMORY;
-        self.tasks.retain(|task| is_there(task.last));
-        self.models.retain(|model| is_there(model.last));
+        for (key, task) in self.tasks.iter_mut().filter(|(_, task)| !is_there(task.last)) {
+            let before = task.leave();
+            news.extend(told::task(key, (task, before), (now, None)));
+        }
+        for (key, model) in self.models.iter_mut().filter(|(_, model)| !is_there(model.last)) {
+            let before = model.leave();
+            news.extend(told::model(key, (model, before), (now, None)));
+        }
+        self.tasks.retain(|_, task| is_there(task.last));
+        self.models.retain(|_, model| is_there(model.last));
         news
     }
 
     /// Goes by other rules: what that changes is told with the next call. What no rule is about any
-    /// more is well.
-    pub fn replace(&mut self, settings: Arc<Settings>) {
+    /// more is well, and returned for those who were told that it is not.
+    pub fn replace(&mut self, settings: Arc<Settings>, now: SystemTime) -> Vec<Notice> {
         self.choices.clear();
-        for (_, task) in self.tasks.iter_mut() {
+        let mut news = Vec::new();
+        for (key, task) in self.tasks.iter_mut() {
             let named = task.budget.as_ref().map(|budget| Arc::clone(&budget.policy));
             let rule = settings.budgets.iter().find(|rule| Some(&rule.policy) == named.as_ref());
+            if rule.is_none() {
+                let before = task.leave();
+                news.extend(told::task(key, (task, before), (now, None)));
+            }
             task.replace(rule);
         }
-        for (_, model) in self.models.iter_mut() {
-            let named = model.sla.as_ref().map(|(policy, _)| Arc::clone(policy));
-            let rule = settings.sla.iter().find(|rule| Some(&rule.policy) == named.as_ref());
+        let about = |policy: &Arc<str>| settings.sla.iter().find(|rule| rule.policy == *policy);
+        for (key, model) in self.models.iter_mut() {
+            let Some(policy) = &key.2 else { continue };
+            let rule = about(policy);
+            if rule.is_none() {
+                let before = model.leave();
+                news.extend(told::model(key, (model, before), (now, None)));
+            }
             model.hold_against(rule);
-            model.breached &= rule.is_some();
         }
+        // The next calls are another rule's, or none's.
+        self.models
+            .retain(|(_, _, policy), _| policy.as_ref().is_none_or(|it| about(it).is_some()));
         self.settings = settings;
+        news
     }
 
     /// How many places there are for each of the views below; more than there are of some.

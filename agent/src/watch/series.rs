@@ -97,6 +97,11 @@ impl Task {
         before
     }
 
+    /// Nobody goes on looking: all is well. The level before that.
+    pub(super) fn leave(&mut self) -> Level {
+        std::mem::replace(&mut self.level, Level::Ok)
+    }
+
     /// Holds it against another rule from the next call on, or none.
     pub(super) fn replace(&mut self, rule: Option<&ErrorBudget>) {
         let is_same = match (&self.budget, rule) {
@@ -113,7 +118,7 @@ impl Task {
     }
 }
 
-/// A model that a workload uses.
+/// A model that a workload uses, for the calls that one rule is about, or none.
 #[derive(Debug, Clone)]
 pub(super) struct Model {
     pub(super) owner: Owner,
@@ -148,6 +153,11 @@ impl Model {
             is_enough && self.latencies.is_over()
         };
         std::mem::replace(&mut self.breached, next)
+    }
+
+    /// Nobody goes on looking: all is well. Whether it was too slow before that.
+    pub(super) fn leave(&mut self) -> bool {
+        std::mem::take(&mut self.breached)
     }
 
     /// Holds it against a rule, or none.

@@ -67,9 +67,9 @@ impl<K: Eq + Hash + Clone, V> Table<K, V> {
     }
 
     /// Forgets those that are not to be kept.
-    pub(super) fn retain(&mut self, mut keep: impl FnMut(&V) -> bool) {
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&K, &V) -> bool) {
         let before = self.slots.len();
-        self.slots.retain(|slot| keep(&slot.value));
+        self.slots.retain(|slot| keep(&slot.key, &slot.value));
         if self.slots.len() < before {
             let places = self.slots.iter().enumerate();
             self.places = places.map(|(place, slot)| (slot.key.clone(), place)).collect();
@@ -114,7 +114,7 @@ mod tests {
                 }
                 prop_assert_eq!(table.len(), recent.len());
                 if at % 7 == 0 {
-                    table.retain(|(key, _)| *key != gone);
+                    table.retain(|key, _| *key != gone);
                     recent.retain(|key| *key != gone);
                 }
             }

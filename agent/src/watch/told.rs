@@ -4,22 +4,27 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::budget::Level;
-use super::seen::Seen;
 use super::series::{Budget, Model, Owner, Task};
 use super::spike::{Spike, Turn};
+use super::{Key, ModelKey};
 use crate::llm::usage::NanoUsd;
-use crate::record::{Finding, Notice, Topic};
+use crate::record::{CallId, Finding, Notice, Topic};
+
+/// When something came to be so, and with which call; with none where it is not watched any more.
+pub(super) type When = (SystemTime, Option<CallId>);
 
 /// Where what was told is over.
 const AGAIN: &str = ": well again";
+/// The same where nobody goes on looking.
+const UNWATCHED: &str = ": not watched any more";
 /// The name of the one rule about spikes.
 const SPIKES: &str = "spikes";
 
 /// A task came to another level than `before`.
 pub(super) fn task(
-    key: &(Arc<str>, Arc<str>),
+    key: &Key,
     (task, before): (&Task, Level),
-    seen: &Seen<'_>,
+    (at, call_id): When,
 ) -> Option<Notice> {
     let budget = task.budget.as_ref().filter(|_| task.level != before)?;
     let topic = match task.level {
@@ -30,16 +35,16 @@ pub(super) fn task(
     let class = task.outcomes.mostly().filter(|_| task.level > before);
     let more = match class {
         Some(class) => format!(", most of them {class}"),
-        None => AGAIN.to_owned(),
+        None => over(call_id).to_owned(),
     };
     let message = format!("{}{more}", standing(key, task, budget));
     Some(Notice {
-        at: seen.ended_at,
+        at,
         topic,
         policy: Arc::clone(&budget.policy),
         subject: Arc::clone(&key.0),
         uid: task.owner.uid(),
-        call_id: Some(seen.call_id),
+        call_id,
         message,
         spent: None,
         limit: None,
@@ -53,11 +58,7 @@ pub(super) fn task(
 }
 
 /// `exe:curl, task chat: 6 of its last 40 calls failed (15.0%), 300% of its error budget of 5%`.
-pub(super) fn standing(
-    (workload, name): &(Arc<str>, Arc<str>),
-    task: &Task,
-    budget: &Budget,
-) -> String {
+pub(super) fn standing((workload, name): &Key, task: &Task, budget: &Budget) -> String {
     let (failed, calls) = (task.outcomes.failed(), task.outcomes.calls());
     let used = budget.target.used(failed, calls) * 100.0;
     format!(
@@ -75,26 +76,27 @@ fn rate(task: &Task) -> String {
 
 /// A model became too slow, or is so no more.
 pub(super) fn model(
-    key: &(Arc<str>, Arc<str>),
+    (workload, name, _): &ModelKey,
     (model, before): (&Model, bool),
-    seen: &Seen<'_>,
+    (at, call_id): When,
 ) -> Option<Notice> {
     let (policy, limit) = model.sla.as_ref().filter(|_| model.breached != before)?;
     let topic = if model.breached { Topic::SlaBreached } else { Topic::SlaRecovered };
     let p95 = model.latencies.percentiles()?.p95;
+    let more = if model.breached { "" } else { over(call_id) };
     Some(Notice {
-        at: seen.ended_at,
+        at,
         topic,
         policy: Arc::clone(policy),
-        subject: Arc::clone(&key.0),
+        subject: Arc::clone(workload),
         uid: model.owner.uid(),
-        call_id: Some(seen.call_id),
-        message: latency(key, p95, *limit) + if model.breached { "" } else { AGAIN },
+        call_id,
+        message: latency((workload, name), p95, *limit) + more,
         spent: None,
         limit: None,
         class: None,
         finding: Some(Finding {
-            task: Some(Arc::clone(&key.1)),
+            task: Some(Arc::clone(name)),
             measured: seconds(p95),
             target: seconds(*limit),
         }),
@@ -102,12 +104,12 @@ pub(super) fn model(
 }
 
 /// `exe:curl, model gpt-4o: P95 is 12.40s of 10.00s`.
-pub(super) fn latency(
-    (workload, model): &(Arc<str>, Arc<str>),
-    p95: Duration,
-    limit: Duration,
-) -> String {
+pub(super) fn latency((workload, model): (&str, &str), p95: Duration, limit: Duration) -> String {
     format!("{workload}, model {model}: P95 is {} of {}", seconds(p95), seconds(limit))
+}
+
+fn over(call_id: Option<CallId>) -> &'static str {
+    if call_id.is_some() { AGAIN } else { UNWATCHED }
 }
 
 fn seconds(span: Duration) -> String {

@@ -9,6 +9,7 @@ use super::settings::Share;
 use super::spike::Spike;
 use super::told;
 use super::window::{Latencies, Percentiles};
+use super::{Key, ModelKey};
 
 /// A task of a workload.
 #[derive(Debug, Clone)]
@@ -35,7 +36,7 @@ pub struct TaskView {
 }
 
 impl TaskView {
-    pub(super) fn new(key: &(Arc<str>, Arc<str>), task: &Task) -> Self {
+    pub(super) fn new(key: &Key, task: &Task) -> Self {
         let (calls, failed) = (task.outcomes.calls(), task.outcomes.failed());
         let budget = task.budget.as_ref();
         let trouble = budget.filter(|_| task.level > Level::Ok);
@@ -72,19 +73,17 @@ pub struct ModelView {
     pub sla: Option<Duration>,
     /// Whether they take longer.
     pub breached: bool,
-    key: (Arc<str>, Arc<str>),
     latencies: Latencies,
 }
 
 impl ModelView {
-    pub(super) fn new(key: &(Arc<str>, Arc<str>), model: &Model) -> Self {
+    pub(super) fn new((workload, name, _): &ModelKey, model: &Model) -> Self {
         Self {
-            workload: Arc::clone(&key.0),
-            model: Arc::clone(&key.1),
+            workload: Arc::clone(workload),
+            model: Arc::clone(name),
             uid: model.owner.uid(),
             sla: model.sla.as_ref().map(|(_, limit)| *limit),
             breached: model.breached,
-            key: key.clone(),
             latencies: model.latencies.clone(),
         }
     }
@@ -97,7 +96,7 @@ impl ModelView {
     /// One sentence, where they take too long.
     pub fn trouble(&self) -> Option<String> {
         let limit = self.sla.filter(|_| self.breached)?;
-        Some(told::latency(&self.key, self.latency()?.p95, limit))
+        Some(told::latency((&self.workload, &self.model), self.latency()?.p95, limit))
     }
 }
 

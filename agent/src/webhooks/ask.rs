@@ -1,11 +1,13 @@
 //! One question to a model, in its provider's format, and the text of the answer.
 
+use bytes::Bytes;
 use hyper::header::{self, HeaderValue};
 use hyper::http::Error;
 use hyper::{Method, Request};
 use serde_json::{Value, json};
 
 use super::settings::Definition;
+use crate::llm::call::{Operation, cap_output};
 use crate::llm::providers::{Format, Provider};
 use crate::pipeline::endpoints::authority;
 use crate::upstream::Outgoing;
@@ -25,43 +27,41 @@ pub(super) fn request<S>(
         .header(header::CONTENT_TYPE, "application/json")
         .header(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))
         .header(header::USER_AGENT, concat!("weir/", env!("CARGO_PKG_VERSION")))
-        .body(Outgoing::whole(body.to_string().into()))
+        .body(Outgoing::whole(body))
 }
 
-fn written<S>(provider: &Provider, definition: &Definition<S>, prompt: &str) -> (String, Value) {
+fn written<S>(provider: &Provider, definition: &Definition<S>, prompt: &str) -> (String, Bytes) {
     let Definition { model, system, max_tokens, .. } = definition;
-    match provider.format {
+    let (path, operation, body) = match provider.format {
         Format::OpenAi => {
             let system = system.as_ref().map(|text| json!({"role": "system", "content": text}));
             let mut messages: Vec<Value> = system.into_iter().collect();
             messages.push(json!({"role": "user", "content": prompt}));
-            // OpenAI's own models want the newer name, most others know the older one alone.
-            let own = provider.name.starts_with("openai");
-            let limit = if own { "max_completion_tokens" } else { "max_tokens" };
-            let body = json!({"model": model, "messages": messages, limit: max_tokens});
-            ("/v1/chat/completions".to_owned(), body)
+            let body = json!({"model": model, "messages": messages});
+            ("/v1/chat/completions".to_owned(), Operation::Chat, body)
         }
         Format::Anthropic => {
             let messages = [json!({"role": "user", "content": prompt})];
-            let mut body = json!({"model": model, "max_tokens": max_tokens, "messages": messages});
+            let mut body = json!({"model": model, "messages": messages});
             if let Some(system) = system {
                 body["system"] = json!(system);
             }
-            ("/v1/messages".to_owned(), body)
+            ("/v1/messages".to_owned(), Operation::Messages, body)
         }
         Format::Gemini => {
-            let mut body = json!({
-                "contents": [{"role": "user", "parts": [{"text": prompt}]}],
-                "generationConfig": {"maxOutputTokens": max_tokens},
-            });
+            let mut body = json!({"contents": [{"role": "user", "parts": [{"text": prompt}]}]});
             if let Some(system) = system {
                 body["systemInstruction"] = json!({"parts": [{"text": system}]});
             }
             // Some have the name as the list of models gives it.
             let model = model.strip_prefix("models/").unwrap_or(model);
-            (format!("/v1beta/models/{model}:generateContent"), body)
+            (format!("/v1beta/models/{model}:generateContent"), Operation::Generate, body)
         }
-    }
+    };
+    let body = Bytes::from(body.to_string());
+    // Each of these operations has a limit, under a name that depends on the provider.
+    let capped = cap_output(&body, provider, operation, max_tokens.get().into());
+    (path, capped.unwrap_or(body))
 }
 
 /// What the model said; `None` where the answer has no text.
@@ -126,7 +126,7 @@ mod tests {
             assert_eq!(request.uri().path(), format!("{}{path}", provider.base.prefix));
             let host = request.headers()["host"].to_str().unwrap();
             assert!(host.starts_with(&*provider.base.host), "{host}");
-            (path, body)
+            (path, serde_json::from_slice::<Value>(&body).unwrap())
         };
         let (path, body) = asked("openai", "gpt-5", Some("be brief"));
         assert_eq!(path, "/v1/chat/completions");

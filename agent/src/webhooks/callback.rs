@@ -91,7 +91,7 @@ impl Webhooks {
         (lane, _place): (Lane, OwnedSemaphorePermit),
     ) {
         let (pace, drain) = (self.pace, self.means.drain.clone());
-        for number in 1..=pace.attempts {
+        for number in next(&run, pace.attempts)..=pace.attempts {
             let told = tokio::select! {
                 biased;
                 told = self.attempt(&run, &body, &lane) => told,
@@ -163,6 +163,12 @@ impl Webhooks {
     }
 }
 
+/// The number of the next attempt: those before a restart count.
+fn next(run: &Run, most: u32) -> u32 {
+    let made = run.callback.as_ref().map_or(0, |callback| callback.attempts);
+    made.saturating_add(1).min(most)
+}
+
 fn complain(kept: Result<io::Result<()>, JoinError>) {
     if let Ok(Err(error)) = kept {
         tracing::error!(%error, "how a callback stands cannot be kept");
@@ -180,10 +186,9 @@ mod tests {
     use crate::llm::usage::{NanoUsd, Usage};
     use crate::record::CallId;
     use crate::subject::Process;
-    use crate::webhooks::run;
+    use crate::webhooks::run::{self, Callback};
 
-    #[test]
-    fn a_callback_says_all_and_begins_as_no_request_may() {
+    fn run() -> Run {
         let poster = Process {
             pid: 0,
             start_ticks: 0,
@@ -195,7 +200,22 @@ mod tests {
         };
         let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
         let name = Arc::from("a-b_C9");
-        let mut run = Run::new((Ulid::from_parts(1, 2), at), &name, poster, ([0; 16], at));
+        Run::new((Ulid::from_parts(1, 2), at), &name, poster, ([0; 16], at))
+    }
+
+    #[test]
+    fn attempts_go_on_where_they_were() {
+        let mut run = run();
+        assert_eq!(next(&run, 8), 1);
+        for (made, expected) in [(0, 1), (5, 6), (7, 8), (8, 8)] {
+            run.callback = Some(Callback { attempts: made, ..Callback::queued() });
+            assert_eq!(next(&run, 8), expected, "after {made}");
+        }
+    }
+
+    #[test]
+    fn a_callback_says_all_and_begins_as_no_request_may() {
+        let mut run = run();
         run.status = run::Status::Ok;
         run.call = Some(run::Called {
             call_id: CallId(Ulid::from_parts(3, 4)),

@@ -24,7 +24,7 @@ mod ask;
 mod call;
 mod callback;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub use self::run::{Callback, Called, Run, Status};
 pub use self::settings::Settings;
 
 use self::call::Means;
-use self::lane::Lane;
+use self::lane::{Lane, Lanes};
 use self::settings::Definition;
 use self::spool::{Spool, State};
 use crate::alerts::{Dial, Pace};
@@ -73,7 +73,7 @@ pub struct Parts {
 #[derive(Debug)]
 pub struct Webhooks {
     settings: ArcSwap<Settings<Secret>>,
-    lanes: Mutex<HashMap<Arc<str>, Lane>>,
+    lanes: Mutex<Lanes>,
     spool: Spool,
     means: Means,
     dial: Dial,
@@ -128,16 +128,9 @@ impl Webhooks {
 
     /// Takes other settings over, from the next request on; what waits goes by them too.
     pub fn replace(&self, settings: Settings<Secret>) {
+        let now = self.means.clock.now().wall;
         let mut lanes = self.lanes.lock();
-        let renewed = settings.definitions.iter().map(|definition| {
-            let lane = match lanes.get(&definition.name) {
-                Some(known) => known.renewed(definition),
-                None => Lane::new(definition),
-            };
-            (Arc::clone(&definition.name), lane)
-        });
-        let renewed = renewed.collect();
-        *lanes = renewed;
+        lanes.renew(&settings.definitions, now);
         self.settings.store(Arc::new(settings));
     }
 

@@ -39,6 +39,11 @@ impl Seen {
         Look::New
     }
 
+    /// Until when something is remembered; `None` where nothing is.
+    pub(super) fn until(&self) -> Option<SystemTime> {
+        self.0.values().max().copied()
+    }
+
     /// Forgets one that came to nothing: its sender may try again.
     pub(super) fn forget(&mut self, tag: Tag) {
         self.0.remove(&tag);

@@ -78,17 +78,26 @@ impl Spool {
     /// Takes a delivery over, so that nobody else does; `None` where somebody has.
     pub(super) fn claim(&self, id: Ulid) -> io::Result<Option<(Run, String)>> {
         self.begin()?;
-        let running = self.path(id, State::Running);
-        if !moved(&self.path(id, State::Queued), &running)? {
+        let (queued, running) = (self.path(id, State::Queued), self.path(id, State::Running));
+        if !moved(&queued, &running)? {
             return Ok(None);
         }
+        let read = self.begun(&running);
+        if read.as_ref().is_err_and(|fault| !is_damage(fault)) {
+            // Nothing was asked yet: it is begun when it can be read.
+            moved(&running, &queued)?;
+        }
+        read.map(Some)
+    }
+
+    fn begun(&self, running: &Path) -> io::Result<(Run, String)> {
         // A call that was begun must not look as if it had not been, whatever happens.
         File::open(&self.dir)?.sync_all()?;
-        let mut reader = BufReader::new(File::open(&running)?);
+        let mut reader = BufReader::new(File::open(running)?);
         let run = head(&mut reader)?;
         let mut prompt = String::new();
         reader.read_to_string(&mut prompt)?;
-        Ok(Some((run, prompt)))
+        Ok((run, prompt))
     }
 
     /// Keeps how a delivery ended, and what is to be posted.
@@ -275,6 +284,11 @@ fn head(reader: &mut impl BufRead) -> io::Result<Run> {
     Ok(serde_json::from_slice(&line)?)
 }
 
+/// Whether a file holds what no delivery does: it reads no better later.
+fn is_damage(fault: &io::Error) -> bool {
+    matches!(fault.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
+}
+
 /// Renames a file; false where there is none.
 fn moved(from: &Path, to: &Path) -> io::Result<bool> {
     match fs::rename(from, to) {
@@ -363,6 +377,28 @@ mod tests {
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         assert_eq!(claimed.iter().filter(|claimed| **claimed).count(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_read_now_is_begun_later_and_what_is_damaged_never() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = spool(&dir, 1);
+        spool.accept(&run(1), "p").unwrap();
+        let file = spool.path(run(1).id, State::Queued);
+        // It can be opened and renamed, and not be read.
+        let aside = dir.path().join("aside");
+        fs::rename(&file, &aside).unwrap();
+        fs::create_dir(&file).unwrap();
+        spool.claim(run(1).id).unwrap_err();
+        assert_eq!(states(&spool), [State::Queued]);
+        fs::remove_dir(&file).unwrap();
+        fs::rename(&aside, &file).unwrap();
+        assert!(spool.claim(run(1).id).unwrap().is_some());
+        for text in [&b"{\"id\":"[..], b"{}\n"] {
+            fs::write(spool.path(run(2).id, State::Queued), text).unwrap();
+            spool.claim(run(2).id).unwrap_err();
+            assert_eq!(states(&spool), [State::Running, State::Running]);
+        }
     }
 
     #[test]

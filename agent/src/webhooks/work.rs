@@ -58,6 +58,15 @@ impl Webhooks {
         }
     }
 
+    /// Remembers the requests that agents before this one have taken, for before the first one is
+    /// answered. Reads files.
+    pub fn remember_all(&self) -> io::Result<()> {
+        for entry in self.spool.entries()?.iter().filter(|it| it.state != State::Callback) {
+            self.remember(entry);
+        }
+        Ok(())
+    }
+
     /// Looks through all files. `known` are the deliveries whose requests are remembered.
     fn look(&self, known: &mut HashSet<Ulid>) -> io::Result<Found> {
         let mut found = Found::default();
@@ -94,8 +103,8 @@ impl Webhooks {
     fn remember(&self, entry: &Entry) {
         let now = self.means.clock.now().wall;
         let Some(run) = self.spool.read(entry).filter(|run| run.known_until > now) else { return };
-        if let (Some(lane), Some(tag)) = (self.lane(&run.webhook), run.tag()) {
-            lane.seen.lock().take(tag, run.known_until, now);
+        if let Some(tag) = run.tag() {
+            self.lanes.lock().remember(&run.webhook, (tag, run.known_until), now);
         }
     }
 

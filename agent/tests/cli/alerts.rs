@@ -97,8 +97,13 @@ fn the_history_knows_both_directions() {
     assert_eq!(last["rows"][0]["id"], rows[3]["id"]);
     let ok = stage.run("webhook history --direction inbound --status ok --json").json();
     assert_eq!(ok["rows"].as_array().unwrap().len(), 1);
-    let none = stage.run("webhook history --direction inbound --status dead --json").json();
+    let none = stage.run("webhook history --direction inbound --status delivered --json").json();
     assert_eq!(none["rows"], serde_json::json!([]));
+    let dead = stage.run("webhook history --status dead --json").json();
+    let dead = dead["rows"].as_array().unwrap();
+    let dead: Vec<_> = dead.iter().map(|row| (&row["direction"], &row["status"])).collect();
+    let callback = (&"inbound".into(), &"failed".into());
+    assert_eq!(dead, [(&"outbound".into(), &"dead".into()), callback]);
     let one = stage.run("webhook history --channel triage --status failed --json").json();
     assert_eq!(one["rows"][0]["callback"]["status"], "dead");
 }

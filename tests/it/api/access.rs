@@ -122,6 +122,8 @@ fn without_a_session_nobody_is_known() -> anyhow::Result<()> {
         }
         over_http("POST", "/api/sessions", &[]).await?.problem(403)?;
         over_http("GET", "/api/no-such", &[]).await?.problem(404)?;
+        // No text: not UTF-8.
+        over_http("GET", "/assets/%FF", &[]).await?.problem(400)?;
         over_http("POST", "/api/spend", &[]).await?.problem(405)?;
         Ok(())
     })
@@ -149,6 +151,11 @@ fn each_sees_over_http_what_the_socket_shows_them() -> anyhow::Result<()> {
         let count = |summary: &Value| summary["kpis"]["total_requests"]["value"].clone();
         assert_eq!(count(&user.get("/api/analytics/summary").await?), 1);
         assert_eq!(count(&admin.get("/api/analytics/summary").await?), 2);
+        for (path, pointer) in [("/api/errors", "/calls"), ("/api/spend", "/total/calls")] {
+            let (own, all) = (user.get(path).await?, admin.get(path).await?);
+            let seen = [&own, &all].map(|answer| answer.pointer(pointer).cloned());
+            assert_eq!(seen, [Some(json!(1)), Some(json!(2))], "{path}");
+        }
         let report = user.get("/api/analytics/agents/exe:curl").await?;
         assert_eq!(
             (&report["total"]["calls"], &report["latency"]["samples"]),
@@ -165,6 +172,10 @@ fn each_sees_over_http_what_the_socket_shows_them() -> anyhow::Result<()> {
         let roots = rows(&calls)?.iter().find(|call| call["uid"] == 0).context("root's")?;
         let path = format!("/api/calls/{}", roots["call_id"].as_str().context("an id")?);
         over_http("GET", &path, &[user.header()]).await?.problem(404)?;
+        for path in ["/api/calls/%FF", "/api/policies/%FF", "/api/breakers/%FF"] {
+            let reply = over_http("GET", path, &[user.header()]).await?;
+            reply.problem(400).context(path)?;
+        }
 
         // Users change nothing; administrators do.
         let mode = r#"{"mode": "observe"}"#;

@@ -152,7 +152,7 @@ fn calls_are_told_as_they_end_and_again_to_whoever_comes_back() -> anyhow::Resul
 }
 
 #[test]
-fn changes_of_state_are_told_at_once() -> anyhow::Result<()> {
+fn changes_of_state_are_told() -> anyhow::Result<()> {
     on_stage(async |stage| {
         // A call costs more than a hundredth of it, and can't cost more than all of it.
         let budget = json!({"daily_limit_usd": 0.02, "alert_at_percent": 1});

@@ -17,7 +17,7 @@ use super::calls::{CallQuery, CallRow};
 use super::money::{Coverage, Usd};
 use super::spend::{SpendRow, zone};
 use crate::events::{Bus, Event};
-use crate::record::Treatment;
+use crate::record::{FailureClass, Treatment};
 
 pub(super) use self::routes::{bounded, router};
 
@@ -37,8 +37,8 @@ pub trait Analytics {
     /// What happens.
     fn events(&self) -> &Bus;
 
-    /// When the days of a span begin.
-    fn since(&self, span: &Span) -> Result<Timestamp, Failure>;
+    /// When the days of a span begin, and when the last one ends: now.
+    fn ends(&self, span: &Span) -> Result<(Timestamp, Timestamp), Failure>;
 }
 
 /// Which days: the parameters of `/api/analytics/summary` and `/api/analytics/agents/{id}`.
@@ -227,10 +227,10 @@ pub struct Quantiles {
 
 /// Calls that went wrong in one way.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "WorkloadErrorRow")]
 pub struct ErrorRow {
-    /// `timeout`, `rate_limit`, `auth`, `invalid_request`, `server_error`, `connect`, `tls`,
-    /// `client_abort`, `refused`, `other`.
-    pub class: String,
+    /// Why they failed.
+    pub class: FailureClass,
     /// How many.
     pub count: u64,
     /// In percent of the workload's calls.

@@ -91,11 +91,9 @@ async fn export(
     let uid = caller.rows_of()?;
     let ExportQuery { format, days, since, until, zone, workload } = query?.0;
     let span = Span { days: days.unwrap_or_default(), zone: zone.0, uid };
-    let since = match since {
-        Some(since) => since,
-        None => ask(&shared, move |agent| agent.since(&span)).await?,
-    };
-    let calls = CallQuery { since: Some(since), until, workload, uid, ..CallQuery::default() };
+    let (begin, now) = ask(&shared, move |agent| agent.ends(&span)).await?;
+    let (since, until) = (since.or(Some(begin)), until.or(Some(now)));
+    let calls = CallQuery { since, until, workload, uid, ..CallQuery::default() };
     let (kind, name) = match format {
         Format::Csv => ("text/csv; charset=utf-8; header=present", "calls.csv"),
         Format::Json => ("application/json", "calls.json"),

@@ -1,7 +1,7 @@
 //! The routes about policies, limits, budgets and breakers.
 
 use axum::Router;
-use axum::extract::rejection::JsonRejection;
+use axum::extract::rejection::{JsonRejection, PathRejection};
 use axum::extract::{Extension, Json, Path, State};
 use axum::routing::get;
 
@@ -46,9 +46,10 @@ async fn policies(
 async fn policy(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
 ) -> Answer<PolicyDetail> {
     let uid = caller.rows_of()?;
+    let Path(name) = name?;
     let mut detail = ask(&shared, move |agent| detail(agent, &name)).await?;
     if uid.is_some() {
         detail.policy = detail.policy.without_counts();
@@ -61,11 +62,11 @@ async fn policy(
 async fn set_policy(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
     body: Result<Json<SetPolicy>, JsonRejection>,
 ) -> Answer<PolicyDetail> {
     caller.may_change()?;
-    let reach = body?.0.enforcement;
+    let (Path(name), reach) = (name?, body?.0.enforcement);
     let set = move |agent: &dyn Agent| {
         if agent.set_policy(&name, reach)? {
             return detail(agent, &name);
@@ -130,20 +131,21 @@ async fn breakers(
 async fn breaker(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
 ) -> Answer<BreakerRow> {
     caller.rows_of()?;
+    let Path(name) = name?;
     ask(&shared, move |agent| row_of(agent, &name)).await.map(Json)
 }
 
 async fn set_breaker(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
     body: Result<Json<SetBreaker>, JsonRejection>,
 ) -> Answer<BreakerRow> {
     caller.may_change()?;
-    let hand = body?.0.state;
+    let (Path(name), hand) = (name?, body?.0.state);
     let set = move |agent: &dyn Agent| {
         agent.set_breaker(&name, hand).ok_or_else(|| unknown_breaker(agent, &name))
     };

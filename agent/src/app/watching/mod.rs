@@ -36,10 +36,10 @@ impl Watched {
         Seen::of(record).map(|seen| self.0.lock().call(&seen)).unwrap_or_default()
     }
 
-    /// Goes by other rules.
-    pub(super) fn replace(&self, settings: &watch::Settings) {
+    /// Goes by other rules; what people may want to be told of.
+    pub(super) fn replace(&self, settings: &watch::Settings, now: SystemTime) -> Vec<Notice> {
         let settings = Arc::new(settings.clone());
-        self.0.lock().replace(settings);
+        self.0.lock().replace(settings, now)
     }
 
     /// Takes up where the last agent was: the windows of its last calls, of which everything has

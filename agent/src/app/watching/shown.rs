@@ -1,6 +1,6 @@
 //! What those who ask see of who is watched, and why calls failed.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use jiff::Timestamp;
 
@@ -13,6 +13,7 @@ use crate::admin::watch::{
 };
 use crate::admin::{Control, Failure, SCHEMA_VERSION};
 use crate::app::agent::Running;
+use crate::app::rows::{milliseconds, share};
 use crate::ledger;
 use crate::policy::Enforcement;
 use crate::watch::{self, Level, ModelView, Percentiles, SpikeView, TaskView};
@@ -184,13 +185,4 @@ fn latency(found: Option<Percentiles>) -> LatencyRow {
         p99_ms: Some(milliseconds(found.p99)),
         samples: found.samples,
     })
-}
-
-fn milliseconds(span: Duration) -> f64 {
-    span.as_secs_f64() * 1e3
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a share of counts needs no more")]
-fn share(part: u64, whole: u64) -> f64 {
-    part as f64 / whole.max(1) as f64
 }

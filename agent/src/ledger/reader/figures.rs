@@ -99,8 +99,7 @@ pub(super) fn figures(
             figures.took = figures.took.saturating_add(Duration::from_micros(number(5)?));
         }
         if let Some(acted) = row.get_ref(2)?.as_str_or_null()? {
-            let enforced = acted::read(acted).filter(|(_, action)| acted::is_enforced(action));
-            let count = u64::try_from(enforced.count()).unwrap_or(u64::MAX);
+            let count = u64::try_from(acted::enforced(acted)).unwrap_or(u64::MAX);
             let sum = figures.enforced.get_or_insert(0);
             *sum = sum.saturating_add(count.saturating_mul(calls));
         }
@@ -133,14 +132,10 @@ pub(super) fn moved(
     Ok(())
 }
 
-/// A policy that could not take a call elsewhere after all says so.
 fn is_moved(row: &Row<'_>) -> rusqlite::Result<bool> {
     let acted = row.get_ref(1)?.as_str()?;
-    let did = |policy: &str, wanted: &str| {
-        acted::read(acted).any(|(by, action)| by == policy && action == wanted)
-    };
     let mut by = acted::read(acted).filter(|(_, action)| *action == "downgrade");
-    Ok(by.any(|(policy, _)| !did(policy, "skip")))
+    Ok(by.any(|(policy, _)| !acted::is_skipped(acted, policy)))
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Moved> {

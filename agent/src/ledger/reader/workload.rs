@@ -25,7 +25,7 @@ pub struct WorkloadFigures {
     /// How long until the first content byte of streams.
     pub ttft: Quantiles,
     /// Calls that did not end well, by what went wrong, most frequent first.
-    pub errors: Vec<(&'static str, u64)>,
+    pub errors: Vec<(FailureClass, u64)>,
     /// Connections to LLM hosts.
     pub connections: Vec<Connected>,
     /// What policies did, most frequent first.
@@ -134,7 +134,7 @@ fn ends(
     figures: &mut WorkloadFigures,
 ) -> rusqlite::Result<()> {
     let ids = range.ids(connection)?;
-    let mut errors: BTreeMap<&'static str, u64> = BTreeMap::new();
+    let mut errors: BTreeMap<FailureClass, u64> = BTreeMap::new();
     let mut hits: BTreeMap<(String, String), u64> = BTreeMap::new();
     let mut query = connection.prepare_cached(ENDS)?;
     let mut rows = query.query(params![ids.from, ids.to, range.from, range.to, name, uid])?;
@@ -144,7 +144,7 @@ fn ends(
         figures.calls += count;
         let error = row.get_ref(4)?.as_str_or_null()?;
         if let Some(class) = FailureClass::of(outcome, row.get(1)?, error) {
-            *errors.entry(class.word()).or_default() += count;
+            *errors.entry(class).or_default() += count;
         }
         for (policy, action) in row.get_ref(2)?.as_str_or_null()?.into_iter().flat_map(acted::read)
         {

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use super::super::*;
 use crate::llm::usage::{NanoUsd, Usage};
-use crate::record::{CallId, Decision, Kind, Outcome, Record, Treatment};
+use crate::record::{CallId, Decision, FailureClass, Kind, Outcome, Record, Treatment};
 
 use super::{noon, open, seconds, settle};
 
@@ -103,6 +103,8 @@ fn calls_that_were_taken_elsewhere_are_told_with_what_they_used() {
     };
     assert_eq!(moved(Some(1000)), [expected]);
     assert_eq!(moved(None).len(), 2);
+    // Known cost or not; what was skipped was not enforced.
+    assert_eq!(reader.figures(&whole(), None).unwrap()[0].enforced, Some(3));
 }
 
 #[test]
@@ -159,7 +161,8 @@ fn a_workload_has_times_errors_connections_and_policies() {
     assert_eq!((found.calls, found.latency.samples, found.ttft.samples), (7, 6, 1));
     let millis = found.latency.at.unwrap().map(|time| time.as_millis());
     assert_eq!(millis, [2, 9_000, 9_000]);
-    assert_eq!(found.errors, [("refused", 1), ("timeout", 1), ("tls", 1)]);
+    let classes = [FailureClass::Timeout, FailureClass::Tls, FailureClass::Refused];
+    assert_eq!(found.errors, classes.map(|class| (class, 1)));
     let hits: Vec<_> =
         found.policies.iter().map(|it| (&*it.policy, &*it.action, it.count)).collect();
     assert_eq!(hits, [("budgets.a", "would-refuse", 4), ("budgets.a", "refuse", 1)]);

@@ -275,6 +275,34 @@ async fn another_collector_is_taken_over_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_the_matter_elsewhere_is_not_told() {
+    let (gone, there) = (Collector::new([], Does::Status(400, None)), Collector::willing());
+    let running = Running::start(target(&gone, TRACES));
+    running.calls(1);
+    running.settled(SPANS).await;
+    assert!(running.telemetry.trouble().is_some());
+    running.telemetry.replace(target(&there, TRACES));
+    assert_eq!(running.telemetry.trouble(), None, "nothing has been sent there yet");
+
+    // A message under way fails after nobody wants its signal any more.
+    let silent = Collector::new([], Does::Hangs);
+    running.telemetry.replace(target(&silent, TRACES));
+    running.calls(1);
+    while silent.connected().is_empty() {
+        sleep(Duration::from_millis(10)).await;
+    }
+    let sums = Signals { traces: false, metrics: true, logs: false };
+    running.telemetry.replace(target(&there, sums));
+    while running.counted(Signal::Traces).failures < 2 {
+        sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(running.telemetry.trouble(), None);
+    // Nor is it sent to where only others are wanted.
+    assert_eq!(running.settled(2 * SPANS).await.exported, 0);
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_not_kept_leaves_no_span() {
     let collector = Collector::willing();
     let running = Running::start(target(&collector, ALL));
