@@ -1,7 +1,7 @@
 //! The benchmark: what Weir costs beside nginx and beside nothing, in one run on one machine.
 //!
-//! `cargo xtask bench` builds it optimised and runs `overhead`, `streams`, `policy`, `helper` or
-//! `chaos`; the other commands are its own child processes, so that each can be
+//! `cargo xtask bench` builds it optimised and runs `overhead`, `watched`, `streams`, `policy`,
+//! `helper` or `chaos`; the other commands are its own child processes, so that each can be
 //! pinned and charged apart.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool")]
 
@@ -14,6 +14,8 @@ mod rig;
 mod peers;
 mod hooks;
 mod overhead;
+mod eyes;
+mod watched;
 mod streams;
 mod policy;
 mod helper;
@@ -36,6 +38,8 @@ struct Arguments {
 enum Task {
     /// CPU per call, added latency and memory: direct, through nginx, through Weir
     Overhead(overhead::Options),
+    /// CPU per call while dashboard, events and telemetry are on, beside nobody looking
+    Watched(watched::Options),
     /// Memory with many streams held open by one process
     Streams(streams::Options),
     /// What deciding on a call costs, with many rules and subjects
@@ -71,6 +75,7 @@ fn main() -> ExitCode {
 fn run(task: Task) -> anyhow::Result<()> {
     match task {
         Task::Overhead(options) => overhead::run(options),
+        Task::Watched(options) => watched::run(options),
         Task::Streams(options) => streams::run(options),
         Task::Policy(options) => policy::run(&options),
         Task::Helper(options) => helper::run(&options),

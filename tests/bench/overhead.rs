@@ -48,9 +48,9 @@ type Rounds = BTreeMap<(&'static str, &'static str), Vec<Measured>>;
 
 /// One measurement.
 #[derive(Debug, Clone)]
-struct Measured {
-    figures: Figures,
-    rss_mib: f64,
+pub(crate) struct Measured {
+    pub(crate) figures: Figures,
+    pub(crate) rss_mib: f64,
 }
 
 /// Measures and reports.
@@ -92,7 +92,7 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
     for round in 1..=options.rounds {
         for cell in &cells {
             for &peer in &options.peers {
-                let measured = one(&rig, &peers, peer, cell, options).await?;
+                let measured = one(&rig, &peers, peer, (cell, options.seconds)).await?;
                 println!("{}", told(round, cell, peer, &measured));
                 rounds.entry((cell.name, peer.word())).or_default().push(measured);
             }
@@ -111,12 +111,12 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn one(
+/// Puts a load on one peer for so many seconds.
+pub(crate) async fn one(
     rig: &Rig,
     peers: &Peers,
     peer: Peer,
-    cell: &Cell,
-    options: &Options,
+    (cell, seconds): (&Cell, u64),
 ) -> anyhow::Result<Measured> {
     peer.arrange(rig)?;
     let charged = peers.charged(rig, peer)?;
@@ -125,7 +125,7 @@ async fn one(
     command.extend(["--to".to_owned(), to.to_string()]);
     command.extend(["--ca".to_owned(), ca.display().to_string()]);
     command.extend(["--meter".to_owned(), charged.path().display().to_string()]);
-    command.extend(["--measure-ms".to_owned(), (options.seconds * 1000).to_string()]);
+    command.extend(["--measure-ms".to_owned(), (seconds * 1000).to_string()]);
     command.extend(cell.arguments());
     let before = counted(peers, peer).await?;
     let (output, rss_mib) = sampled(charged, rig.front(peer == Peer::Weir, &command)).await;

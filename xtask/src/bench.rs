@@ -17,6 +17,12 @@ pub(crate) enum Bench {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// CPU per call while dashboard, events and telemetry are on, beside nobody looking
+    Watched {
+        /// Arguments for the benchmark: --json, --rounds, --seconds, --eyes
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Memory with 2,000 streams held open by one process
     Streams {
         /// Arguments for the benchmark: --json, --streams
@@ -48,6 +54,7 @@ pub(crate) enum Bench {
 pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
     let (name, arguments) = match bench {
         Bench::Overhead { arguments } => ("overhead", arguments),
+        Bench::Watched { arguments } => ("watched", arguments),
         Bench::Streams { arguments } => ("streams", arguments),
         Bench::Policy { arguments } => ("policy", arguments),
         Bench::Helper { arguments } => ("helper", arguments),

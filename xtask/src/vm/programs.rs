@@ -9,9 +9,10 @@ use anyhow::{Context, bail};
 use crate::shell;
 
 /// What the tests and the guest's first process run.
-const PROGRAMS: [&str; 22] = [
+const PROGRAMS: [&str; 24] = [
     "sh", "env", "cat", "sleep", "timeout", "true", "ls", "id", "stty", "mkdir", "mount", "umount",
     "insmod", "setpriv", "nsenter", "unshare", "ip", "curl", "kill", "uname", "dirname", "chmod",
+    "cp", "install",
 ];
 
 /// Files of the guest by where they lie in it; the value is where they are here.
