@@ -267,7 +267,7 @@ fn the_end_sends_what_waits_and_the_sums_are_the_ledgers() -> anyhow::Result<()>
     on_stage(async |stage| {
         let collector = Collector::start().await?;
         let config = sending(stage)
-            .with(&["tracing", "compression"], json!("none"))
+            .with(&["tracing", "compression"], json!("gzip"))
             .with(&["tracing", "metrics_interval"], json!("1h"));
         stage.start(&config).await?;
         for _ in 0..5 {

@@ -39,12 +39,12 @@ pub fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
 
 /// A program of these lines.
 pub fn program(lines: &str, to: &Path) -> anyhow::Result<()> {
-    let mut install = Command::new("install");
-    let mut install =
-        install.args(["-m", "755", "/dev/stdin"]).arg(to).stdin(Stdio::piped()).spawn()?;
-    install.stdin.take().context("its input")?.write_all(lines.as_bytes())?;
-    let installed = install.wait()?;
-    ensure!(installed.success(), "install {}: {installed}", to.display());
+    let mut shell = Command::new("sh");
+    let shell = shell.args(["-c", "cat > \"$0\" && chmod 755 \"$0\""]).arg(to);
+    let mut writing = shell.stdin(Stdio::piped()).spawn()?;
+    writing.stdin.take().context("its input")?.write_all(lines.as_bytes())?;
+    let written = writing.wait()?;
+    ensure!(written.success(), "writing {}: {written}", to.display());
     Ok(())
 }
 

@@ -9,10 +9,10 @@ use anyhow::{Context, bail};
 use crate::shell;
 
 /// What the tests and the guest's first process run.
-const PROGRAMS: [&str; 24] = [
+const PROGRAMS: [&str; 23] = [
     "sh", "env", "cat", "sleep", "timeout", "true", "ls", "id", "stty", "mkdir", "mount", "umount",
     "insmod", "setpriv", "nsenter", "unshare", "ip", "curl", "kill", "uname", "dirname", "chmod",
-    "cp", "install",
+    "cp",
 ];
 
 /// Files of the guest by where they lie in it; the value is where they are here.

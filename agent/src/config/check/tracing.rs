@@ -60,13 +60,18 @@ pub(super) fn settings(
         let what = "nothing is sent: traces, metrics and logs are all false";
         check.warning(&trail.key("enabled"), what.to_owned());
     }
+    // To a collector on this host compressing costs more than it saves.
+    let compress = match raw.compression {
+        Some(compression) => compression == RawCompression::Gzip,
+        None => !endpoint.is_local(),
+    };
     let settings = Settings {
         endpoint,
         headers,
         signals,
         timeout: check.positive(raw.timeout, &trail.key("timeout")),
         metrics_interval: check.positive(raw.metrics_interval, &trail.key("metrics_interval")),
-        compress: raw.compression == RawCompression::Gzip,
+        compress,
     };
     let sample_rate = SampleRate::millionths(raw.sample_rate.0);
     raw.enabled.then_some(Tracing { settings, sample_rate, ca_file })
@@ -211,6 +216,20 @@ mod tests {
         let (found, _) = checked(RawTracing::default(), &[(ENDPOINT, "")]);
         assert_eq!(found.settings.endpoint, Endpoint::default());
         assert!(found.settings.headers.is_empty());
+    }
+
+    #[test]
+    fn what_leaves_this_host_is_compressed_unless_the_file_says_otherwise() {
+        let compressed = |endpoint: &str, compression| {
+            let endpoint = Some(endpoint.to_owned());
+            let raw = RawTracing { endpoint, compression, ..RawTracing::default() };
+            checked(raw, &[]).0.settings.compress
+        };
+        assert!(!compressed("http://127.0.0.1:4318", None));
+        assert!(!compressed("http://localhost:4318", None));
+        assert!(compressed("https://collector.example", None));
+        assert!(compressed("http://[::1]:4318", Some(RawCompression::Gzip)));
+        assert!(!compressed("https://collector.example", Some(RawCompression::None)));
     }
 
     #[test]

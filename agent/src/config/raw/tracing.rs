@@ -37,8 +37,8 @@ pub(in crate::config) struct RawTracing {
     pub(in crate::config) metrics_interval: Span,
     /// How long the collector is waited for, each time.
     pub(in crate::config) timeout: Span,
-    /// Whether what is sent is compressed.
-    pub(in crate::config) compression: RawCompression,
+    /// Whether what is sent is compressed. Without a word, what leaves this host is.
+    pub(in crate::config) compression: Option<RawCompression>,
     /// Certificates (PEM) that vouch for the collector, instead of the system's.
     pub(in crate::config) ca_file: Option<PathBuf>,
 }
@@ -55,19 +55,18 @@ impl Default for RawTracing {
             logs: true,
             metrics_interval: Span(Duration::from_mins(1)),
             timeout: Span(Duration::from_secs(10)),
-            compression: RawCompression::default(),
+            compression: None,
             ca_file: None,
         }
     }
 }
 
 /// How what is sent is compressed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(in crate::config) enum RawCompression {
     /// By gzip.
-    #[default]
     Gzip,
-    /// Not at all: costs less where the collector is on this host.
+    /// Not at all.
     None,
 }

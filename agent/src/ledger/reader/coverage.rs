@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 
-use crate::ledger::store::parse;
+use crate::ledger::store::{self, QUARTER, parse};
 use crate::record::Treatment;
 
-use super::range::Range;
+use super::known::Known;
+use super::range::{Range, ceil};
 use super::rows::{Coverage, CoverageReason};
 
 /// Connections of a process to a provider that were treated alike.
@@ -23,36 +24,79 @@ pub(super) struct Linked {
     pub(super) last_at: i64,
 }
 
-/// The connections that were open at some time of a range.
+/// Quarters of an hour in which connections ended of which some began before a time and some not.
+const MIXED: &str = "
+    SELECT DISTINCT quarter FROM connection_sum
+    WHERE quarter >= ?1 AND first_opened < ?2 AND last_opened >= ?2";
+
+const WHOLE: &str = "
+    SELECT subject, provider, treatment, reason, failed, sum(connections), sum(bytes_up),
+           sum(bytes_down), max(last_at)
+    FROM connection_sum
+    WHERE quarter >= ?1 AND last_opened < ?2 AND quarter NOT IN (SELECT value FROM json_each(?3))
+    GROUP BY 1, 2, 3, 4, 5";
+
+const EDGE: &str = "
+    SELECT subject, provider, treatment, reason, failed, count(*), sum(bytes_up),
+           sum(bytes_down), max(closed_at)
+    FROM connection
+    WHERE closed_at >= ?1 AND closed_at < ?2 AND opened_at < ?3
+    GROUP BY 1, 2, 3, 4, 5";
+
+/// The connections that were open at some time of a range, and are over; those of one user or all.
+/// Whole quarters of an hour are summed up already: see `store/sums.sql`.
 pub(super) fn connections(
     connection: &Connection,
     range: Range,
     uid: Option<u32>,
 ) -> rusqlite::Result<Vec<Linked>> {
-    connection
-        .prepare_cached(
-            "SELECT l.subject, l.provider, l.treatment, l.reason, l.failed, count(*),
-                    sum(l.bytes_up), sum(l.bytes_down), max(l.closed_at)
-             FROM connection l
-             WHERE l.closed_at >= ?1 AND l.opened_at < ?2
-               AND (?3 IS NULL OR EXISTS
-                     (SELECT 1 FROM subject s WHERE s.id = l.subject AND s.uid = ?3))
-             GROUP BY 1, 2, 3, 4, 5",
-        )?
-        .query_map(params![range.from, range.to, uid], |row| {
-            Ok(Linked {
-                subject: row.get(0)?,
-                provider: row.get(1)?,
-                treatment: parse(row.get_ref(2)?.as_str()?).unwrap_or(Treatment::Direct),
-                reason: row.get(3)?,
-                failed: row.get(4)?,
-                count: row.get::<_, i64>(5)?.unsigned_abs(),
-                bytes_up: row.get::<_, i64>(6)?.unsigned_abs(),
-                bytes_down: row.get::<_, i64>(7)?.unsigned_abs(),
-                last_at: row.get(8)?,
-            })
-        })?
-        .collect()
+    let first = ceil(range.from).max(store::sums_since(connection)?);
+    let mixed = connection
+        .prepare_cached(MIXED)?
+        .query_map(params![first, range.to], |row| row.get(0))?
+        .collect::<Result<Vec<i64>, _>>()?;
+    let left_out = serde_json::Value::from(mixed.clone()).to_string();
+    let mut linked = connection
+        .prepare_cached(WHOLE)?
+        .query_map(params![first, range.to, left_out], Linked::read)?
+        .collect::<Result<Vec<_>, _>>()?;
+    let begin = |quarter: i64| quarter.saturating_mul(QUARTER);
+    let head = (range.from, begin(first));
+    let parts = mixed.into_iter().map(|quarter| (begin(quarter), begin(quarter + 1)));
+    let mut edge = connection.prepare_cached(EDGE)?;
+    for (from, to) in std::iter::once(head).chain(parts) {
+        for row in edge.query_map(params![from, to, range.to], Linked::read)? {
+            linked.push(row?);
+        }
+    }
+    let Some(uid) = uid else { return Ok(linked) };
+    let mut users =
+        Known::new(connection.prepare_cached("SELECT uid FROM subject WHERE id = ?")?, |row| {
+            row.get::<_, u32>(0)
+        });
+    let mut own = Vec::new();
+    for linked in linked {
+        if users.get(linked.subject)?.is_some_and(|user| *user == uid) {
+            own.push(linked);
+        }
+    }
+    Ok(own)
+}
+
+impl Linked {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            subject: row.get(0)?,
+            provider: row.get(1)?,
+            treatment: parse(row.get_ref(2)?.as_str()?).unwrap_or(Treatment::Direct),
+            reason: row.get(3)?,
+            failed: row.get(4)?,
+            count: row.get::<_, i64>(5)?.unsigned_abs(),
+            bytes_up: row.get::<_, i64>(6)?.unsigned_abs(),
+            bytes_down: row.get::<_, i64>(7)?.unsigned_abs(),
+            last_at: row.get(8)?,
+        })
+    }
 }
 
 /// Counts connections into a [`Coverage`].

@@ -1,28 +1,23 @@
 //! Why calls failed, and how available providers were.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use rusqlite::{Connection, Row, params};
 
 use crate::ledger::store::parse;
 use crate::record::{FailureClass, Outcome};
 
+use super::known::Known;
 use super::query::{ErrorQuery, ErrorsBy};
 use super::range::Range;
 use super::rows::{Availability, ErrorRow, Errors};
+use super::sums::{Sum, sums};
 
-/// How calls ended. Their error is part of it: it tells causes apart that share an outcome.
-const ENDS: &str = "
-    SELECT s.workload, h.provider, coalesce(h.model, h.model_served), h.outcome, h.status,
-           a.error, sum(a.calls), sum(a.alone)
-    FROM (SELECT subject, shape, error, count(*) AS calls, count(only_attempt_us) AS alone
-          FROM call
-          WHERE call_id >= ?1 AND call_id <= ?2 AND started_at >= ?3 AND started_at < ?4
-          GROUP BY subject, shape, error) a
-    JOIN subject s ON s.id = a.subject
-    JOIN shape h ON h.id = a.shape
-    WHERE h.kind = 'call' AND h.outcome IS NOT NULL AND (?5 IS NULL OR s.uid = ?5)
-    GROUP BY 1, 2, 3, 4, 5, 6";
+const WHO: &str = "SELECT uid, workload FROM subject WHERE id = ?";
+
+const WHAT: &str = "SELECT provider, coalesce(model, model_served) FROM shape
+    WHERE id = ? AND kind = 'call' AND outcome IS NOT NULL";
 
 /// How the tries ended of calls that had several, or one that ended otherwise than the call.
 const TRIES: &str = "
@@ -35,57 +30,60 @@ const TRIES: &str = "
       AND h.kind = 'call' AND h.outcome IS NOT NULL AND (?5 IS NULL OR s.uid = ?5)
     GROUP BY 1, 2, 3";
 
-/// Calls that ended alike.
+/// Whose calls ended alike.
 struct End {
-    workload: String,
-    provider: String,
-    model: Option<String>,
-    class: Option<FailureClass>,
-    calls: u64,
-    /// Those whose only try was as they were.
-    alone: u64,
+    workload: Rc<String>,
+    what: Rc<(String, Option<String>)>,
+    sum: Sum,
 }
 
 impl End {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        let error = row.get_ref(5)?.as_str_or_null()?;
-        Ok(Self {
-            workload: row.get(0)?,
-            provider: row.get(1)?,
-            model: row.get(2)?,
-            class: class(row.get_ref(3)?.as_str()?, row.get(4)?, error),
-            calls: number(row, 6)?,
-            alone: number(row, 7)?,
-        })
-    }
-
     fn key(&self, by: Option<ErrorsBy>) -> Option<String> {
+        let (provider, model) = &*self.what;
         Some(match by? {
-            ErrorsBy::Workload => self.workload.clone(),
-            ErrorsBy::Provider => self.provider.clone(),
-            ErrorsBy::Model => self.model.clone().unwrap_or_else(|| "-".to_owned()),
+            ErrorsBy::Workload => String::clone(&self.workload),
+            ErrorsBy::Provider => provider.clone(),
+            ErrorsBy::Model => model.clone().unwrap_or_else(|| "-".to_owned()),
         })
     }
+}
+
+/// How LLM calls ended.
+fn ends(connection: &Connection, range: Range, uid: Option<u32>) -> rusqlite::Result<Vec<End>> {
+    let mut who = Known::new(connection.prepare_cached(WHO)?, |row| {
+        Ok((row.get::<_, u32>(0)?, Rc::new(row.get(1)?)))
+    });
+    let mut what =
+        Known::new(connection.prepare_cached(WHAT)?, |row| Ok((row.get(0)?, row.get(1)?)));
+    let mut ends = Vec::new();
+    for sum in sums(connection, range)? {
+        let Some(who) = who.get(sum.subject)? else { continue };
+        let (owner, workload) = &*who;
+        if uid.is_none_or(|uid| uid == *owner)
+            && let Some(what) = what.get(sum.shape)?
+        {
+            ends.push(End { workload: Rc::clone(workload), what, sum });
+        }
+    }
+    Ok(ends)
 }
 
 pub(super) fn errors(connection: &Connection, query: &ErrorQuery) -> rusqlite::Result<Errors> {
     let range = Range::new(query.since, query.until);
-    let ids = range.ids(connection)?;
-    let asked = params![ids.from, ids.to, range.from, range.to, query.uid];
-    let ends: Vec<End> =
-        connection.prepare_cached(ENDS)?.query_map(asked, End::read)?.collect::<Result<_, _>>()?;
+    let ends = ends(connection, range, query.uid)?;
     let mut groups: BTreeMap<Option<String>, (u64, BTreeMap<FailureClass, u64>)> = BTreeMap::new();
     let mut providers: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     for end in &ends {
         let (calls, classes) = groups.entry(end.key(query.by)).or_default();
-        *calls += end.calls;
-        if let Some(class) = end.class {
-            *classes.entry(class).or_default() += end.calls;
+        *calls += end.sum.calls;
+        if let Some(class) = end.sum.class {
+            *classes.entry(class).or_default() += end.sum.calls;
         }
-        answered(&mut providers, &end.provider, end.class, end.alone);
+        answered(&mut providers, &end.what.0, end.sum.class, end.sum.alone);
     }
     let mut tries = connection.prepare_cached(TRIES)?;
-    let mut tries = tries.query(asked)?;
+    let ids = range.ids(connection)?;
+    let mut tries = tries.query(params![ids.from, ids.to, range.from, range.to, query.uid])?;
     while let Some(row) = tries.next()? {
         let class = class(row.get_ref(1)?.as_str()?, row.get(2)?, None);
         answered(&mut providers, row.get_ref(0)?.as_str()?, class, number(row, 3)?);

@@ -10,7 +10,9 @@ use crate::ledger::store::parse;
 use crate::llm::usage::{NanoUsd, Usage};
 use crate::record::Outcome;
 
+use super::known::Known;
 use super::range::Range;
+use super::sums::sums;
 
 /// What the LLM calls of a stretch of time came to, those that are over.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,20 +48,26 @@ pub struct Moved {
     pub cost: NanoUsd,
 }
 
-/// One row per user, end and what was done: the calls are summed up before they are joined.
-const SUMS: &str = "
-    SELECT s.uid, h.outcome, h.acted, sum(a.calls), sum(a.timed), sum(a.took), sum(a.tokens)
-    FROM (SELECT subject, shape, count(*) AS calls, count(latency_us) AS timed,
-                 coalesce(sum(latency_us), 0) AS took,
-                 sum(input + cache_read + cache_write_5m + cache_write_1h + output + reasoning
-                     + audio_input + audio_output) AS tokens
-          FROM call
-          WHERE call_id >= ?1 AND call_id <= ?2 AND started_at >= ?3 AND started_at < ?4
-          GROUP BY subject, shape) a
-    JOIN subject s ON s.id = a.subject
-    JOIN shape h ON h.id = a.shape
-    WHERE h.kind = 'call' AND h.outcome IS NOT NULL AND (?5 IS NULL OR s.uid = ?5)
-    GROUP BY s.uid, h.outcome, h.acted";
+const WHAT: &str = "SELECT kind, outcome, acted FROM shape WHERE id = ?";
+
+/// What is told of a shape: how its calls ended, and how often a policy did something to each.
+struct What {
+    outcome: Option<Outcome>,
+    enforced: Option<u64>,
+}
+
+impl What {
+    /// Of LLM calls that are over; `None` for others.
+    fn read(row: &Row<'_>) -> rusqlite::Result<Option<Self>> {
+        let outcome = row.get_ref(1)?.as_str_or_null()?;
+        if row.get_ref(0)?.as_str()? != "call" || outcome.is_none() {
+            return Ok(None);
+        }
+        let acted = row.get_ref(2)?.as_str_or_null()?;
+        let count = |acted| u64::try_from(acted::enforced(acted)).unwrap_or(u64::MAX);
+        Ok(Some(Self { outcome: outcome.and_then(parse), enforced: acted.map(count) }))
+    }
+}
 
 /// Shapes of calls that were taken elsewhere are few, where there are any.
 const SHAPES: &str = "SELECT id, acted FROM shape
@@ -80,28 +88,33 @@ pub(super) fn figures(
     range: Range,
     uid: Option<u32>,
 ) -> rusqlite::Result<CallFigures> {
-    let ids = range.ids(connection)?;
     let mut figures = CallFigures::default();
-    let mut query = connection.prepare_cached(SUMS)?;
-    let mut rows = query.query(params![ids.from, ids.to, range.from, range.to, uid])?;
-    while let Some(row) = rows.next()? {
-        let number = |index| row.get::<_, i64>(index).map(i64::unsigned_abs);
-        let outcome: Option<Outcome> = parse(row.get_ref(1)?.as_str()?);
-        let calls = number(3)?;
-        figures.users.insert(row.get(0)?);
-        figures.calls += calls;
-        figures.tokens = figures.tokens.saturating_add(number(6)?);
-        if outcome == Some(Outcome::Ok) {
-            figures.ok += calls;
+    let mut users =
+        Known::new(connection.prepare_cached("SELECT uid FROM subject WHERE id = ?")?, |row| {
+            row.get::<_, u32>(0)
+        });
+    let mut shapes = Known::new(connection.prepare_cached(WHAT)?, What::read);
+    for sum in sums(connection, range)? {
+        let Some(user) = users.get(sum.subject)? else { continue };
+        let shape = shapes.get(sum.shape)?;
+        let Some(Some(what)) = shape.as_deref().filter(|_| uid.is_none_or(|uid| uid == *user))
+        else {
+            continue;
+        };
+        figures.users.insert(*user);
+        figures.calls += sum.calls;
+        let tokens = sum.tokens.into_iter().fold(0, u64::saturating_add);
+        figures.tokens = figures.tokens.saturating_add(tokens);
+        if what.outcome == Some(Outcome::Ok) {
+            figures.ok += sum.calls;
         }
-        if outcome != Some(Outcome::Refused) {
-            figures.timed += number(4)?;
-            figures.took = figures.took.saturating_add(Duration::from_micros(number(5)?));
+        if what.outcome != Some(Outcome::Refused) {
+            figures.timed += sum.timed;
+            figures.took = figures.took.saturating_add(Duration::from_micros(sum.latency));
         }
-        if let Some(acted) = row.get_ref(2)?.as_str_or_null()? {
-            let count = u64::try_from(acted::enforced(acted)).unwrap_or(u64::MAX);
-            let sum = figures.enforced.get_or_insert(0);
-            *sum = sum.saturating_add(count.saturating_mul(calls));
+        if let Some(enforced) = what.enforced {
+            let all = figures.enforced.get_or_insert(0);
+            *all = all.saturating_add(enforced.saturating_mul(sum.calls));
         }
     }
     Ok(figures)

@@ -4,6 +4,8 @@ mod query;
 mod rows;
 mod form;
 mod range;
+mod known;
+mod sums;
 mod coverage;
 mod spend;
 mod calls;
@@ -199,7 +201,9 @@ impl Reader {
             Some((of, connection)) if of == renewed => connection,
             _ => store::read_only(&self.database).map_err(failed)?,
         };
-        let answer = question(&connection).map_err(failed)?;
+        // All of an answer is about the same moment.
+        let answer = connection.unchecked_transaction().and_then(|moment| question(&moment));
+        let answer = answer.map_err(failed)?;
         let mut idle = self.idle.lock();
         if idle.len() < IDLE {
             idle.push((renewed, connection));

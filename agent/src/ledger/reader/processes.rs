@@ -6,12 +6,11 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 
 use crate::llm::usage::NanoUsd;
-use crate::record::Kind;
 
 use super::coverage::connections;
 use super::range::Range;
 use super::rows::{ProcessConnections, ProcessRow};
-use super::spend::sums;
+use super::spend::spent;
 
 /// A subject's times are kept to the minute.
 const COARSE: i64 = 60_000_000;
@@ -35,14 +34,13 @@ pub(super) fn processes(
         });
         places.insert(id, place);
     }
-    for sum in sums(connection, range, (uid, None))? {
-        let Some(&place) = places.get(&sum.who.id) else { continue };
+    for spent in spent(connection, range, (uid, None))? {
+        let Some(&place) = places.get(&spent.sum.subject) else { continue };
         let row = &mut rows[place];
-        let call = sum.kind == Kind::Call && sum.outcome.is_some();
-        row.calls += if call { sum.count } else { 0 };
-        row.cost_usd = row.cost_usd.saturating_add(sum.cost);
-        row.unknown_cost_calls += sum.unpriced();
-        seen[place] = seen[place].max(sum.last_at);
+        row.calls += spent.calls();
+        row.cost_usd = row.cost_usd.saturating_add(spent.sum.cost);
+        row.unknown_cost_calls += spent.unpriced();
+        seen[place] = seen[place].max(spent.sum.last_at);
     }
     for linked in connections(connection, range, uid)? {
         let Some(&place) = places.get(&linked.subject) else { continue };

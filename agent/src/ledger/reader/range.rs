@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 use ulid::Ulid;
 
 use crate::ledger::entry::micros;
-use crate::ledger::store;
+use crate::ledger::store::{self, QUARTER};
 
 use super::query::Bucket;
 
@@ -60,7 +60,7 @@ impl Range {
     }
 
     /// The part of the range in which there are calls.
-    fn held(self, connection: &Connection) -> rusqlite::Result<Option<Self>> {
+    pub(super) fn held(self, connection: &Connection) -> rusqlite::Result<Option<Self>> {
         let skew = store::id_skew(connection)?;
         let started_at = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).optional();
         let first = started_at("SELECT started_at FROM call ORDER BY call_id LIMIT 1")?;
@@ -73,6 +73,11 @@ impl Range {
         };
         Ok((held.from < held.to).then_some(held))
     }
+}
+
+/// The first quarter of an hour since 1970 that begins no earlier than a time.
+pub(super) fn ceil(at: i64) -> i64 {
+    at.div_euclid(QUARTER) + i64::from(at.rem_euclid(QUARTER) > 0)
 }
 
 fn cut(range: Range, bucket: Bucket, zone: &TimeZone) -> Vec<(Option<Timestamp>, Range)> {

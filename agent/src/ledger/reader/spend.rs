@@ -2,54 +2,47 @@
 //! so that one query serves every grouping and sums stay exact.
 
 use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
 
 use rusqlite::{Connection, Row, params};
 
 use crate::ledger::store::parse;
-use crate::llm::usage::NanoUsd;
 use crate::record::{Billing, Kind, Outcome, UsageSource};
 
 use super::coverage::{Tally, connections};
+use super::known::Known;
 use super::query::{Dimension, SpendQuery};
 use super::range::Range;
 use super::rows::{SpendRow, Unpriced};
+use super::sums::{Sum, sums};
 
-const SUMS: &str = "
-    SELECT s.id, s.pid, s.exe, s.uid, s.user, s.workload, s.unit, s.container, s.app,
-           h.provider, coalesce(h.model, h.model_served), h.environment, h.team,
-           h.kind, h.outcome, h.usage_source, h.billing,
-           a.*
-    FROM (SELECT subject, shape, count(*), count(cost_nanos), coalesce(sum(cost_nanos), 0),
-                 sum(input), sum(cache_read), sum(cache_write_5m), sum(cache_write_1h),
-                 sum(output), sum(reasoning), sum(audio_input), sum(audio_output),
-                 max(started_at)
-          FROM call
-          WHERE call_id >= ?1 AND call_id <= ?2 AND started_at >= ?3 AND started_at < ?4
-          GROUP BY subject, shape) a
-    JOIN subject s ON s.id = a.subject
-    JOIN shape h ON h.id = a.shape
-    WHERE (?5 IS NULL OR s.uid = ?5) AND (?6 IS NULL OR s.workload = ?6)";
+const WHO: &str = "SELECT id, pid, exe, uid, user, workload, unit, container, app FROM subject
+    WHERE id = ?";
 
-/// Sums over calls of one subject and shape.
-pub(super) struct Sum {
-    pub(super) who: Who,
-    pub(super) provider: String,
-    pub(super) model: Option<String>,
-    pub(super) environment: String,
+const WHAT: &str =
+    "SELECT provider, coalesce(model, model_served), environment, team, kind, outcome,
+    usage_source, billing FROM shape WHERE id = ?";
+
+/// What calls of one subject and shape came to that failed alike, or did not.
+pub(super) struct Spent {
+    pub(super) who: Rc<Who>,
+    what: Rc<What>,
+    pub(super) sum: Sum,
+}
+
+/// What dimensions and sums need of a shape.
+struct What {
+    provider: String,
+    model: Option<String>,
+    environment: String,
     team: Option<String>,
-    pub(super) kind: Kind,
-    pub(super) outcome: Option<Outcome>,
-    pub(super) usage_source: UsageSource,
-    pub(super) billing: Billing,
-    pub(super) count: u64,
-    pub(super) priced: u64,
-    pub(super) cost: NanoUsd,
-    tokens: [u64; 8],
-    pub(super) last_at: i64,
+    kind: Kind,
+    outcome: Option<Outcome>,
+    usage_source: UsageSource,
+    billing: Billing,
 }
 
 /// What dimensions need of a subject.
-#[derive(Clone)]
 pub(super) struct Who {
     pub(super) id: i64,
     pid: u32,
@@ -62,39 +55,37 @@ pub(super) struct Who {
     app: Option<String>,
 }
 
-impl Sum {
+impl What {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        let number = |index| row.get::<_, i64>(index).map(i64::unsigned_abs);
-        let mut tokens = [0; 8];
-        for (index, kind) in tokens.iter_mut().enumerate() {
-            *kind = number(22 + index)?;
-        }
         Ok(Self {
-            who: Who::read(row)?,
-            provider: row.get(9)?,
-            model: row.get(10)?,
-            environment: row.get(11)?,
-            team: row.get(12)?,
-            kind: parse(row.get_ref(13)?.as_str()?).unwrap_or(Kind::Opaque),
-            outcome: row.get_ref(14)?.as_str_or_null()?.and_then(parse),
-            usage_source: parse(row.get_ref(15)?.as_str()?).unwrap_or(UsageSource::Unknown),
-            billing: parse(row.get_ref(16)?.as_str()?).unwrap_or(Billing::Unknown),
-            count: number(19)?,
-            priced: number(20)?,
-            cost: NanoUsd(row.get(21)?),
-            tokens,
-            last_at: row.get(30)?,
+            provider: row.get(0)?,
+            model: row.get(1)?,
+            environment: row.get(2)?,
+            team: row.get(3)?,
+            kind: parse(row.get_ref(4)?.as_str()?).unwrap_or(Kind::Opaque),
+            outcome: row.get_ref(5)?.as_str_or_null()?.and_then(parse),
+            usage_source: parse(row.get_ref(6)?.as_str()?).unwrap_or(UsageSource::Unknown),
+            billing: parse(row.get_ref(7)?.as_str()?).unwrap_or(Billing::Unknown),
         })
+    }
+}
+
+impl Spent {
+    /// LLM calls that are over.
+    pub(super) fn calls(&self) -> u64 {
+        let counts = self.what.kind == Kind::Call && self.what.outcome.is_some();
+        if counts { self.sum.calls } else { 0 }
     }
 
     /// Calls whose cost is not known although they may have had one.
     pub(super) fn unpriced(&self) -> u64 {
-        let free = self.kind == Kind::Request || self.usage_source == UsageSource::None;
-        if free || self.outcome.is_none() { 0 } else { self.count - self.priced }
+        let What { kind, usage_source, outcome, .. } = &*self.what;
+        let free = *kind == Kind::Request || *usage_source == UsageSource::None;
+        if free || outcome.is_none() { 0 } else { self.sum.calls.saturating_sub(self.sum.priced) }
     }
 
     fn failed(&self) -> bool {
-        match self.outcome {
+        match self.what.outcome {
             Some(
                 Outcome::UpstreamError
                 | Outcome::RateLimited
@@ -154,17 +145,24 @@ impl Who {
     }
 }
 
-/// Sums over the calls of a range, one per subject and shape: of one user and one workload, or all.
-pub(super) fn sums(
+/// What the calls of a range came to: of one user and one workload, or all.
+pub(super) fn spent(
     connection: &Connection,
     range: Range,
     (uid, workload): (Option<u32>, Option<&str>),
-) -> rusqlite::Result<Vec<Sum>> {
-    let ids = range.ids(connection)?;
-    connection
-        .prepare_cached(SUMS)?
-        .query_map(params![ids.from, ids.to, range.from, range.to, uid, workload], Sum::read)?
-        .collect()
+) -> rusqlite::Result<Vec<Spent>> {
+    let mut who = Known::new(connection.prepare_cached(WHO)?, Who::read);
+    let mut what = Known::new(connection.prepare_cached(WHAT)?, What::read);
+    let mut spent = Vec::new();
+    for sum in sums(connection, range)? {
+        let Some(who) = who.get(sum.subject)? else { continue };
+        let is_meant = uid.is_none_or(|uid| who.uid == uid)
+            && workload.is_none_or(|workload| who.workload == workload);
+        if is_meant && let Some(what) = what.get(sum.shape)? {
+            spent.push(Spent { who, what, sum });
+        }
+    }
+    Ok(spent)
 }
 
 type Key = Vec<Option<String>>;
@@ -178,9 +176,10 @@ pub(super) fn spend(
     for (start, range) in range.buckets(query.bucket, &query.zone, connection)? {
         let mut groups: BTreeMap<Key, SpendRow> = BTreeMap::new();
         let whose = (query.uid, query.workload.as_deref());
-        for sum in sums(connection, range, whose)?.iter().filter(|it| it.outcome.is_some()) {
-            let key = query.by.iter().map(|it| call_value(sum, *it)).collect();
-            add(groups.entry(key).or_default(), sum);
+        let spent = spent(connection, range, whose)?;
+        for spent in spent.iter().filter(|it| it.what.outcome.is_some()) {
+            let key = query.by.iter().map(|it| call_value(spent, *it)).collect();
+            add(groups.entry(key).or_default(), spent);
         }
         let mut covered = tallies(connection, range, query)?;
         let mut part: Vec<SpendRow> = groups
@@ -207,12 +206,13 @@ pub(super) fn unpriced(
     uid: Option<u32>,
 ) -> rusqlite::Result<Vec<Unpriced>> {
     let mut models: BTreeMap<(String, Option<String>), (u64, u64)> = BTreeMap::new();
-    for sum in sums(connection, range, (uid, None))? {
-        let calls = sum.unpriced();
+    for spent in spent(connection, range, (uid, None))? {
+        let calls = spent.unpriced();
         if calls > 0 {
-            let model = models.entry((sum.provider, sum.model)).or_default();
+            let What { provider, model, usage_source, .. } = &*spent.what;
+            let model = models.entry((provider.clone(), model.clone())).or_default();
             model.0 += calls;
-            model.1 += if sum.usage_source == UsageSource::Unknown { calls } else { 0 };
+            model.1 += if *usage_source == UsageSource::Unknown { calls } else { 0 };
         }
     }
     let mut rows: Vec<_> = models
@@ -228,12 +228,13 @@ pub(super) fn unpriced(
     Ok(rows)
 }
 
-fn call_value(sum: &Sum, dimension: Dimension) -> Option<String> {
-    sum.who.value(dimension, || match dimension {
-        Dimension::Provider => Some(sum.provider.clone()),
-        Dimension::Model => sum.model.clone(),
-        Dimension::Environment => Some(sum.environment.clone()),
-        Dimension::Team => sum.team.clone(),
+fn call_value(spent: &Spent, dimension: Dimension) -> Option<String> {
+    let what = &*spent.what;
+    spent.who.value(dimension, || match dimension {
+        Dimension::Provider => Some(what.provider.clone()),
+        Dimension::Model => what.model.clone(),
+        Dimension::Environment => Some(what.environment.clone()),
+        Dimension::Team => what.team.clone(),
         _ => None,
     })
 }
@@ -269,11 +270,12 @@ fn tallies(
     Ok(Some(tallies))
 }
 
-fn add(row: &mut SpendRow, sum: &Sum) {
-    match sum.kind {
-        Kind::Call => row.calls += sum.count,
-        Kind::Request => row.requests += sum.count,
-        Kind::Opaque => row.opaque += sum.count,
+fn add(row: &mut SpendRow, spent: &Spent) {
+    let (what, sum) = (&*spent.what, &spent.sum);
+    match what.kind {
+        Kind::Call => row.calls += sum.calls,
+        Kind::Request => row.requests += sum.calls,
+        Kind::Opaque => row.opaque += sum.calls,
     }
     let [input, read, short, long, output, reasoning, audio_in, audio_out] = sum.tokens;
     row.input_tokens += input;
@@ -285,17 +287,17 @@ fn add(row: &mut SpendRow, sum: &Sum) {
     row.audio_input_tokens += audio_in;
     row.audio_output_tokens += audio_out;
     row.cost_usd = row.cost_usd.saturating_add(sum.cost);
-    let part = match sum.billing {
+    let part = match what.billing {
         Billing::Metered => &mut row.metered_usd,
         Billing::Subscription => &mut row.subscription_usd,
         Billing::Unknown => &mut row.unknown_billing_usd,
     };
     *part = part.saturating_add(sum.cost);
-    row.unknown_cost_calls += sum.unpriced();
-    if sum.usage_source == UsageSource::Estimated {
-        row.estimated_calls += sum.count;
+    row.unknown_cost_calls += spent.unpriced();
+    if what.usage_source == UsageSource::Estimated {
+        row.estimated_calls += sum.calls;
     }
-    if sum.failed() {
-        row.errors += sum.count;
+    if spent.failed() {
+        row.errors += sum.calls;
     }
 }

@@ -2,15 +2,19 @@
 //! policies did.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 
 use crate::ledger::acted;
-use crate::ledger::store::parse;
-use crate::record::{FailureClass, Outcome, Treatment};
+use crate::ledger::store::word;
+use crate::record::{FailureClass, Treatment};
 
+use super::coverage::connections;
+use super::known::Known;
 use super::range::Range;
+use super::sums::sums;
 
 /// Calls whose times are looked at: what is held in memory for it.
 const SAMPLES: usize = 100_000;
@@ -65,17 +69,9 @@ pub struct Hits {
 
 const KNOWN: &str = "SELECT 1 FROM subject WHERE workload = ?1 AND (?2 IS NULL OR uid = ?2)";
 
-const ENDS: &str = "
-    SELECT h.outcome, h.status, h.acted, sum(a.calls), a.error
-    FROM (SELECT subject, shape, error, count(*) AS calls
-          FROM call
-          WHERE call_id >= ?1 AND call_id <= ?2 AND started_at >= ?3 AND started_at < ?4
-            AND subject IN (SELECT id FROM subject
-                            WHERE workload = ?5 AND (?6 IS NULL OR uid = ?6))
-          GROUP BY subject, shape, error) a
-    JOIN shape h ON h.id = a.shape
-    WHERE h.kind = 'call' AND h.outcome IS NOT NULL
-    GROUP BY 1, 2, 3, 5";
+const WHO: &str = "SELECT uid, workload FROM subject WHERE id = ?";
+
+const WHAT: &str = "SELECT acted FROM shape WHERE id = ? AND kind = 'call' AND outcome IS NOT NULL";
 
 const TIMES: &str = "
     SELECT c.latency_us, c.ttft_us
@@ -85,13 +81,6 @@ const TIMES: &str = "
       AND c.subject IN (SELECT id FROM subject WHERE workload = ?5 AND (?6 IS NULL OR uid = ?6))
       AND h.kind = 'call' AND h.outcome <> 'refused' AND c.latency_us IS NOT NULL
     ORDER BY c.call_id DESC LIMIT ?7";
-
-const CONNECTIONS: &str = "
-    SELECT l.treatment, l.reason, count(*)
-    FROM connection l
-    WHERE l.closed_at >= ?1 AND l.opened_at < ?2
-      AND l.subject IN (SELECT id FROM subject WHERE workload = ?3 AND (?4 IS NULL OR uid = ?4))
-    GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2";
 
 pub(super) fn figures(
     connection: &Connection,
@@ -113,16 +102,18 @@ pub(super) fn figures(
         ttft.extend(row.get::<_, Option<i64>>(1)?);
     }
     (figures.latency, figures.ttft) = (quantiles(latency), quantiles(ttft));
-    figures.connections = connection
-        .prepare_cached(CONNECTIONS)?
-        .query_map(params![range.from, range.to, name, uid], |row| {
-            Ok(Connected {
-                treatment: parse(row.get_ref(0)?.as_str()?).unwrap_or(Treatment::Direct),
-                reason: row.get(1)?,
-                count: row.get::<_, i64>(2)?.unsigned_abs(),
-            })
-        })?
-        .collect::<Result<_, _>>()?;
+    let mut treated: BTreeMap<(String, String), Connected> = BTreeMap::new();
+    let mut own = Own::of(connection, (name, uid))?;
+    for linked in connections(connection, range, None)? {
+        if own.has(linked.subject)? {
+            let (treatment, reason) = (linked.treatment, linked.reason);
+            let key = (word(&treatment), reason.clone());
+            let none = Connected { treatment, reason, count: 0 };
+            treated.entry(key).or_insert(none).count += linked.count;
+        }
+    }
+    figures.connections = treated.into_values().collect();
+    figures.connections.sort_by_key(|it| std::cmp::Reverse(it.count));
     Ok(Some(figures))
 }
 
@@ -133,22 +124,21 @@ fn ends(
     (name, uid): (&str, Option<u32>),
     figures: &mut WorkloadFigures,
 ) -> rusqlite::Result<()> {
-    let ids = range.ids(connection)?;
     let mut errors: BTreeMap<FailureClass, u64> = BTreeMap::new();
     let mut hits: BTreeMap<(String, String), u64> = BTreeMap::new();
-    let mut query = connection.prepare_cached(ENDS)?;
-    let mut rows = query.query(params![ids.from, ids.to, range.from, range.to, name, uid])?;
-    while let Some(row) = rows.next()? {
-        let outcome = parse(row.get_ref(0)?.as_str()?).unwrap_or(Outcome::Internal);
-        let count = row.get::<_, i64>(3)?.unsigned_abs();
-        figures.calls += count;
-        let error = row.get_ref(4)?.as_str_or_null()?;
-        if let Some(class) = FailureClass::of(outcome, row.get(1)?, error) {
-            *errors.entry(class).or_default() += count;
+    let mut own = Own::of(connection, (name, uid))?;
+    let mut what = Known::new(connection.prepare_cached(WHAT)?, |row| row.get(0));
+    for sum in sums(connection, range)? {
+        if !own.has(sum.subject)? {
+            continue;
         }
-        for (policy, action) in row.get_ref(2)?.as_str_or_null()?.into_iter().flat_map(acted::read)
-        {
-            *hits.entry((policy.to_owned(), action.to_owned())).or_default() += count;
+        let Some(acted): Option<Rc<Option<String>>> = what.get(sum.shape)? else { continue };
+        figures.calls += sum.calls;
+        if let Some(class) = sum.class {
+            *errors.entry(class).or_default() += sum.calls;
+        }
+        for (policy, action) in acted.iter().flat_map(|acted| acted::read(acted)) {
+            *hits.entry((policy.to_owned(), action.to_owned())).or_default() += sum.calls;
         }
     }
     figures.errors = errors.into_iter().collect();
@@ -157,6 +147,29 @@ fn ends(
     figures.policies = hits.into_iter().map(hit).collect();
     figures.policies.sort_by_key(|hits| std::cmp::Reverse(hits.count));
     Ok(())
+}
+
+/// Tells subjects of one workload, and one user where that is asked for, from others.
+struct Own<'a> {
+    known: Known<'a, (u32, String)>,
+    name: &'a str,
+    uid: Option<u32>,
+}
+
+impl<'a> Own<'a> {
+    fn of(
+        connection: &'a Connection,
+        (name, uid): (&'a str, Option<u32>),
+    ) -> rusqlite::Result<Self> {
+        let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        Ok(Self { known: Known::new(connection.prepare_cached(WHO)?, read), name, uid })
+    }
+
+    fn has(&mut self, subject: i64) -> rusqlite::Result<bool> {
+        let found = self.known.get(subject)?;
+        let found = found.as_deref().filter(|(_, workload)| workload == self.name);
+        Ok(found.is_some_and(|(user, _)| self.uid.is_none_or(|uid| uid == *user)))
+    }
 }
 
 /// By the nearest rank: each is the time of a call that was made.

@@ -15,7 +15,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 use super::error::LedgerError;
 
 pub(super) use words::{parse, word};
-pub(super) use write::is_about_content;
+pub(super) use write::{QUARTER, is_about_content};
 
 /// Each brings the schema from the version of its index to the next; never changed once released.
 const MIGRATIONS: &[&str] = &[
@@ -23,6 +23,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("team.sql"),
     include_str!("limits.sql"),
     include_str!("acted.sql"),
+    include_str!("sums.sql"),
 ];
 
 /// The last segment whose records are in the database.
@@ -31,6 +32,9 @@ const SEGMENT: &str = "segment";
 /// The largest difference found between a call's start and the time in its id, in microseconds:
 /// how far a search by id has to reach beyond the times it is for.
 const ID_SKEW: &str = "id_skew_us";
+
+/// The quarter of an hour from which on the sums are whole.
+const SUMS_SINCE: &str = "sums_since";
 
 /// The writing side of the database. One exists per ledger.
 pub(super) struct Store {
@@ -89,6 +93,11 @@ pub(super) fn read_only(path: &Path) -> rusqlite::Result<Connection> {
 /// How far ids may be off the times of their calls, in microseconds.
 pub(super) fn id_skew(connection: &Connection) -> rusqlite::Result<i64> {
     meta(connection, ID_SKEW)
+}
+
+/// The quarter of an hour since 1970 from which on the sums are whole.
+pub(super) fn sums_since(connection: &Connection) -> rusqlite::Result<i64> {
+    meta(connection, SUMS_SINCE)
 }
 
 fn refuse_newer(path: &Path) -> Result<(), LedgerError> {

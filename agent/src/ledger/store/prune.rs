@@ -3,7 +3,7 @@
 
 use rusqlite::params;
 
-use super::Store;
+use super::{QUARTER, SUMS_SINCE, Store, put_meta, sums_since};
 
 /// Rows deleted in one transaction.
 const CHUNK: i64 = 1_000;
@@ -53,6 +53,15 @@ impl Store {
             ),
         ] {
             deleted += transaction.prepare_cached(sql)?.execute(params![cutoff, CHUNK])?;
+        }
+        // A quarter of which some calls are gone is one that cannot be gone by.
+        let whole = cutoff.div_euclid(QUARTER) + 1;
+        if whole > sums_since(&transaction)? {
+            for table in ["call_sum", "connection_sum"] {
+                let sql = format!("DELETE FROM {table} WHERE quarter < ?");
+                deleted += transaction.execute(&sql, [whole])?;
+            }
+            put_meta(&transaction, SUMS_SINCE, whole)?;
         }
         transaction.commit()?;
         Ok(deleted > 0)

@@ -2,6 +2,7 @@
 
 mod decisions;
 mod singly;
+mod sums;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -16,6 +17,9 @@ use super::super::shape::{Known, KnownSubject, Shape};
 use super::{ID_SKEW, Row, SEGMENT, Store, put_meta, word};
 
 pub(in crate::ledger) use singly::is_about_content;
+pub(in crate::ledger) use sums::QUARTER;
+
+use sums::Sums;
 
 /// Calls whose decisions share a row: a row of its own for each would double the cost of a call.
 const DECISIONS: usize = 32;
@@ -27,17 +31,20 @@ const MINUTE: i64 = 60_000_000;
 const HOUR: i64 = 60 * MINUTE;
 
 /// What most calls need; the rest keeps its defaults.
-const PUT_USUAL: &str = "INSERT OR REPLACE INTO call
+const PUT_USUAL: &str = "INSERT INTO call
     (call_id, started_at, subject, shape, latency_us, upstream_us, input, output, cost_nanos,
      bytes_in, bytes_out, only_attempt_after_us, only_attempt_us, decision)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
 
-const PUT_FULL: &str = "INSERT OR REPLACE INTO call
+const PUT_FULL: &str = "INSERT INTO call
     (call_id, started_at, subject, shape, latency_us, upstream_us, input, output, cost_nanos,
      bytes_in, bytes_out, only_attempt_after_us, only_attempt_us, decision,
      ttft_us, cache_read, cache_write_5m, cache_write_1h, reasoning, audio_input, audio_output,
      retry_of, error)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT DO NOTHING";
+
+const DELETE: &str = "DELETE FROM call WHERE call_id = ?";
 
 const PUT_OPEN: &str = "INSERT OR IGNORE INTO call (call_id, started_at, subject, shape)
     VALUES (?, ?, ?, ?)";
@@ -79,6 +86,7 @@ impl Store {
             subjects: &mut self.subjects,
             shapes: &mut self.shapes,
             id_skew: self.id_skew,
+            sums: Sums::default(),
         };
         let written = batch.write(entries);
         let id_skew = batch.id_skew;
@@ -124,10 +132,12 @@ impl Store {
                  FROM shape WHERE id = ?",
                 params![word(&Outcome::Lost), word(&UsageSource::Unknown), now, shape],
             )?;
+            let settled = transaction.last_insert_rowid();
             lost += transaction.execute(
                 "UPDATE call SET shape = ? WHERE latency_us IS NULL AND shape = ?",
-                params![transaction.last_insert_rowid(), shape],
+                params![settled, shape],
             )?;
+            sums::lost(&transaction, settled)?;
         }
         transaction.commit()?;
         Ok(lost)
@@ -142,6 +152,7 @@ struct Batch<'a> {
     subjects: &'a mut HashMap<u64, Row>,
     shapes: &'a mut HashMap<u64, Row>,
     id_skew: i64,
+    sums: Sums,
 }
 
 impl Batch<'_> {
@@ -169,7 +180,7 @@ impl Batch<'_> {
                 self.put_call(call, decision)?;
             }
         }
-        Ok(())
+        std::mem::take(&mut self.sums).write(self.connection)
     }
 
     fn put_call(&mut self, call: &Call, decision: Option<i64>) -> rusqlite::Result<()> {
@@ -178,14 +189,44 @@ impl Batch<'_> {
         let shape = self.shape(&call.shape, call.at)?;
         let mut text = [0; ulid::ULID_LEN];
         let id = &*call.id.0.array_to_str(&mut text);
+        let decision = call.steps.json.as_ref().and(decision);
+        if !self.put_row((id, call), (subject, shape), decision)? {
+            // It was opened in an earlier batch.
+            self.sums.take_back(self.connection, id)?;
+            self.connection.prepare_cached(DELETE)?.execute([id])?;
+            self.put_row((id, call), (subject, shape), decision)?;
+        }
+        self.sums.add(call, (subject, shape));
+        for (n, attempt) in (0_i64..).zip(&call.tries) {
+            self.connection.prepare_cached(PUT_ATTEMPT)?.execute(params![
+                id,
+                n,
+                attempt.provider,
+                attempt.model,
+                attempt.at,
+                attempt.status,
+                word(&attempt.outcome),
+                attempt.upstream,
+                attempt.cost,
+            ])?;
+        }
+        Ok(())
+    }
+
+    /// Writes a call's own row; false where there is one already.
+    fn put_row(
+        &mut self,
+        (id, call): (&str, &Call),
+        (subject, shape): (i64, i64),
+        decision: Option<i64>,
+    ) -> rusqlite::Result<bool> {
         let it = &call.figures;
         let (after, took) = it.only.unzip();
-        let decision = call.steps.json.as_ref().and(decision);
         let usual = it.ttft.is_none()
             && it.rarer == [0; 6]
             && it.retry_of.is_none()
             && call.error.is_none();
-        if usual {
+        let written = if usual {
             self.put_usual.execute(params![
                 id,
                 call.at,
@@ -201,7 +242,7 @@ impl Batch<'_> {
                 after,
                 took,
                 decision,
-            ])?;
+            ])?
         } else {
             let [read, short, long, reasoning, audio_in, audio_out] = it.rarer;
             let retry_of = it.retry_of.map(|id| id.to_string());
@@ -229,22 +270,9 @@ impl Batch<'_> {
                 audio_out,
                 retry_of,
                 call.error,
-            ])?;
-        }
-        for (n, attempt) in (0_i64..).zip(&call.tries) {
-            self.connection.prepare_cached(PUT_ATTEMPT)?.execute(params![
-                id,
-                n,
-                attempt.provider,
-                attempt.model,
-                attempt.at,
-                attempt.status,
-                word(&attempt.outcome),
-                attempt.upstream,
-                attempt.cost,
-            ])?;
-        }
-        Ok(())
+            ])?
+        };
+        Ok(written > 0)
     }
 
     fn put_open(&mut self, call: &Call) -> rusqlite::Result<()> {
@@ -281,6 +309,7 @@ impl Batch<'_> {
             it.bytes_down,
             it.failed,
         ])?;
+        self.sums.connection(subject, it);
         Ok(())
     }
 

@@ -8,6 +8,7 @@ mod followed;
 mod killed;
 mod policies;
 mod reading;
+mod sums;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -5,7 +5,7 @@ use rusqlite::ErrorCode;
 
 use super::super::super::entry::Entry;
 use super::super::{ID_SKEW, SEGMENT, Store, put_meta};
-use super::{Batch, PUT_FULL, PUT_USUAL};
+use super::{Batch, PUT_FULL, PUT_USUAL, Sums};
 
 impl Store {
     /// Writes a segment's entries in one transaction, but each by itself. Those that the database
@@ -41,6 +41,7 @@ impl Store {
                 subjects: &mut self.subjects,
                 shapes: &mut self.shapes,
                 id_skew,
+                sums: Sums::default(),
             };
             let written = batch.write(std::slice::from_ref(entry));
             let skew = batch.id_skew;
