@@ -1,6 +1,7 @@
 //! One batch of entries, one transaction. Written twice, it leaves the same rows.
 
 mod decisions;
+mod lost;
 mod singly;
 mod sums;
 
@@ -9,7 +10,7 @@ use std::sync::Arc;
 
 use rusqlite::{CachedStatement, Connection, params};
 
-use crate::record::{CallId, Outcome, UsageSource};
+use crate::record::CallId;
 use crate::subject::Subject;
 
 use super::super::entry::{Call, Entry, Link};
@@ -106,41 +107,6 @@ impl Store {
             self.shapes.clear();
         }
         written
-    }
-
-    /// Settles calls that are still open as lost; returns how many there were. Only right while
-    /// no call can be open, which is before the first of this run is imported.
-    pub(in crate::ledger) fn settle_open(&mut self, now: i64) -> rusqlite::Result<usize> {
-        let transaction = self.connection.transaction()?;
-        let open: Vec<i64> = transaction
-            .prepare(
-                "SELECT DISTINCT c.shape FROM call c JOIN shape h ON h.id = c.shape
-                 WHERE c.latency_us IS NULL AND h.outcome IS NULL",
-            )?
-            .query_map([], |row| row.get(0))?
-            .collect::<Result<_, _>>()?;
-        let mut lost = 0;
-        for shape in open {
-            transaction.execute(
-                "INSERT INTO shape
-                   (kind, via, environment, team, account, agent_name, provider, host, operation,
-                    method, path, model, model_served, stream, status, outcome, usage_source, billing,
-                    price_version, attempts, flags, last_used)
-                 SELECT kind, via, environment, team, account, agent_name, provider, host, operation,
-                    method, path, model, model_served, stream, status, ?, ?, billing,
-                    price_version, attempts, flags, ?
-                 FROM shape WHERE id = ?",
-                params![word(&Outcome::Lost), word(&UsageSource::Unknown), now, shape],
-            )?;
-            let settled = transaction.last_insert_rowid();
-            lost += transaction.execute(
-                "UPDATE call SET shape = ? WHERE latency_us IS NULL AND shape = ?",
-                params![settled, shape],
-            )?;
-            sums::lost(&transaction, settled)?;
-        }
-        transaction.commit()?;
-        Ok(lost)
     }
 }
 

@@ -47,13 +47,6 @@ const FOUND: &str = "
            c.cache_write_1h, c.output, c.reasoning, c.audio_input, c.audio_output
     FROM call c JOIN shape h ON h.id = c.shape WHERE c.call_id = ?";
 
-/// Calls that are found open: nothing of what they came to is known.
-const PUT_LOST: &str = "INSERT INTO call_sum
-    SELECT started_at / 900000000, subject, shape, ?2, count(*), 0, 0, 0, 0, 0,
-           0, 0, 0, 0, 0, 0, 0, 0, max(started_at)
-    FROM call WHERE latency_us IS NULL AND shape = ?1
-    GROUP BY 1, 2";
-
 /// Sums that are still to be written.
 #[derive(Default)]
 pub(super) struct Sums {
@@ -233,10 +226,4 @@ impl CallSum {
         }
         self.last_at = self.last_at.max(other.last_at);
     }
-}
-
-/// Counts the calls of a shape that were found open and are settled as lost.
-pub(super) fn lost(connection: &Connection, shape: i64) -> rusqlite::Result<()> {
-    let class = FailureClass::of(Outcome::Lost, None, None).map_or("", FailureClass::word);
-    connection.execute(PUT_LOST, params![shape, class]).map(drop)
 }
