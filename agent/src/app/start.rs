@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -163,6 +164,9 @@ pub(super) async fn start(
 
     // Every listener that others connect to by themselves, before the kernel leads anyone here.
     let (admin, explicit) = bind(config, paths, &mut launch.sockets).await?;
+    // The socket's file is the predecessor's until it has let go: whatever fails before, it stays.
+    let leave_file = admin.leave_file();
+    leave_file.store(follows.is_some(), Relaxed);
     let doors = Doors::of(&admin, explicit.as_ref())?;
     let left = CancellationToken::new();
 
@@ -221,6 +225,7 @@ pub(super) async fn start(
                 take_over(inheritance, (&there, &metrics), &front, &paths)
             });
             let tickets = taking.await.context("taking over")??;
+            leave_file.store(false, Relaxed);
             Some(Followed { predecessor, tickets })
         }
     };

@@ -40,6 +40,12 @@ impl Manager {
         Ok(std::fs::rename(self.home.join("next"), self.home.join("real"))?)
     }
 
+    /// Puts a script there instead.
+    pub(super) fn replace_by(&self, script: &str) -> anyhow::Result<()> {
+        artefacts::program(script, &self.home.join("next"))?;
+        Ok(std::fs::rename(self.home.join("next"), self.home.join("real"))?)
+    }
+
     /// All that it was told so far, in order.
     pub(super) fn told(&self) -> anyhow::Result<Vec<String>> {
         let text = std::fs::read_to_string(self.home.join("messages"))?;

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, SystemTime};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, sockopt};
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +74,13 @@ pub(super) fn receive(socket: &OwnedFd) -> io::Result<Option<Come>> {
     Ok(Some(Come::Message(message, frame.fds)))
 }
 
+/// Whether the other side is still there. What it sent before it went can be read all the same.
+pub(super) fn is_there(socket: &impl AsFd) -> io::Result<bool> {
+    let mut asked = [PollFd::new(socket, PollFlags::empty())];
+    poll(&mut asked, Some(&Timespec::default()))?;
+    Ok(!asked[0].revents().contains(PollFlags::HUP))
+}
+
 /// From here on nothing is waited for longer than this; `None` is for ever.
 pub(super) fn patience(socket: &impl AsFd, patience: Option<Duration>) -> io::Result<()> {
     for way in [sockopt::Timeout::Recv, sockopt::Timeout::Send] {
@@ -113,7 +121,11 @@ mod tests {
         assert!(matches!(took, Some(Come::Message(Message::Took, _))));
         let Some(Come::Records(lines)) = receive(&there).unwrap() else { panic!("records") };
         assert_eq!(lines, b"{}\n");
+        assert!(is_there(&there).unwrap());
+        send(&here, &Message::Took, &[]).unwrap();
         drop(here);
+        assert!(!is_there(&there).unwrap());
+        assert!(receive(&there).unwrap().is_some(), "its last words");
         assert!(receive(&there).unwrap().is_none());
     }
 }

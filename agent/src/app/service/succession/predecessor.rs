@@ -50,6 +50,10 @@ impl Predecessor {
         messages::patience(&self.socket, Some(PATIENCE))?;
         match messages::receive(&self.socket)? {
             Some(Come::Message(Message::Welcome { program, names }, fds)) => {
+                // What it left for one that came too late.
+                if !messages::is_there(&self.socket)? {
+                    return Err(messages::unexpected(None));
+                }
                 let named = names.into_iter().zip(fds);
                 Ok((Sockets::of(named), program))
             }
