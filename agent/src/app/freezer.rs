@@ -45,13 +45,16 @@ pub(super) struct Freezer {
 }
 
 impl Freezer {
-    /// Lets go on what an earlier run left frozen.
-    pub(super) fn open(state_dir: &Path, helper: Helper) -> Self {
-        let kept = state_dir.join("frozen.json");
-        let left = fs::read(&kept).ok().and_then(|text| serde_json::from_slice(&text).ok());
-        let this = Self { helper, kept, frozen: Mutex::new(left.unwrap_or_default()) };
-        this.thaw_all();
-        this
+    /// Has frozen nobody yet.
+    pub(super) fn new(state_dir: &Path, helper: Helper) -> Self {
+        Self { helper, kept: state_dir.join("frozen.json"), frozen: Mutex::default() }
+    }
+
+    /// Lets go on what an earlier run left frozen; once that run is over, or has let go. Blocks.
+    pub(super) fn begin(&self) {
+        let left = fs::read(&self.kept).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        *self.frozen.lock() = left.unwrap_or_default();
+        self.thaw_all();
     }
 
     /// Freezes the workload of a process. `None` where it is frozen already.
@@ -204,7 +207,8 @@ mod tests {
             since: SystemTime::UNIX_EPOCH,
         };
         fs::write(dir.path().join("frozen.json"), serde_json::to_vec(&[left]).unwrap()).unwrap();
-        let freezer = Freezer::open(dir.path(), Helper::in_process());
+        let freezer = Freezer::new(dir.path(), Helper::in_process());
+        freezer.begin();
         assert_eq!(freezer.frozen(), []);
         assert!(!dir.path().join("frozen.json").exists());
         assert_eq!(freezer.thaw("unit:batch.service"), []);

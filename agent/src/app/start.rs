@@ -158,7 +158,10 @@ pub(super) async fn start(
     if follows.is_none() {
         restore::restore(&ledger, &policies, front.runtime.clock.now());
     }
-    let freezer = Arc::new(Freezer::open(&paths.state, helper.clone()));
+    let freezer = Arc::new(Freezer::new(&paths.state, helper.clone()));
+    if follows.is_none() {
+        freezer.begin();
+    }
     let sink = Arc::clone(&takers) as Arc<dyn Sink>;
     drain.spawn(freezer::run(Arc::clone(&freezer), to_freeze, sink, runtime.clone()));
 
@@ -226,6 +229,7 @@ pub(super) async fn start(
             });
             let tickets = taking.await.context("taking over")??;
             leave_file.store(false, Relaxed);
+            freezer.begin();
             Some(Followed { predecessor, tickets })
         }
     };
