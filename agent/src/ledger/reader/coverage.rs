@@ -7,9 +7,10 @@ use rusqlite::{Connection, Row, params};
 use crate::ledger::store::{self, QUARTER, parse};
 use crate::record::Treatment;
 
-use super::known::Known;
+use super::known::owners;
 use super::range::{Range, ceil};
 use super::rows::{Coverage, CoverageReason};
+use super::sums::sums;
 
 /// Connections of a process to a provider that were treated alike.
 pub(super) struct Linked {
@@ -70,13 +71,10 @@ pub(super) fn connections(
         }
     }
     let Some(uid) = uid else { return Ok(linked) };
-    let mut users =
-        Known::new(connection.prepare_cached("SELECT uid FROM subject WHERE id = ?")?, |row| {
-            row.get::<_, u32>(0)
-        });
+    let mut owners = owners(connection)?;
     let mut own = Vec::new();
     for linked in linked {
-        if users.get(linked.subject)?.is_some_and(|user| *user == uid) {
+        if owners.get(linked.subject)?.is_some_and(|owner| owner.0 == uid) {
             own.push(linked);
         }
     }
@@ -153,13 +151,11 @@ pub(super) fn coverage(
     for linked in connections(connection, range, uid)? {
         tally.add(&linked);
     }
-    let ids = range.ids(connection)?;
-    let calls = connection
-        .prepare_cached(
-            "SELECT 1 FROM calls
-             WHERE call_id >= ?1 AND call_id <= ?2 AND started_at >= ?3 AND started_at < ?4
-               AND (?5 IS NULL OR uid = ?5) LIMIT 1",
-        )?
-        .exists(params![ids.from, ids.to, range.from, range.to, uid])?;
+    let mut owners = owners(connection)?;
+    let mut calls = false;
+    for sum in sums(connection, range)? {
+        let owner = owners.get(sum.subject)?;
+        calls |= owner.is_some_and(|owner| uid.is_none_or(|uid| uid == owner.0));
+    }
     Ok(tally.finish(calls))
 }

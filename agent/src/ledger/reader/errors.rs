@@ -8,13 +8,11 @@ use rusqlite::{Connection, Row, params};
 use crate::ledger::store::parse;
 use crate::record::{FailureClass, Outcome};
 
-use super::known::Known;
+use super::known::{Known, owners};
 use super::query::{ErrorQuery, ErrorsBy};
 use super::range::Range;
 use super::rows::{Availability, ErrorRow, Errors};
 use super::sums::{Sum, sums};
-
-const WHO: &str = "SELECT uid, workload FROM subject WHERE id = ?";
 
 const WHAT: &str = "SELECT provider, coalesce(model, model_served) FROM shape
     WHERE id = ? AND kind = 'call' AND outcome IS NOT NULL";
@@ -32,7 +30,7 @@ const TRIES: &str = "
 
 /// Whose calls ended alike.
 struct End {
-    workload: Rc<String>,
+    workload: Rc<str>,
     what: Rc<(String, Option<String>)>,
     sum: Sum,
 }
@@ -41,7 +39,7 @@ impl End {
     fn key(&self, by: Option<ErrorsBy>) -> Option<String> {
         let (provider, model) = &*self.what;
         Some(match by? {
-            ErrorsBy::Workload => String::clone(&self.workload),
+            ErrorsBy::Workload => self.workload.to_string(),
             ErrorsBy::Provider => provider.clone(),
             ErrorsBy::Model => model.clone().unwrap_or_else(|| "-".to_owned()),
         })
@@ -50,19 +48,16 @@ impl End {
 
 /// How LLM calls ended.
 fn ends(connection: &Connection, range: Range, uid: Option<u32>) -> rusqlite::Result<Vec<End>> {
-    let mut who = Known::new(connection.prepare_cached(WHO)?, |row| {
-        Ok((row.get::<_, u32>(0)?, Rc::new(row.get(1)?)))
-    });
+    let mut owners = owners(connection)?;
     let mut what =
         Known::new(connection.prepare_cached(WHAT)?, |row| Ok((row.get(0)?, row.get(1)?)));
     let mut ends = Vec::new();
     for sum in sums(connection, range)? {
-        let Some(who) = who.get(sum.subject)? else { continue };
-        let (owner, workload) = &*who;
-        if uid.is_none_or(|uid| uid == *owner)
+        let Some(owner) = owners.get(sum.subject)? else { continue };
+        if uid.is_none_or(|uid| uid == owner.0)
             && let Some(what) = what.get(sum.shape)?
         {
-            ends.push(End { workload: Rc::clone(workload), what, sum });
+            ends.push(End { workload: Rc::clone(&owner.1), what, sum });
         }
     }
     Ok(ends)

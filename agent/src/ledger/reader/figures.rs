@@ -10,7 +10,7 @@ use crate::ledger::store::parse;
 use crate::llm::usage::{NanoUsd, Usage};
 use crate::record::Outcome;
 
-use super::known::Known;
+use super::known::{Known, owners};
 use super::range::Range;
 use super::sums::sums;
 
@@ -89,19 +89,17 @@ pub(super) fn figures(
     uid: Option<u32>,
 ) -> rusqlite::Result<CallFigures> {
     let mut figures = CallFigures::default();
-    let mut users =
-        Known::new(connection.prepare_cached("SELECT uid FROM subject WHERE id = ?")?, |row| {
-            row.get::<_, u32>(0)
-        });
+    let mut owners = owners(connection)?;
     let mut shapes = Known::new(connection.prepare_cached(WHAT)?, What::read);
     for sum in sums(connection, range)? {
-        let Some(user) = users.get(sum.subject)? else { continue };
+        let Some(owner) = owners.get(sum.subject)? else { continue };
+        let user = owner.0;
         let shape = shapes.get(sum.shape)?;
-        let Some(Some(what)) = shape.as_deref().filter(|_| uid.is_none_or(|uid| uid == *user))
+        let Some(Some(what)) = shape.as_deref().filter(|_| uid.is_none_or(|uid| uid == user))
         else {
             continue;
         };
-        figures.users.insert(*user);
+        figures.users.insert(user);
         figures.calls += sum.calls;
         let tokens = sum.tokens.into_iter().fold(0, u64::saturating_add);
         figures.tokens = figures.tokens.saturating_add(tokens);

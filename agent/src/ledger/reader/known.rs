@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use foldhash::{HashMap, HashMapExt as _};
-use rusqlite::{CachedStatement, OptionalExtension as _, Row};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row};
 
 /// Those that have been asked for.
 pub(super) struct Known<'a, T> {
@@ -30,4 +30,13 @@ impl<'a, T> Known<'a, T> {
         self.rows.insert(id, row.clone());
         Ok(row)
     }
+}
+
+/// A subject's user and workload.
+pub(super) type Owner = (u32, Rc<str>);
+
+/// The owners of calls and connections.
+pub(super) fn owners(connection: &Connection) -> rusqlite::Result<Known<'_, Owner>> {
+    let query = connection.prepare_cached("SELECT uid, workload FROM subject WHERE id = ?")?;
+    Ok(Known::new(query, |row| Ok((row.get(0)?, row.get(1)?))))
 }

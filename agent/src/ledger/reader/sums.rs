@@ -2,13 +2,14 @@
 //! quarters of an hour are summed up already (see `store/sums.sql`), and what is left at the edges
 //! is summed up here.
 
-use foldhash::{HashMap, HashMapExt as _};
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use foldhash::HashMap;
+use rusqlite::{Connection, Row, params};
 
 use crate::ledger::store::{self, QUARTER, parse};
 use crate::llm::usage::NanoUsd;
 use crate::record::{FailureClass, Outcome};
 
+use super::known::Known;
 use super::range::{Range, ceil};
 
 /// Calls of one subject and shape that failed alike, or did not.
@@ -73,20 +74,20 @@ struct Parts {
 /// The sums over a range, with those of calls that are still open.
 pub(super) fn sums(connection: &Connection, range: Range) -> rusqlite::Result<Vec<Sum>> {
     let Parts { whole, edges } = parts(range, store::sums_since(connection)?, ends(connection)?);
-    let mut found = Found { connection, shapes: HashMap::new(), sums: HashMap::new() };
+    let mut shapes = Known::new(connection.prepare_cached(ENDED)?, ended);
+    let mut end = |shape| shapes.get(shape).map(|end| end.and_then(|end| *end));
+    let mut found = Found::default();
     if whole.0 < whole.1 {
         let mut query = connection.prepare_cached(WHOLE)?;
         let mut rows = query.query([whole.0, whole.1])?;
         while let Some(row) = rows.next()? {
-            let class = row.get_ref(2)?.as_str()?;
-            let class = FailureClass::ALL.into_iter().find(|it| it.word() == class);
-            found.add(row, class, true)?;
+            found.add(row, class(row.get_ref(2)?.as_str()?), true)?;
         }
         let mut query = connection.prepare_cached(OPEN)?;
         let micros = |quarter: i64| quarter.saturating_mul(QUARTER);
         let mut rows = query.query([micros(whole.0), micros(whole.1)])?;
         while let Some(row) = rows.next()? {
-            if found.end(row.get(1)?)?.is_none() {
+            if end(row.get(1)?)?.is_none() {
                 found.add(row, None, true)?;
             }
         }
@@ -96,7 +97,7 @@ pub(super) fn sums(connection: &Connection, range: Range) -> rusqlite::Result<Ve
         let mut query = connection.prepare_cached(EDGE)?;
         let mut rows = query.query(params![ids.from, ids.to, edge.from, edge.to])?;
         while let Some(row) = rows.next()? {
-            let end = found.end(row.get(1)?)?;
+            let end = end(row.get(1)?)?;
             // One that is open is in no sum that it could be taken off.
             if end.is_none() && !counts {
                 continue;
@@ -117,39 +118,34 @@ type Key = (i64, i64, Option<FailureClass>);
 /// The figures, and when the last of them began.
 type Figures = ([i64; FIGURES], i64);
 
-struct Found<'a> {
-    connection: &'a Connection,
-    shapes: HashMap<i64, End>,
-    sums: HashMap<Key, Figures>,
+const ENDED: &str = "SELECT outcome, status FROM shape WHERE id = ?";
+
+/// `None` while they are open.
+fn ended(row: &Row<'_>) -> rusqlite::Result<End> {
+    let outcome = row.get_ref(0)?.as_str_or_null()?;
+    // A word of another version is an end too.
+    let outcome = outcome.map(|word| parse(word).unwrap_or(Outcome::Internal));
+    let status = row.get(1)?;
+    Ok(outcome.map(|outcome| (outcome, status)))
 }
 
-impl Found<'_> {
-    /// `None` while they are open.
-    fn end(&mut self, shape: i64) -> rusqlite::Result<End> {
-        if let Some(known) = self.shapes.get(&shape) {
-            return Ok(*known);
-        }
-        let read = |row: &Row<'_>| {
-            let outcome = row.get_ref(0)?.as_str_or_null()?;
-            // A word of another version is an end too.
-            let outcome = outcome.map(|word| parse(word).unwrap_or(Outcome::Internal));
-            let status = row.get(1)?;
-            Ok(outcome.map(|outcome| (outcome, status)))
-        };
-        let mut query =
-            self.connection.prepare_cached("SELECT outcome, status FROM shape WHERE id = ?")?;
-        let end = query.query_row([shape], read).optional()?.flatten();
-        self.shapes.insert(shape, end);
-        Ok(end)
-    }
+/// Words of another version are another version's failures.
+fn class(word: &str) -> Option<FailureClass> {
+    let known = FailureClass::ALL.into_iter().find(|class| class.word() == word);
+    known.or_else(|| (!word.is_empty()).then_some(FailureClass::Other))
+}
 
+#[derive(Default)]
+struct Found(HashMap<Key, Figures>);
+
+impl Found {
     fn add(
         &mut self,
         row: &Row<'_>,
         class: Option<FailureClass>,
         counts: bool,
     ) -> rusqlite::Result<()> {
-        let sum = self.sums.entry((row.get(0)?, row.get(1)?, class)).or_default();
+        let sum = self.0.entry((row.get(0)?, row.get(1)?, class)).or_default();
         for (index, figure) in sum.0.iter_mut().enumerate() {
             let more: i64 = row.get(4 + index)?;
             *figure =
@@ -160,7 +156,7 @@ impl Found<'_> {
     }
 
     fn sums(self) -> Vec<Sum> {
-        let sums = self.sums.into_iter().filter(|(_, (figures, _))| figures[0] > 0);
+        let sums = self.0.into_iter().filter(|(_, (figures, _))| figures[0] > 0);
         let sum = |((subject, shape, class), (figures, last_at)): (_, Figures)| {
             let count = |index: usize| figures[index].max(0).unsigned_abs();
             Sum {

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, params};
 
 use crate::ledger::acted;
 use crate::ledger::store::word;
 use crate::record::{FailureClass, Treatment};
 
 use super::coverage::connections;
-use super::known::Known;
+use super::known::{Known, Owner, owners};
 use super::range::Range;
 use super::sums::sums;
 
@@ -68,8 +68,6 @@ pub struct Hits {
 }
 
 const KNOWN: &str = "SELECT 1 FROM subject WHERE workload = ?1 AND (?2 IS NULL OR uid = ?2)";
-
-const WHO: &str = "SELECT uid, workload FROM subject WHERE id = ?";
 
 const WHAT: &str = "SELECT acted FROM shape WHERE id = ? AND kind = 'call' AND outcome IS NOT NULL";
 
@@ -151,7 +149,7 @@ fn ends(
 
 /// Tells subjects of one workload, and one user where that is asked for, from others.
 struct Own<'a> {
-    known: Known<'a, (u32, String)>,
+    owners: Known<'a, Owner>,
     name: &'a str,
     uid: Option<u32>,
 }
@@ -161,13 +159,12 @@ impl<'a> Own<'a> {
         connection: &'a Connection,
         (name, uid): (&'a str, Option<u32>),
     ) -> rusqlite::Result<Self> {
-        let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
-        Ok(Self { known: Known::new(connection.prepare_cached(WHO)?, read), name, uid })
+        Ok(Self { owners: owners(connection)?, name, uid })
     }
 
     fn has(&mut self, subject: i64) -> rusqlite::Result<bool> {
-        let found = self.known.get(subject)?;
-        let found = found.as_deref().filter(|(_, workload)| workload == self.name);
+        let found = self.owners.get(subject)?;
+        let found = found.as_deref().filter(|(_, workload)| **workload == *self.name);
         Ok(found.is_some_and(|(user, _)| self.uid.is_none_or(|uid| uid == *user)))
     }
 }

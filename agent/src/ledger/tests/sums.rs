@@ -19,6 +19,11 @@ fn far() -> SystemTime {
     noon() + seconds(10 * 24 * 60 * 60)
 }
 
+/// Quarters of an hour from 1970 to this one.
+fn quarter(at: SystemTime) -> i64 {
+    entry::micros(at) / store::QUARTER
+}
+
 fn raw(dir: &Path) -> Connection {
     Connection::open(dir.join("ledger.db")).unwrap()
 }
@@ -127,9 +132,7 @@ fn sums_say_what_the_calls_say() {
         (None, at(7.75)),
     ];
     // Sums of some hours, of all, and of none.
-    let first = i64::try_from(noon().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs())
-        .unwrap()
-        / 900;
+    let first = quarter(noon());
     for (since, until) in spans {
         set_since(dir.path(), i64::MAX / 1_000_000_000);
         let each = answers(&reader, since, until);
@@ -140,6 +143,28 @@ fn sums_say_what_the_calls_say() {
             }
         }
     }
+}
+
+#[test]
+fn whole_quarters_are_not_read_call_by_call() {
+    let dir = TempDir::new().unwrap();
+    let ledger = open(dir.path());
+    fill(&ledger);
+    let reader = ledger.reader();
+    let counted = || {
+        let errors = reader.errors(&ErrorQuery::default()).unwrap();
+        (errors.calls, reader.coverage(None, None).unwrap().total)
+    };
+    let before = counted();
+    let gone = quarter(noon()) + 5;
+    for table in ["call WHERE started_at", "connection WHERE closed_at"] {
+        let sql = format!("DELETE FROM {table} / 900000000 = ?");
+        assert!(raw(dir.path()).execute(&sql, [gone]).unwrap() > 20);
+    }
+    assert_eq!(counted(), before);
+    set_since(dir.path(), gone + 1);
+    let each = counted();
+    assert!(each.0 < before.0 && each.1 < before.1, "{each:?} of {before:?}");
 }
 
 #[test]
