@@ -3,11 +3,26 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use opentelemetry_proto::tonic::logs::v1::{LogRecord, SeverityNumber};
+use opentelemetry_proto::tonic::logs::v1::SeverityNumber;
 
-use super::attributes::{Attributes, body, shown};
+use super::attributes::{Attributes, Written, shown};
+use super::wire::Wire;
 use super::{nanos, semconv, span};
 use crate::record::{Outcome, Record};
+
+/// Fields of `LogRecord`, by OpenTelemetry's `logs.proto`.
+mod field {
+    pub(super) const TIME: u32 = 1;
+    pub(super) const SEVERITY: u32 = 2;
+    pub(super) const SEVERITY_TEXT: u32 = 3;
+    pub(super) const BODY: u32 = 5;
+    pub(super) const ATTRIBUTES: u32 = 6;
+    pub(super) const FLAGS: u32 = 8;
+    pub(super) const TRACE_ID: u32 = 9;
+    pub(super) const SPAN_ID: u32 = 10;
+    pub(super) const OBSERVED: u32 = 11;
+    pub(super) const EVENT_NAME: u32 = 12;
+}
 
 /// What is to be told.
 #[derive(Debug, Clone)]
@@ -43,68 +58,66 @@ pub struct Said {
 }
 
 /// The line for an entry. `now` is when it is sent.
-pub(super) fn line(entry: &Entry, now: SystemTime) -> LogRecord {
+pub(super) fn write(line: &mut Wire, entry: &Entry, now: SystemTime) {
+    line.fixed64(field::OBSERVED, nanos(now));
     match entry {
-        Entry::Call(record) => of_call(record, now),
-        Entry::Said(said) => of_agent(said, now),
+        Entry::Call(record) => of_call(line, record),
+        Entry::Said(said) => of_agent(line, said),
     }
 }
 
-fn of_call(record: &Record, now: SystemTime) -> LogRecord {
+fn of_call(line: &mut Wire, record: &Record) {
+    line.fixed64(field::TIME, nanos(record.started_at + record.latency));
+    severe(line, severity(record.outcome));
+    let [operation, space, model] = &semconv::span_name(record);
     let word = semconv::outcome_word(record.outcome);
+    let (colon, why) = match &record.error {
+        Some(error) => (": ", shown(error)),
+        None => ("", "".into()),
+    };
+    body(line, &[operation, space, model, ": ", word, colon, &why]);
+    let mut attributes = Written { to: line, field: field::ATTRIBUTES };
+    span::about(record, &mut attributes);
     let error = semconv::error_type(record.outcome, record.status);
-    let mut attributes = span::about(record);
     attributes.maybe(semconv::ERROR_TYPE, error.as_deref());
-    let what = match &record.error {
-        Some(error) => format!("{}: {word}: {}", semconv::span_name(record), shown(error)),
-        None => format!("{}: {word}", semconv::span_name(record)),
-    };
-    let line = severe(severity(record.outcome), now);
-    let mut line = LogRecord {
-        time_unix_nano: nanos(record.started_at + record.latency),
-        body: Some(body(what)),
-        attributes: attributes.0,
-        event_name: semconv::CALL_EVENT.to_owned(),
-        ..line
-    };
+    line.text(field::EVENT_NAME, semconv::CALL_EVENT);
     if let Some(trace) = &record.trace {
-        line.trace_id = trace.id.bytes().to_vec();
-        line.span_id = trace.span.bytes().to_vec();
-        line.flags = 1;
+        line.bytes(field::TRACE_ID, &trace.id.bytes());
+        line.bytes(field::SPAN_ID, &trace.span.bytes());
+        line.fixed32(field::FLAGS, 1);
     }
-    line
 }
 
-fn of_agent(said: &Said, now: SystemTime) -> LogRecord {
-    let mut attributes = Attributes::default();
+fn of_agent(line: &mut Wire, said: &Said) {
+    line.fixed64(field::TIME, nanos(said.at));
+    severe(
+        line,
+        match said.severity {
+            Severity::Warn => SeverityNumber::Warn,
+            Severity::Error => SeverityNumber::Error,
+        },
+    );
+    body(line, &[&shown(&said.message)]);
+    let mut attributes = Written { to: line, field: field::ATTRIBUTES };
     attributes.text(semconv::TARGET, said.target);
     for (key, value) in &said.fields {
         attributes.text(key, value);
     }
-    let severity = match said.severity {
-        Severity::Warn => SeverityNumber::Warn,
-        Severity::Error => SeverityNumber::Error,
-    };
-    LogRecord {
-        time_unix_nano: nanos(said.at),
-        body: Some(body(shown(&said.message))),
-        attributes: attributes.0,
-        ..severe(severity, now)
-    }
 }
 
-fn severe(severity: SeverityNumber, now: SystemTime) -> LogRecord {
+/// `AnyValue`: a text is field 1.
+fn body(line: &mut Wire, parts: &[&str]) {
+    line.within(field::BODY, |value| value.joined(1, parts));
+}
+
+fn severe(line: &mut Wire, severity: SeverityNumber) {
     let text = match severity {
         SeverityNumber::Error => "ERROR",
         SeverityNumber::Warn => "WARN",
         _ => "INFO",
     };
-    LogRecord {
-        observed_time_unix_nano: nanos(now),
-        severity_number: severity.into(),
-        severity_text: text.to_owned(),
-        ..LogRecord::default()
-    }
+    line.int32(field::SEVERITY, severity.into());
+    line.text(field::SEVERITY_TEXT, text);
 }
 
 /// What a client did or a policy wanted is worth a look; what failed is an error.

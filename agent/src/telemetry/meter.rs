@@ -155,14 +155,14 @@ impl Meter {
             [("input", &tokens.input), ("output", &tokens.output)].map(|(word, spread)| {
                 let mut said = about(asked.as_ref());
                 said.text(semconv::TOKEN_TYPE, word);
-                point(spread, &semconv::TOKEN_BOUNDS, said.0)
+                point(spread, &semconv::TOKEN_BOUNDS, said)
             })
         });
         let durations = self.durations.0.iter().map(|(key, spread)| {
             let mut said = about(key.as_ref().map(|(asked, _)| asked));
             let error = key.as_ref().and_then(|(_, error)| error.as_deref());
             said.maybe(semconv::ERROR_TYPE, error);
-            point(spread, &semconv::SECOND_BOUNDS, said.0)
+            point(spread, &semconv::SECOND_BOUNDS, said)
         });
         let costs = self.costs.0.iter().map(|(key, cost)| {
             let mut said = about(key.as_ref().map(|(asked, _)| asked));
@@ -170,7 +170,7 @@ impl Meter {
                 said.text(semconv::BILLING, span::billing(*billing));
             }
             NumberDataPoint {
-                attributes: said.0,
+                attributes: said,
                 start_time_unix_nano: nanos(since),
                 time_unix_nano: nanos(now),
                 value: Some(Value::AsDouble(dollars(*cost))),
@@ -202,8 +202,8 @@ impl Meter {
     }
 }
 
-fn about(asked: Option<&Asked>) -> Attributes {
-    let mut said = Attributes::default();
+fn about(asked: Option<&Asked>) -> Vec<KeyValue> {
+    let mut said = Vec::new();
     match asked {
         Some(asked) => said
             .text(semconv::OPERATION, asked.operation)

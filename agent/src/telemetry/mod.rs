@@ -8,6 +8,7 @@
 pub mod settings;
 mod semconv;
 mod attributes;
+mod wire;
 mod span;
 mod log;
 mod meter;

@@ -7,25 +7,20 @@ use std::sync::Arc;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use opentelemetry_proto::tonic::collector::logs::v1::{
-    ExportLogsServiceRequest, ExportLogsServiceResponse,
-};
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceResponse;
 use opentelemetry_proto::tonic::collector::metrics::v1::{
     ExportMetricsServiceRequest, ExportMetricsServiceResponse,
 };
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse,
-};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
-use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::metrics::v1::{Metric, ResourceMetrics, ScopeMetrics};
 use opentelemetry_proto::tonic::resource::v1::Resource;
-use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
 
 use super::attributes::{Attributes, shown};
 use super::semconv;
 use super::settings::Signal;
+use super::wire::Wire;
 
 /// Whom it is about: this agent on this host.
 #[derive(Debug, Clone)]
@@ -36,12 +31,26 @@ pub struct Origin {
     pub instance: Arc<str>,
 }
 
-/// Spans as they are posted.
-pub(super) fn traces(spans: Vec<Span>, (origin, environment): (&Origin, &str)) -> Vec<u8> {
-    let scope_spans = vec![ScopeSpans { scope: Some(scope()), spans, ..ScopeSpans::default() }];
-    let resource = Some(resource(origin, environment));
-    let resource_spans = vec![ResourceSpans { resource, scope_spans, ..ResourceSpans::default() }];
-    ExportTraceServiceRequest { resource_spans }.encode_to_vec()
+/// The field of spans and of log lines in the message around them.
+pub(super) const ITEMS: u32 = 2;
+
+/// Spans or log lines as they are posted, with room for so many bytes. What is around them has the
+/// same fields for both: `ExportTraceServiceRequest`, `ResourceSpans` and `ScopeSpans`, or
+/// `ExportLogsServiceRequest`, `ResourceLogs` and `ScopeLogs`.
+pub(super) fn items(
+    (origin, environment): (&Origin, &str),
+    room: usize,
+    write: impl FnOnce(&mut Wire),
+) -> Vec<u8> {
+    let mut wire = Wire::with_capacity(room);
+    wire.within(1, |of_resource| {
+        of_resource.message(1, &resource(origin, environment));
+        of_resource.within(2, |of_scope| {
+            of_scope.message(1, &scope());
+            write(of_scope);
+        });
+    });
+    wire.done()
 }
 
 /// Sums as they are posted.
@@ -54,35 +63,26 @@ pub(super) fn metrics(metrics: Vec<Metric>, (origin, environment): (&Origin, &st
     ExportMetricsServiceRequest { resource_metrics }.encode_to_vec()
 }
 
-/// Lines as they are posted.
-pub(super) fn logs(lines: Vec<LogRecord>, (origin, environment): (&Origin, &str)) -> Vec<u8> {
-    let scope = Some(scope());
-    let scope_logs = vec![ScopeLogs { scope, log_records: lines, ..ScopeLogs::default() }];
-    let resource = Some(resource(origin, environment));
-    let resource_logs = vec![ResourceLogs { resource, scope_logs, ..ResourceLogs::default() }];
-    ExportLogsServiceRequest { resource_logs }.encode_to_vec()
-}
-
 fn scope() -> InstrumentationScope {
-    let mut attributes = Attributes::default();
+    let mut attributes = Vec::new();
     attributes.text(semconv::CONVENTIONS, semconv::VERSION);
     InstrumentationScope {
         name: "weir".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        attributes: attributes.0,
+        attributes,
         ..InstrumentationScope::default()
     }
 }
 
 fn resource(origin: &Origin, environment: &str) -> Resource {
-    let mut attributes = Attributes::default();
+    let mut attributes = Vec::new();
     attributes
         .text(semconv::SERVICE_NAME, "weir")
         .text(semconv::SERVICE_VERSION, env!("CARGO_PKG_VERSION"))
         .text(semconv::SERVICE_INSTANCE, &origin.instance)
         .text(semconv::HOST_NAME, &origin.host)
         .text(semconv::ENVIRONMENT, environment);
-    Resource { attributes: attributes.0, ..Resource::default() }
+    Resource { attributes, ..Resource::default() }
 }
 
 /// The body to send.
@@ -115,7 +115,7 @@ pub(super) fn rejected(signal: Signal, answer: &[u8]) -> Option<(u64, String)> {
     };
     let rejected = u64::try_from(rejected).unwrap_or_default();
     // Without any it is a word of advice, or nothing at all.
-    (rejected > 0 || !message.is_empty()).then(|| (rejected, shown(&message)))
+    (rejected > 0 || !message.is_empty()).then(|| (rejected, shown(&message).into_owned()))
 }
 
 #[cfg(test)]

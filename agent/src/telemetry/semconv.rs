@@ -144,12 +144,12 @@ pub(super) fn outcome_word(outcome: Outcome) -> &'static str {
     }
 }
 
-/// `chat gpt-4o-mini`; the operation alone where no model is known.
-pub(super) fn span_name(record: &Record) -> String {
-    let operation = operation(&record.operation);
+/// `chat gpt-4o-mini`, in parts; the operation alone where no model is known.
+pub(super) fn span_name(record: &Record) -> [Cow<'_, str>; 3] {
+    let operation = operation(&record.operation).into();
     match &record.model {
-        Some(model) => format!("{operation} {}", super::attributes::shown(model)),
-        None => operation.to_owned(),
+        Some(model) => [operation, " ".into(), super::attributes::shown(model)],
+        None => [operation, "".into(), "".into()],
     }
 }
 

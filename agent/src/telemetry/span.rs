@@ -1,11 +1,11 @@
 //! A call as spans: one for the call, and one below it for each try. Nothing of what was asked or
 //! answered is in them.
 
-use opentelemetry_proto::tonic::trace::v1::span::{Event, SpanKind};
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
-use opentelemetry_proto::tonic::trace::v1::{Span, Status};
 
-use super::attributes::{Attributes, dollars, shown};
+use super::attributes::{Attributes, Written, dollars, shown};
+use super::wire::Wire;
 use super::{nanos, semconv};
 use crate::record::trace::{SpanId, Trace};
 use crate::record::{Attempt, Billing, Decision, Kind, Outcome, Record, UsageSource};
@@ -17,43 +17,67 @@ const HAS_IS_REMOTE: u32 = 0x100;
 const IS_REMOTE: u32 = 0x200;
 const SAMPLED: u32 = 1;
 
-/// The spans of a call, which is kept in `trace`.
-pub(super) fn spans(record: &Record, trace: &Trace) -> Vec<Span> {
-    let tries = record.attempts.iter().zip(1..);
-    let mut spans = Vec::with_capacity(1 + record.attempts.len());
-    spans.push(call(record, trace));
-    spans.extend(tries.map(|(attempt, number)| of_attempt(record, trace, (attempt, number))));
-    spans
+/// Fields of `Span`, by OpenTelemetry's `trace.proto`.
+mod field {
+    pub(super) const TRACE_ID: u32 = 1;
+    pub(super) const SPAN_ID: u32 = 2;
+    pub(super) const TRACE_STATE: u32 = 3;
+    pub(super) const PARENT_SPAN_ID: u32 = 4;
+    pub(super) const NAME: u32 = 5;
+    pub(super) const KIND: u32 = 6;
+    pub(super) const START: u32 = 7;
+    pub(super) const END: u32 = 8;
+    pub(super) const ATTRIBUTES: u32 = 9;
+    pub(super) const EVENTS: u32 = 11;
+    pub(super) const DROPPED_EVENTS: u32 = 12;
+    pub(super) const STATUS: u32 = 15;
+    pub(super) const FLAGS: u32 = 16;
 }
 
-fn call(record: &Record, trace: &Trace) -> Span {
-    let mut events = Vec::new();
+/// The spans of a call, which is kept in `trace`, each into this field of a message.
+pub(super) fn write(wire: &mut Wire, field: u32, record: &Record, trace: &Trace) {
+    wire.within(field, |span| call(span, record, trace));
+    for (attempt, number) in record.attempts.iter().zip(1..) {
+        wire.within(field, |span| of_attempt(span, record, trace, (attempt, number)));
+    }
+}
+
+fn call(span: &mut Wire, record: &Record, trace: &Trace) {
+    let remote = if trace.parent.is_some() { IS_REMOTE } else { 0 };
+    place(span, trace, trace.span, trace.parent);
+    span.fixed32(field::FLAGS, SAMPLED | HAS_IS_REMOTE | remote);
+    span.joined(field::NAME, &semconv::span_name(record).each_ref().map(|part| &**part));
+    times(span, nanos(record.started_at), nanos(record.started_at + record.latency));
+    let mut attributes = Written { to: span, field: field::ATTRIBUTES };
+    about(record, &mut attributes);
+    attributes.maybe(semconv::ERROR_TYPE, error(record.outcome, record.status).as_deref());
     if let Some(ttft) = record.ttft {
-        events.push(event(semconv::FIRST_TOKEN_EVENT, record, ttft, Attributes::default()));
+        event(span, semconv::FIRST_TOKEN_EVENT, nanos(record.started_at + ttft), None);
     }
     let told = record.decisions.len().min(EVENTS);
-    events.extend(record.decisions[..told].iter().map(|decision| decided(record, decision)));
-    let dropped_events_count = u32::try_from(record.decisions.len() - told).unwrap_or(u32::MAX);
-    let mut attributes = about(record);
-    attributes.maybe(semconv::ERROR_TYPE, error(record.outcome, record.status).as_deref());
-    let remote = if trace.parent.is_some() { IS_REMOTE } else { 0 };
-    Span {
-        name: semconv::span_name(record),
-        kind: SpanKind::Client.into(),
-        start_time_unix_nano: nanos(record.started_at),
-        end_time_unix_nano: nanos(record.started_at + record.latency),
-        attributes: attributes.0,
-        events,
-        dropped_events_count,
-        status: status(record.outcome, record.error.as_deref()),
-        flags: SAMPLED | HAS_IS_REMOTE | remote,
-        ..place(trace, trace.span, trace.parent)
+    for decision in &record.decisions[..told] {
+        let at = nanos(record.started_at + decision.at);
+        event(span, semconv::DECISION_EVENT, at, Some(decision));
     }
+    let untold = u32::try_from(record.decisions.len() - told).unwrap_or(u32::MAX);
+    span.uint32(field::DROPPED_EVENTS, untold);
+    status(span, record.outcome, record.error.as_deref());
 }
 
-fn of_attempt(record: &Record, trace: &Trace, (attempt, number): (&Attempt, usize)) -> Span {
+fn of_attempt(
+    span: &mut Wire,
+    record: &Record,
+    trace: &Trace,
+    (attempt, number): (&Attempt, usize),
+) {
     let provider = semconv::provider(&attempt.provider);
-    let mut attributes = Attributes::default();
+    place(span, trace, trace.attempt(number), Some(trace.span));
+    span.fixed32(field::FLAGS, SAMPLED | HAS_IS_REMOTE);
+    span.joined(field::NAME, &["attempt ", provider]);
+    // The wall clock may have been stepped in between.
+    let end = (attempt.started_at + attempt.upstream).min(record.started_at + record.latency);
+    times(span, nanos(attempt.started_at), nanos(end.max(attempt.started_at)));
+    let mut attributes = Written { to: span, field: field::ATTRIBUTES };
     attributes
         .text(semconv::PROVIDER, provider)
         .maybe(semconv::REQUEST_MODEL, attempt.model.as_deref())
@@ -69,41 +93,36 @@ fn of_attempt(record: &Record, trace: &Trace, (attempt, number): (&Attempt, usiz
     if let Some(cost) = attempt.cost {
         attributes.float(semconv::COST_USD, dollars(cost));
     }
-    // The wall clock may have been stepped in between.
-    let end = (attempt.started_at + attempt.upstream).min(record.started_at + record.latency);
-    Span {
-        name: format!("attempt {provider}"),
-        kind: SpanKind::Client.into(),
-        start_time_unix_nano: nanos(attempt.started_at),
-        end_time_unix_nano: nanos(end.max(attempt.started_at)),
-        attributes: attributes.0,
-        status: status(attempt.outcome, None),
-        flags: SAMPLED | HAS_IS_REMOTE,
-        ..place(trace, trace.attempt(number), Some(trace.span))
-    }
+    status(span, attempt.outcome, None);
 }
 
-fn place(trace: &Trace, span: SpanId, parent: Option<SpanId>) -> Span {
-    Span {
-        trace_id: trace.id.bytes().to_vec(),
-        span_id: span.bytes().to_vec(),
-        parent_span_id: parent.map(|parent| parent.bytes().to_vec()).unwrap_or_default(),
-        trace_state: trace.state.as_deref().unwrap_or_default().to_owned(),
-        ..Span::default()
+fn place(span: &mut Wire, trace: &Trace, id: SpanId, parent: Option<SpanId>) {
+    span.bytes(field::TRACE_ID, &trace.id.bytes());
+    span.bytes(field::SPAN_ID, &id.bytes());
+    if let Some(parent) = parent {
+        span.bytes(field::PARENT_SPAN_ID, &parent.bytes());
     }
+    if let Some(state) = &trace.state {
+        span.text(field::TRACE_STATE, state);
+    }
+    span.int32(field::KIND, SpanKind::Client.into());
+}
+
+fn times(span: &mut Wire, start: u64, end: u64) {
+    span.fixed64(field::START, start);
+    span.fixed64(field::END, end);
 }
 
 /// What is known of a call, for its span and for its line in the log.
-pub(super) fn about(record: &Record) -> Attributes {
-    // As many as there usually are.
-    let mut all = Attributes(Vec::with_capacity(32));
+pub(super) fn about(record: &Record, all: &mut impl Attributes) {
+    let mut id = [0; ulid::ULID_LEN];
     all.text(semconv::OPERATION, semconv::operation(&record.operation))
         .text(semconv::PROVIDER, semconv::provider(&record.provider))
         .maybe(semconv::REQUEST_MODEL, record.model.as_deref())
         .maybe(semconv::RESPONSE_MODEL, record.model_served.as_deref())
         .text(semconv::SERVER_ADDRESS, &record.host)
         .flag(semconv::STREAM, record.stream)
-        .text(semconv::CALL_ID, &record.call_id.to_string())
+        .text(semconv::CALL_ID, record.call_id.0.array_to_str(&mut id))
         .text(semconv::KIND, kind(record.kind))
         .text(semconv::OUTCOME, semconv::outcome_word(record.outcome))
         .text(semconv::WORKLOAD, &record.subject.workload.name)
@@ -118,7 +137,7 @@ pub(super) fn about(record: &Record) -> Attributes {
         all.float(semconv::FIRST_CHUNK, ttft.as_secs_f64());
     }
     if let Some(first) = record.retry_of {
-        all.text(semconv::RETRY_OF, &first.to_string());
+        all.text(semconv::RETRY_OF, first.0.array_to_str(&mut id));
     }
     if let Some(cost) = record.cost {
         all.float(semconv::COST_USD, dollars(cost));
@@ -139,28 +158,32 @@ pub(super) fn about(record: &Record) -> Attributes {
         all.text(semconv::EXECUTABLE, &process.exe);
     }
     all.maybe(semconv::OWNER, process.user.as_deref()).int(semconv::USER_ID, process.uid.into());
-    all
 }
 
-fn decided(record: &Record, decision: &Decision) -> Event {
-    let mut said = Attributes::default();
-    said.text(semconv::POLICY, &decision.rule).text(semconv::ACTION, &decision.action);
-    event(semconv::DECISION_EVENT, record, decision.at, said)
+/// `Event`: its time is field 1, its name 2, its attributes are 3.
+fn event(span: &mut Wire, name: &str, at: u64, decision: Option<&Decision>) {
+    span.within(field::EVENTS, |event| {
+        event.fixed64(1, at);
+        event.text(2, name);
+        if let Some(Decision { rule, action, .. }) = decision {
+            let mut said = Written { to: event, field: 3 };
+            said.text(semconv::POLICY, rule).text(semconv::ACTION, action);
+        }
+    });
 }
 
-fn event(name: &str, record: &Record, at: std::time::Duration, said: Attributes) -> Event {
-    Event {
-        time_unix_nano: nanos(record.started_at + at),
-        name: name.to_owned(),
-        attributes: said.0,
-        ..Event::default()
+/// `Status`: its message is field 2, its code 3. Unset where all went well, as the conventions want
+/// it.
+fn status(span: &mut Wire, outcome: Outcome, message: Option<&str>) {
+    if outcome == Outcome::Ok {
+        return;
     }
-}
-
-/// Unset where all went well, as the conventions want it.
-fn status(outcome: Outcome, message: Option<&str>) -> Option<Status> {
-    let message = message.map(shown).unwrap_or_default();
-    (outcome != Outcome::Ok).then(|| Status { code: StatusCode::Error.into(), message })
+    span.within(field::STATUS, |status| {
+        if let Some(message) = message {
+            status.text(2, &shown(message));
+        }
+        status.int32(3, StatusCode::Error.into());
+    });
 }
 
 fn error(outcome: Outcome, status: Option<u16>) -> Option<std::borrow::Cow<'static, str>> {

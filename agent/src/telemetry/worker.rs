@@ -14,6 +14,9 @@ use crate::record::Record;
 /// While no sums are sent, how long until one looks again; a change is told at once.
 const IDLE: Duration = Duration::from_hours(1);
 
+/// Bytes that an item seldom exceeds.
+const ROOM: usize = 2_048;
+
 /// A signal whose items wait in a queue.
 trait Lane: Copy + Send + 'static {
     type Item: Send + 'static;
@@ -48,11 +51,13 @@ impl Lane for Traces {
     }
 
     fn encode(telemetry: &Telemetry, target: &Target, batch: &[Arc<Record>]) -> Vec<u8> {
-        let spans = |record: &Arc<Record>| {
-            record.trace.as_ref().map(|trace| span::spans(record, trace)).unwrap_or_default()
-        };
-        let spans = batch.iter().flat_map(spans).collect();
-        pack::traces(spans, (&telemetry.origin, &target.environment))
+        pack::items((&telemetry.origin, &target.environment), batch.len() * ROOM, |spans| {
+            for record in batch {
+                if let Some(trace) = &record.trace {
+                    span::write(spans, pack::ITEMS, record, trace);
+                }
+            }
+        })
     }
 }
 
@@ -74,8 +79,11 @@ impl Lane for Logs {
 
     fn encode(telemetry: &Telemetry, target: &Target, batch: &[Entry]) -> Vec<u8> {
         let now = telemetry.clock.now().wall;
-        let lines = batch.iter().map(|entry| log::line(entry, now)).collect();
-        pack::logs(lines, (&telemetry.origin, &target.environment))
+        pack::items((&telemetry.origin, &target.environment), batch.len() * ROOM, |lines| {
+            for entry in batch {
+                lines.within(pack::ITEMS, |line| log::write(line, entry, now));
+            }
+        })
     }
 }
 

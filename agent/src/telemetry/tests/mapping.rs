@@ -1,23 +1,24 @@
 //! From a record to what is sent.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::logs::v1::SeverityNumber;
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, SeverityNumber};
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point;
-use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use opentelemetry_proto::tonic::trace::v1::{ScopeSpans, Span};
 use prost::Message as _;
 use serde_json::{Value as Json, json};
 
-use super::super::log::{Entry, Said, Severity, line};
+use super::super::log::{self, Entry, Said, Severity};
 use super::super::meter::Meter;
 use super::super::sample::{PARENT, began, record};
-use super::super::{nanos, semconv, span};
+use super::super::wire::Wire;
+use super::super::{nanos, pack, semconv, span};
 use crate::llm::usage::NanoUsd;
 use crate::record::{Billing, Kind, Outcome, Record, UsageSource};
 
@@ -39,7 +40,15 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn spans(record: &Record) -> Vec<Span> {
-    span::spans(record, record.trace.as_ref().unwrap())
+    let mut wire = Wire::default();
+    span::write(&mut wire, pack::ITEMS, record, record.trace.as_ref().unwrap());
+    ScopeSpans::decode(&*wire.done()).unwrap().spans
+}
+
+fn line(entry: &Entry, now: SystemTime) -> LogRecord {
+    let mut wire = Wire::default();
+    log::write(&mut wire, entry, now);
+    LogRecord::decode(&*wire.done()).unwrap()
 }
 
 #[test]
