@@ -20,7 +20,7 @@ pub(crate) struct Options {
     /// End with one line of JSON
     #[arg(long)]
     json: bool,
-    /// How often each cell is measured; the median counts
+    /// How often each cell is measured; the median counts, for the ratio that of each round's
     #[arg(long, default_value_t = 3)]
     rounds: usize,
     /// Seconds per measurement, after 1.2 s of warm-up
@@ -199,13 +199,16 @@ struct Median {
     rss_mib: f64,
 }
 
-fn median(rounds: &Rounds, cell: &Cell, peer: Peer) -> Option<Median> {
+/// The middle one; `None` of none.
+pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
+fn medians(rounds: &Rounds, cell: &Cell, peer: Peer) -> Option<Median> {
     let all = rounds.get(&(cell.name, peer.word()))?;
-    let of = |value: fn(&Measured) -> f64| {
-        let mut values: Vec<f64> = all.iter().map(value).collect();
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
-    };
+    let of = |value: fn(&Measured) -> f64| median(all.iter().map(value));
     // A stream lasts as long as the provider takes; what a proxy adds shows in the first byte.
     let is_stream = cell.pace.is_some();
     let p50: fn(&Measured) -> f64 =
@@ -213,12 +216,20 @@ fn median(rounds: &Rounds, cell: &Cell, peer: Peer) -> Option<Median> {
     let p99: fn(&Measured) -> f64 =
         if is_stream { |m| m.figures.first_p99_us } else { |m| m.figures.p99_us };
     Some(Median {
-        cpu_us: of(|m| m.figures.cpu_us),
-        p50_us: of(p50),
-        p99_us: of(p99),
-        rps: of(|m| m.figures.rps),
-        rss_mib: of(|m| m.rss_mib),
+        cpu_us: of(|m| m.figures.cpu_us)?,
+        p50_us: of(p50)?,
+        p99_us: of(p99)?,
+        rps: of(|m| m.figures.rps)?,
+        rss_mib: of(|m| m.rss_mib)?,
     })
+}
+
+/// A peer's processor time beside nginx': the median of each round's ratio, whose figures were taken
+/// one after the other. A machine is not always equally fast.
+fn beside_nginx(rounds: &Rounds, cell: &Cell, peer: Peer) -> Option<f64> {
+    let of = |peer: Peer| rounds.get(&(cell.name, peer.word()));
+    let ratio = |(it, nginx): (&Measured, &Measured)| it.figures.cpu_us / nginx.figures.cpu_us;
+    median(of(peer)?.iter().zip(of(Peer::Nginx)?).map(ratio))
 }
 
 fn report(cells: &[&Cell], options: &Options, rounds: &Rounds, hook: Option<&Hook>) {
@@ -227,12 +238,11 @@ fn report(cells: &[&Cell], options: &Options, rounds: &Rounds, hook: Option<&Hoo
         println!(
             "          calls/s    CPU us  x nginx   p50 us   p99 us  added p50  added p99   RSS MiB"
         );
-        let base = median(rounds, cell, Peer::Direct);
-        let nginx = median(rounds, cell, Peer::Nginx);
+        let base = medians(rounds, cell, Peer::Direct);
         for &peer in &options.peers {
-            let Some(m) = median(rounds, cell, peer) else { continue };
-            let ratio =
-                nginx.map_or_else(|| "-".to_owned(), |n| format!("{:.2}", m.cpu_us / n.cpu_us));
+            let Some(m) = medians(rounds, cell, peer) else { continue };
+            let ratio = beside_nginx(rounds, cell, peer);
+            let ratio = ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
             let added = |value: fn(&Median) -> f64| {
                 base.map_or_else(|| "-".to_owned(), |b| format!("{:+.1}", value(&m) - value(&b)))
             };
@@ -263,7 +273,7 @@ fn summary(
 ) -> Value {
     let mut by_cell = serde_json::Map::new();
     for cell in cells {
-        let of = |peer| median(rounds, cell, peer);
+        let of = |peer| medians(rounds, cell, peer);
         let (direct, nginx, weir) = (of(Peer::Direct), of(Peer::Nginx), of(Peer::Weir));
         let added = |value: fn(&Median) -> f64| {
             weir.zip(direct).map(|(weir, direct)| value(&weir) - value(&direct))
@@ -277,7 +287,7 @@ fn summary(
             })
         };
         let figures = json!({
-            "cpu_ratio_nginx": weir.zip(nginx).map(|(weir, nginx)| weir.cpu_us / nginx.cpu_us),
+            "cpu_ratio_nginx": beside_nginx(rounds, cell, Peer::Weir),
             "cpu_us_per_call": weir.map(|weir| weir.cpu_us),
             "added_p50_us": added(|m| m.p50_us),
             "added_p99_us": added(|m| m.p99_us),

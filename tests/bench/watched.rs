@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use serde_json::json;
 use tokio::task::LocalSet;
 
 use crate::cells::CELLS;
 use crate::eyes::{Eye, Open};
-use crate::overhead::{on_rig, one};
+use crate::overhead::{median, on_rig, one};
 use crate::peers::{Peer, Peers};
 use crate::rig::{FRONT, Rig, pin};
 
@@ -21,7 +21,7 @@ pub(crate) struct Options {
     /// End with one line of JSON
     #[arg(long)]
     json: bool,
-    /// How often each state is measured; the median counts
+    /// How often each state is measured; the median counts, for ratios that of each round's
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// Seconds per measurement, after 1.2 s of warm-up
@@ -74,19 +74,18 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
         }
     }
     peers.stop().await;
-    let median = |name: &str| {
-        let mut values = rounds.get(name).cloned().unwrap_or_default();
-        values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied()
-    };
-    let nobody = median("nobody").context("a round was measured")?;
-    ensure!(nobody > 0.0, "no CPU time was charged");
     println!("\n{}\n            CPU us  x nobody", cell.told);
+    let nobody = rounds.get("nobody").context("a round was measured")?;
     let mut summary = serde_json::Map::new();
     for (name, _) in &states {
-        let cpu = median(name).context("a round was measured")?;
-        println!("  {name:<10} {cpu:>7.2} {:>8.2}", cpu / nobody);
-        summary.insert(name.clone(), json!({"cpu_us": cpu, "ratio": cpu / nobody}));
+        let all = rounds.get(&**name).context("a round was measured")?;
+        let cpu = median(all.iter().copied()).context("a round was measured")?;
+        // Of figures that were taken one after the other: a machine is not always equally fast.
+        let ratios = all.iter().zip(nobody).map(|(cpu, nobody)| cpu / nobody);
+        let ratio = median(ratios).filter(|ratio| ratio.is_finite());
+        let ratio = ratio.context("no CPU time was charged")?;
+        println!("  {name:<10} {cpu:>7.2} {ratio:>8.2}");
+        summary.insert(name.clone(), json!({"cpu_us": cpu, "ratio": ratio}));
     }
     if options.json {
         println!("{}", json!({"schema_version": 1, "cell": CELL, "states": summary}));

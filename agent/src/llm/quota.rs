@@ -24,6 +24,9 @@ pub struct Quota {
     pub resets_at: Option<SystemTime>,
 }
 
+/// How all of these fields begin.
+const FAMILIES: [&str; 3] = ["x-ratelimit-", "anthropic-ratelimit-", "x-codex-"];
+
 /// Kinds with fields for limit, rest and reset, and how these fields begin and end.
 const COUNTED: [(&str, [&str; 3]); 6] = [
     ("requests", OPENAI_REQUESTS),
@@ -96,17 +99,17 @@ const CODEX: [(&str, [&str; 4]); 2] = [
 
 /// What an answer's head says of limits. Fields that can't be read say nothing.
 pub fn read(headers: &HeaderMap, now: SystemTime) -> Vec<Quota> {
-    // Most answers of most hosts have none: one look at the names is cheaper than thirty look-ups.
-    let any = headers.keys().any(|name| {
-        let name = name.as_str();
-        name.starts_with("x-ratelimit-")
-            || name.starts_with("anthropic-ratelimit-")
-            || name.starts_with("x-codex-")
-    });
-    if !any {
+    // One look at the names is cheaper than thirty look-ups: most answers have none of them, and
+    // the others those of one family.
+    let has = |family| headers.keys().any(|name| name.as_str().starts_with(family));
+    let families = FAMILIES.map(|family| has(family).then_some(family));
+    if families == [None; 3] {
         return Vec::new();
     }
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let text = |name: &str| {
+        families.iter().flatten().find(|family| name.starts_with(**family))?;
+        headers.get(name)?.to_str().ok().map(str::trim)
+    };
     let counted = COUNTED.iter().filter_map(|(kind, [limit, rest, reset])| {
         let limit: u64 = text(limit)?.parse().ok()?;
         let rest: u64 = text(rest)?.parse().ok()?;
