@@ -38,8 +38,8 @@ pub fn strip_response<B>(response: &mut Response<B>, call: Option<CallId>) {
     strip(response.headers_mut());
     // An invitation to HTTP/3, where nothing could be metered.
     response.headers_mut().remove(header::ALT_SVC);
-    if let Some(call) = call
-        && let Ok(value) = HeaderValue::from_str(&call.to_string())
+    if let Some(CallId(call)) = call
+        && let Ok(value) = HeaderValue::from_str(call.array_to_str(&mut [0; ulid::ULID_LEN]))
     {
         response.headers_mut().insert(CALL_ID, value);
     }

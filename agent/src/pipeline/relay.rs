@@ -361,9 +361,10 @@ pub(super) fn by_status(outcome: Outcome, exchange: &mut Exchange) -> Outcome {
 }
 
 pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|value| {
-        value.trim_start().to_ascii_lowercase().starts_with("text/event-stream")
-    })
+    const KIND: &str = "text/event-stream";
+    let sent = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let kind = sent.and_then(|sent| sent.trim_start().get(..KIND.len()));
+    kind.is_some_and(|kind| kind.eq_ignore_ascii_case(KIND))
 }
 
 pub(super) fn encoding(headers: &HeaderMap) -> Encoding {
