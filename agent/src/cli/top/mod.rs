@@ -104,11 +104,11 @@ async fn follow(args: &Args, ctx: &Ctx) -> anyhow::Result<Exit> {
     let mut second = tokio::time::interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
-        app.tick(System.now(), screen.size()?);
+        app.tick(System.now(), screen.size());
         screen.draw(|frame| draw::draw(frame, &app, theme))?;
         let mut effect = Effect::Nothing;
         tokio::select! {
-            event = events.next() => effect = on_event(&mut app, event)?,
+            event = events.next() => effect = on_event(&mut app, &mut screen, event)?,
             answer = heard.recv() => app.news(answer.context("asking the agent has ended")?),
             _ = second.tick() => {}
             () = stops.any() => return Ok(Exit::Ok),
@@ -117,7 +117,7 @@ async fn follow(args: &Args, ctx: &Ctx) -> anyhow::Result<Exit> {
         for _ in 0..AT_ONCE {
             let Effect::Nothing = effect else { break };
             let Some(event) = waiting(&mut events).await else { break };
-            effect = on_event(&mut app, event)?;
+            effect = on_event(&mut app, &mut screen, event)?;
         }
         match effect {
             Effect::Nothing => {}
@@ -143,14 +143,21 @@ async fn waiting(events: &mut EventStream) -> Option<Option<io::Result<Event>>> 
     .await
 }
 
-fn on_event(app: &mut App, event: Option<io::Result<Event>>) -> anyhow::Result<Effect> {
+fn on_event(
+    app: &mut App,
+    screen: &mut Screen,
+    event: Option<io::Result<Event>>,
+) -> anyhow::Result<Effect> {
     match event {
         // The terminal is gone.
         None => Ok(Effect::Quit),
         Some(Ok(Event::Key(key))) => {
             Ok(Input::of(key).map_or(Effect::Nothing, |input| app.key(input)))
         }
-        // A new size is seen when it is drawn next.
+        Some(Ok(Event::Resize(columns, rows))) => {
+            screen.resized((columns, rows)).context("the terminal")?;
+            Ok(Effect::Nothing)
+        }
         Some(Ok(_)) => Ok(Effect::Nothing),
         Some(Err(fault)) => Err(fault).context("the terminal"),
     }

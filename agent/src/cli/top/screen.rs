@@ -10,8 +10,8 @@ use crossterm::cursor::{Hide, Show};
 use crossterm::execute;
 use crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen};
 use ratatui::backend::CrosstermBackend;
-use ratatui::layout::Size;
-use ratatui::{Frame, Terminal};
+use ratatui::layout::Rect;
+use ratatui::{Frame, Terminal, TerminalOptions, Viewport};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use super::super::{Exit, Fault};
@@ -106,10 +106,13 @@ impl Drop for Guard {
     }
 }
 
-/// The terminal while it is ours.
+/// The terminal while it is ours. Its size is that of the last event of a change, so that what is seen
+/// in a new size was drawn after that event. A key that comes together with the signal of the change is
+/// read with the next one only: of the two crossterm 0.29 looks at the signal.
 #[derive(Debug)]
 pub(super) struct Screen {
     terminal: Terminal<CrosstermBackend<BufWriter<File>>>,
+    size: (u16, u16),
     _guard: Guard,
 }
 
@@ -119,14 +122,22 @@ impl Screen {
         let input = io::stdin().as_fd().try_clone_to_owned()?;
         let output = io::stdout().as_fd().try_clone_to_owned()?;
         let guard = Guard::set(Modes::enter(input, output)?);
-        let terminal = Terminal::new(CrosstermBackend::new(guard.0.writer()?))?;
-        Ok(Self { terminal, _guard: guard })
+        let size = crossterm::terminal::size()?;
+        let options = TerminalOptions { viewport: Viewport::Fixed(area(size)) };
+        let backend = CrosstermBackend::new(guard.0.writer()?);
+        let terminal = Terminal::with_options(backend, options)?;
+        Ok(Self { terminal, size, _guard: guard })
     }
 
     /// Columns and rows.
-    pub(super) fn size(&self) -> io::Result<(u16, u16)> {
-        let Size { width, height } = self.terminal.size()?;
-        Ok((width, height))
+    pub(super) fn size(&self) -> (u16, u16) {
+        self.size
+    }
+
+    /// The terminal has so many columns and rows now.
+    pub(super) fn resized(&mut self, size: (u16, u16)) -> io::Result<()> {
+        self.size = size;
+        self.terminal.resize(area(size))
     }
 
     /// Draws what has changed.
@@ -134,6 +145,10 @@ impl Screen {
         self.terminal.draw(paint)?;
         Ok(())
     }
+}
+
+fn area((columns, rows): (u16, u16)) -> Rect {
+    Rect::new(0, 0, columns, rows)
 }
 
 #[cfg(test)]
