@@ -9,7 +9,7 @@ use agent::demo::stage::Cgroup;
 use anyhow::Context;
 use serde_json::json;
 
-use crate::rig::{BACK, Charged, FRONT, PROVIDER, Rig, answers, pin, weir};
+use crate::rig::{BACK, Charged, FRONT, PROVIDER, Rig, answers, on_core, weir};
 
 /// Who is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
@@ -142,18 +142,19 @@ http {{
     )
 }
 
-/// The daemon as it is installed, ledger and metrics on; only then pinned and charged, so that
-/// its start does not count.
+/// The daemon as it is installed, ledger and metrics on; only then charged, so that its start does
+/// not count.
 async fn agent(rig: &Rig, policies: bool) -> anyhow::Result<Agent> {
     let mut config = Config::new(&rig.pki.ca, [4180, 4181]).capturing(rig.stage.cgroup().path());
     if policies {
         config = enforcing(config);
     }
-    let daemon = Daemon::start(&weir()?, &rig.stage.scratch().join("weir"), &config).await?;
+    let (program, home) = (weir()?, rig.stage.scratch().join("weir"));
+    // Like nginx, it has one thread for its one core.
+    let daemon = on_core(BACK, Daemon::start(&program, &home, &config)).await??;
     let cgroup = Cgroup::create("weir-bench-agent")?;
     let pid = daemon.pid().context("the daemon has ended")?;
     fs::write(cgroup.path().join("cgroup.procs"), pid.to_string())?;
-    pin(pid, BACK)?;
     Ok(Agent { daemon, cgroup })
 }
 

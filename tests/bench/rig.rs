@@ -9,7 +9,7 @@ use std::process::Stdio;
 use agent::demo::stage::{Cgroup, Host, Stage};
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, setrlimit};
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tokio::process::{Child, Command};
 
 use crate::pki::{NAME, Pki};
@@ -146,6 +146,17 @@ pub(crate) fn pin(pid: u32, core: usize) -> anyhow::Result<()> {
         sched_setaffinity(Pid::from_raw(id), &cores)?;
     }
     Ok(())
+}
+
+/// Starts a process where it knows of one core only, as a host of that size would have it.
+pub(crate) async fn on_core<T>(core: usize, start: impl Future<Output = T>) -> anyhow::Result<T> {
+    let before = sched_getaffinity(None)?;
+    let mut cores = CpuSet::new();
+    cores.set(core);
+    sched_setaffinity(None, &cores)?;
+    let started = start.await;
+    sched_setaffinity(None, &before)?;
+    Ok(started)
 }
 
 /// Waits until something listens.

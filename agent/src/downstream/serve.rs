@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -94,15 +95,16 @@ where
     let (outlet, turn) = (io.outlet(), io.turn());
     let service = service_fn(|request| {
         let (busy, outlet) = (turn.begin(), Arc::clone(&outlet));
-        let (answer, turn) = (answer(request), Arc::clone(&turn));
-        async move {
-            let answer = answer.await;
+        let turn = Arc::clone(&turn);
+        // Not a block that awaits it: that would be twice its size, and hyper moves it.
+        answer(request).map(move |answer| {
             turn.tell();
             Ok::<_, Infallible>(answer.map(|body| Outward::new(body, outlet, busy)))
-        }
+        })
     });
+    // The case of a request's fields is not recorded, which would be a second map of them for each
+    // call: names have none (RFC 9110 §5.1). An answer's comes with it from the provider.
     let connection = http1::Builder::new()
-        .preserve_header_case(true)
         .auto_date_header(false)
         // A head's bounds are hyper's own: 400 KiB and 100 fields, beyond which it answers 431. For any
         // other number of fields it clears room anew for every request, a fiftieth of what a call
@@ -125,8 +127,8 @@ where
     let (outlet, turn) = (io.outlet(), io.turn());
     let service = service_fn(|request| {
         let (busy, outlet) = (turn.begin(), Arc::clone(&outlet));
-        let answer = answer(request);
-        async { Ok::<_, Infallible>(answer.await.map(|body| Outward::new(body, outlet, busy))) }
+        answer(request)
+            .map(|answer| Ok::<_, Infallible>(answer.map(|body| Outward::new(body, outlet, busy))))
     });
     let connection = http2::Builder::new(terms.drain.clone())
         .max_concurrent_streams(STREAMS)

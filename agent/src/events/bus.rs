@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use jiff::Timestamp;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -16,6 +16,11 @@ use crate::clock::Clock;
 
 /// Events that are kept for whoever comes back.
 pub const KEPT: usize = 4096;
+/// Events that are kept while nobody asks. What leaves the ring is still in the processor's cache
+/// then: to let go of a call's record out of memory costs several times as much, on every call.
+const UNASKED: usize = 256;
+/// For how long after somebody has asked events are kept for when he comes back.
+const ASKED: Duration = Duration::from_mins(5);
 /// Events read at a time: the lock is held for as long as these are counted up.
 const BATCH: usize = 256;
 
@@ -42,6 +47,8 @@ struct Ring {
     /// The id of the next one.
     next: u64,
     events: VecDeque<Arc<Published>>,
+    /// When somebody last asked for events.
+    asked: Option<Instant>,
 }
 
 /// What happened: a value, or a way to make it when somebody wants to see it.
@@ -92,7 +99,7 @@ impl Bus {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         let since = clock.now().wall.duration_since(UNIX_EPOCH).unwrap_or_default();
         let base = u64::try_from(since.as_micros()).unwrap_or(0);
-        let ring = Ring { base, next: base, events: VecDeque::new() };
+        let ring = Ring { base, next: base, events: VecDeque::new(), asked: None };
         Self(Arc::new(Inner { clock, ring: Mutex::new(ring), told: Notify::new() }))
     }
 
@@ -105,13 +112,14 @@ impl Bus {
         uid: Option<u32>,
         data: impl Into<Data>,
     ) {
-        let at = Timestamp::try_from(self.0.clock.now().wall).unwrap_or_default();
+        let now = self.0.clock.now();
+        let at = Timestamp::try_from(now.wall).unwrap_or_default();
         let data = data.into();
         let left = {
             let mut ring = self.0.ring.lock();
             let id = ring.next;
             ring.next += 1;
-            let left = if ring.events.len() >= KEPT { ring.events.pop_front() } else { None };
+            let left = ring.leaving(now.mono);
             ring.events.push_back(Arc::new(Published { id, at, kind, workload, uid, data }));
             left
         };
@@ -124,7 +132,7 @@ impl Bus {
     /// one that is still to come is as good as none.
     pub fn subscribe(&self, after: Option<u64>) -> Subscription {
         let (base, end) = {
-            let ring = self.0.ring.lock();
+            let ring = self.asked();
             (ring.base, ring.next)
         };
         let (next, missed) = match after {
@@ -145,7 +153,7 @@ impl Bus {
         wanted: impl Fn(&Published) -> bool,
     ) -> (Vec<Arc<Published>>, bool) {
         let events: Vec<_> = {
-            let ring = self.0.ring.lock();
+            let ring = self.asked();
             let behind = |event: &&Arc<Published>| after.is_none_or(|after| event.id > after);
             ring.events.iter().filter(behind).cloned().collect()
         };
@@ -160,12 +168,29 @@ impl Bus {
 
     /// What there is from an id on.
     fn since(&self, next: u64) -> News {
-        let ring = self.0.ring.lock();
+        let ring = self.asked();
         let first = ring.events.front().map_or(ring.next, |event| event.id);
         let missed = first.saturating_sub(next);
         // Ids grow by one: an event's place is its distance from the first.
         let place = usize::try_from(next.saturating_sub(first)).unwrap_or(usize::MAX);
         News { missed, events: ring.events.iter().skip(place).take(BATCH).cloned().collect() }
+    }
+
+    /// The ring, for somebody who asks for its events.
+    fn asked(&self) -> MutexGuard<'_, Ring> {
+        let now = self.0.clock.mono();
+        let mut ring = self.0.ring.lock();
+        ring.asked = Some(now);
+        ring
+    }
+}
+
+impl Ring {
+    /// What makes room for the next event: two of them where fewer are to be kept than there are.
+    fn leaving(&mut self, now: Instant) -> [Option<Arc<Published>>; 2] {
+        let is_asked = |asked: Instant| now.saturating_duration_since(asked) < ASKED;
+        let kept = if self.asked.is_some_and(is_asked) { KEPT } else { UNASKED };
+        [0, 1].map(|_| if self.events.len() >= kept { self.events.pop_front() } else { None })
     }
 }
 
@@ -324,6 +349,21 @@ mod tests {
         let mut stranger = bus.subscribe(Some(7));
         assert!(stranger.next().await.missed > 0);
         assert_eq!(stranger.next().await.missed, 0);
+    }
+
+    #[test]
+    fn fewer_are_kept_while_nobody_asks() {
+        let bus = Bus::new(Arc::new(System));
+        let kept = || bus.0.ring.lock().events.len();
+        tell(&bus, 1_000);
+        assert_eq!(kept(), UNASKED);
+        // Who asks has what there is, and what follows is kept for when he comes back.
+        assert_eq!(bus.kept(None, 1_000, |_| true).0.len(), UNASKED);
+        tell(&bus, 1_000);
+        assert_eq!(kept(), UNASKED + 1_000);
+        bus.0.ring.lock().asked = System.mono().checked_sub(ASKED);
+        tell(&bus, 1_000);
+        assert_eq!(kept(), UNASKED, "he has not");
     }
 
     #[test]

@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn the_same_prompt_is_known_again_and_no_other() {
-        let key = std::hash::RandomState::new();
+        let key = foldhash::quality::RandomState::default();
         let long = "x".repeat(1 << 20);
         let other = format!("{}y", &long[1..]);
         assert_eq!(prompt_hash(&key, long.as_bytes()), prompt_hash(&key, long.as_bytes()));

@@ -1,9 +1,9 @@
 //! The policies over all calls: what decides, behind its locks.
 
-use std::hash::RandomState;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use foldhash::quality::RandomState;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
@@ -49,7 +49,7 @@ impl Policies {
             accounts: Accounts::default(),
             counting: Arc::new(Semaphore::new(COUNTED_AT_ONCE)),
             outstanding: Outstanding::default(),
-            prompts: RandomState::new(),
+            prompts: RandomState::default(),
         }
     }
 

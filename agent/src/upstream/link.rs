@@ -96,7 +96,8 @@ impl Link {
                 }
             }
         };
-        let sender = self.dial(connect).await?;
+        // Boxed: every call would carry the room for what few need.
+        let sender = Box::pin(self.dial(connect)).await?;
         self.send_on(sender, request).await.map_err(|(failure, _request)| failure)
     }
 

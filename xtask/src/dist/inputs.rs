@@ -21,7 +21,7 @@ impl Inputs {
     pub(super) fn read() -> anyhow::Result<Self> {
         let arguments = ["metadata", "--format-version=1", "--locked", "--filter-platform"];
         let mut cargo = shell::cargo(&arguments);
-        let metadata = shell::output(cargo.arg(host()?)).context("cargo metadata fails")?;
+        let metadata = shell::output(cargo.arg(Self::host()?)).context("cargo metadata fails")?;
         let metadata: Value = serde_json::from_str(&metadata)?;
         let packages = metadata["packages"].as_array().context("cargo metadata: no packages")?;
         let agent = packages.iter().find(|package| package["name"] == "agent");
@@ -44,6 +44,13 @@ impl Inputs {
         }
     }
 
+    /// What this machine's compiler builds for: `x86_64-unknown-linux-gnu`.
+    pub(super) fn host() -> anyhow::Result<String> {
+        let about = shell::output(&mut shell::command("rustc", &["-vV"])).context("rustc")?;
+        let host = about.lines().find_map(|line| line.strip_prefix("host: "));
+        host.map(str::to_owned).context("rustc -vV names no host")
+    }
+
     /// Flags that keep the building machine's paths out of the binary.
     pub(super) fn remapped() -> Vec<String> {
         let mut paths = vec![(shell::root(), "weir")];
@@ -60,12 +67,6 @@ impl Inputs {
         date.arg(format!("--date=@{}", self.epoch)).args(arguments).env("LC_ALL", "C");
         shell::output(&mut date).context("date does not run")
     }
-}
-
-fn host() -> anyhow::Result<String> {
-    let about = shell::output(&mut shell::command("rustc", &["-vV"])).context("rustc")?;
-    let host = about.lines().find_map(|line| line.strip_prefix("host: "));
-    host.map(str::to_owned).context("rustc -vV names no host")
 }
 
 /// What the caller says, or the time of the commit.

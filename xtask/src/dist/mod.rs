@@ -10,6 +10,7 @@
 //! The same commit gives the same files, as far as the compiler does: times are the commit's
 //! (`SOURCE_DATE_EPOCH`), paths of the building machine are left out.
 
+mod guided;
 mod inputs;
 mod sbom;
 mod scripts;
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
+use self::guided::Guide;
 use self::inputs::Inputs;
 use self::tree::Tree;
 use crate::{setup, shell};
@@ -33,6 +35,13 @@ pub(crate) struct Dist {
     /// How the binary is built: `dist` takes longest and is smallest, `dev` is for trying packages
     #[arg(long, default_value = "dist", value_parser = ["dist", "release", "dev"])]
     profile: String,
+    /// Have the binary laid out by what runs under load: built twice, with the benchmark in
+    /// between, as root
+    #[arg(long, conflicts_with_all = ["profile", "guided_by"])]
+    guided: bool,
+    /// The same by the profile that an earlier `--guided` left beside its packages
+    #[arg(long, value_name = "FILE", conflicts_with = "profile")]
+    guided_by: Option<PathBuf>,
     /// Where the packages go; by default target/dist
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -43,7 +52,15 @@ pub(crate) fn run(dist: &Dist) -> anyhow::Result<()> {
     setup::run(false)?;
     tools::install(&[tools::DEB, tools::RPM])?;
     let inputs = Inputs::read()?;
-    let binary = build(&dist.profile, &inputs)?;
+    let guide = match &dist.guided_by {
+        Some(file) => Some(Guide::read(file)?),
+        None if dist.guided => Some(Guide::make(&inputs)?),
+        None => None,
+    };
+    let binary = match &guide {
+        Some(guide) => guide.build(&inputs)?,
+        None => build(&dist.profile, &inputs)?,
+    };
     let tree = Tree::lay_out(&binary, &inputs)?;
 
     let out = match &dist.out {
@@ -54,11 +71,17 @@ pub(crate) fn run(dist: &Dist) -> anyhow::Result<()> {
     let name = format!("weir_{}_{}", inputs.version, Inputs::architecture());
     let made = [".deb", ".rpm", ".tar.gz", ".cdx.json"].map(|suffix| format!("{name}{suffix}"));
     let [deb, rpm, tarball, list] = made.each_ref().map(|file| out.join(file));
+    let mut made = made.to_vec();
     let quick = dist.profile == "dev";
     tools::deb(&deb, &inputs, quick)?;
     tools::rpm(&rpm, &inputs, quick)?;
     tarball_of(&tree, &tarball, &inputs)?;
     fs::write(&list, sbom::document(&inputs)?).with_context(|| list.display().to_string())?;
+    if let Some(guide) = &guide {
+        let kept = format!("{name}.profdata");
+        fs::copy(&guide.profile, out.join(&kept)).with_context(|| kept.clone())?;
+        made.push(kept);
+    }
     checksums(&out, &made)?;
     for file in made.iter().map(String::as_str).chain(["SHA256SUMS"]) {
         println!("made {}", out.join(file).display());

@@ -276,7 +276,7 @@ pub struct EventQuery {
 pub struct Events {
     /// Version of this shape.
     pub schema_version: u32,
-    /// The events; the agent keeps the latest 4,096.
+    /// The events; the agent keeps the latest 4,096, and 256 once nobody has asked in five minutes.
     pub rows: Vec<Event>,
     /// To be sent as `after` for what follows; `null` where nothing does yet.
     pub next: Option<u64>,

@@ -106,28 +106,19 @@ pub async fn send(exchange: &mut Exchange, request: Request<Outgoing>) -> Result
         let response = once(exchange, request, None).await?;
         return Ok(Answer::plain(exchange, response));
     }
-    let repeated = repeat::recognise(exchange, &request);
-    let policies = Arc::clone(&exchange.rules.policies);
-    let downgrade = exchange.downgrade.take();
-    let (course, gate) = begin(exchange, &request, &repeated, downgrade.is_none());
-    let original = Original::new(request);
-    // Ends with the last byte of the response, or with the call: waits in between are for the
-    // provider's sake too.
-    exchange.wait_begins();
-    let mut dispatch = Dispatch {
-        exchange: &mut *exchange,
-        policies,
-        course,
-        original,
-        repeated,
-        failed_at: None,
+    let (mut dispatch, mut ready) = Dispatch::prepare(exchange, request)?;
+    let answer = loop {
+        let bad = match dispatch.attempt(&mut ready).await {
+            Ended::Good(reply) => break Ok(dispatch.good(ready, *reply)),
+            Ended::Bad(bad) => bad,
+        };
+        dispatch.failed(&ready, &bad);
+        // Boxed: every call would carry the room for what few need.
+        match Box::pin(dispatch.after(&bad)).await {
+            Some(next) => ready = next,
+            None => break dispatch.give(ready, bad),
+        }
     };
-    let cheaper = downgrade.and_then(|downgrade| dispatch.downgraded(&downgrade));
-    let ready = match cheaper {
-        Some(ready) => ready,
-        None => dispatch.first(gate)?,
-    };
-    let answer = dispatch.run(ready).await;
     exchange.claim = None;
     answer
 }
@@ -183,7 +174,29 @@ struct Ready {
     timeouts: Timeouts,
 }
 
-impl Dispatch<'_> {
+impl<'e> Dispatch<'e> {
+    /// Begins a call's dispatch, and finds its first try.
+    fn prepare(
+        exchange: &'e mut Exchange,
+        request: Request<Outgoing>,
+    ) -> Result<(Self, Ready), Reject> {
+        let repeated = repeat::recognise(exchange, &request);
+        let policies = Arc::clone(&exchange.rules.policies);
+        let downgrade = exchange.downgrade.take();
+        let (course, gate) = begin(exchange, &request, &repeated, downgrade.is_none());
+        let original = Original::new(request);
+        // Ends with the last byte of the response, or with the call: waits in between are for the
+        // provider's sake too.
+        exchange.wait_begins();
+        let mut dispatch = Self { exchange, policies, course, original, repeated, failed_at: None };
+        let cheaper = downgrade.and_then(|downgrade| dispatch.downgraded(&downgrade));
+        let ready = match cheaper {
+            Some(ready) => ready,
+            None => dispatch.first(gate)?,
+        };
+        Ok((dispatch, ready))
+    }
+
     /// The first try: what the client asked for, or, where a breaker is open, what can take its
     /// place.
     fn first(&mut self, gated: Option<Gated>) -> Result<Ready, Reject> {
@@ -209,18 +222,6 @@ impl Dispatch<'_> {
                 Ok(ready) => return Ok(ready),
                 Err(not) => why = self.not_ready(&not, "skip"),
             }
-        }
-    }
-
-    async fn run(mut self, mut ready: Ready) -> Result<Answer, Reject> {
-        loop {
-            let bad = match self.attempt(&mut ready).await {
-                Ended::Good(reply) => return Ok(self.good(ready, *reply)),
-                Ended::Bad(bad) => bad,
-            };
-            self.failed(&ready, &bad);
-            let Some(next) = self.after(&bad).await else { return self.give(ready, bad) };
-            ready = next;
         }
     }
 
