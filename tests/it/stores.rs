@@ -16,7 +16,9 @@ for place in etc usr/local/share; do
     mkdir "$copies/$name" "$copies/$name.work"
     mount -t overlay none -o "lowerdir=/$place,upperdir=$copies/$name,workdir=$copies/$name.work" /$place
 done
-/usr/sbin/update-ca-certificates >/dev/null 2>&1
+# All of them anew, by programs that are not on every user's path: Java's store gets only what has
+# changed otherwise, and may lack what came before.
+PATH=/usr/sbin:/usr/bin:/sbin:/bin update-ca-certificates --fresh >/dev/null 2>&1
 java=/etc/ssl/certs/java/cacerts
 tree() {
     find /etc /usr/local/share -printf '%p %m %U %G %l\n' | sort

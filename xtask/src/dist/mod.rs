@@ -7,8 +7,8 @@
 //!                                                          └─► tar                 weir_V_ARCH.tar.gz
 //! Cargo.lock, cargo metadata, the dashboard's lock file ─► sbom ─► weir_V_ARCH.cdx.json
 //! ```
-//! The same commit gives the same files, as far as the compiler does: times are the commit's
-//! (`SOURCE_DATE_EPOCH`), paths of the building machine are left out.
+//! The same commit, and by a guide the same profile, gives the same files, as far as the compiler
+//! does: times are the commit's (`SOURCE_DATE_EPOCH`), paths of the building machine are left out.
 
 mod guided;
 mod inputs;
