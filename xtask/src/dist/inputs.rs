@@ -55,6 +55,9 @@ impl Inputs {
     pub(super) fn remapped() -> Vec<String> {
         let mut paths = vec![(shell::root(), "weir")];
         paths.extend(cargo_home().map(|home| (home, "cargo")));
+        // Where the standard library's sources are installed, panics in it name their place here.
+        let sysroot = shell::output(&mut shell::command("rustc", &["--print", "sysroot"]));
+        paths.extend(sysroot.map(|sysroot| (PathBuf::from(sysroot), "rust")));
         let flag = |(path, name): (PathBuf, &str)| {
             format!("--remap-path-prefix={}=/{name}", path.display())
         };

@@ -8,7 +8,8 @@
 //! Cargo.lock, cargo metadata, the dashboard's lock file ─► sbom ─► weir_V_ARCH.cdx.json
 //! ```
 //! The same commit, and by a guide the same profile, gives the same files, as far as the compiler
-//! does: times are the commit's (`SOURCE_DATE_EPOCH`), paths of the building machine are left out.
+//! does: times are the commit's (`SOURCE_DATE_EPOCH`), paths of the building machine are left out
+//! (not yet those in the kernel half's debug information).
 
 mod guided;
 mod inputs;
