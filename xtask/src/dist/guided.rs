@@ -1,9 +1,9 @@
 //! Profile-guided builds: what ran under load says which code is inlined and which lies together.
 //!
-//! A call runs a little of very much code, most of it out of the processor's caches, so this halves
-//! what it takes. The binary is built with counters and carries the benchmark's load, without policies and with
-//! them; what was counted goes into the build that is packaged. It lies beside the packages then,
-//! for whoever wants to build the same ones again.
+//! A call runs a little of very much code, so this takes more than a third off what it costs. The
+//! binary is built with counters and carries the benchmark's load, without policies and with them;
+//! what was counted goes into the build that is packaged. It lies beside the packages then, for
+//! whoever wants to build the same ones again.
 
 use std::fs;
 use std::path::{Path, PathBuf};
